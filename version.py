@@ -6,10 +6,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 RELEASE = "0.1.0"
+SOURCES = ("src", "pyproject.toml", "version.py", "README.md")
 
 
 def _git(*args: str) -> str:
-    return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, check=True, text=True).stdout.strip()  # noqa: S603, S607
+    return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, check=True, text=True).stdout  # noqa: S603, S607
+
+
+def _digest() -> str:
+    digest = hashlib.sha256()
+    for name in _git("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *SOURCES).split("\0"):
+        if (path := ROOT / name).is_file():
+            digest.update(f"{name}\0{path.stat().st_size}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def version() -> str:
@@ -18,12 +27,8 @@ def version() -> str:
     A second deploy of the same sources so keeps the wheel's name, and a plan shows no change.
     """
     try:
-        local = f"g{_git('rev-parse', '--short=12', 'HEAD')}"
-        changed = _git("status", "--porcelain", "--", "src", "pyproject.toml")
+        changed = _git("status", "--porcelain", "--", *SOURCES)
+        commit = _git("rev-parse", "--short=12", "HEAD")
     except (OSError, subprocess.CalledProcessError):
         return RELEASE
-    if changed:
-        sources = sorted(path for path in (ROOT / "src").rglob("*") if path.suffix in {".py", ".sql"})
-        digest = hashlib.sha256(b"".join(path.read_bytes() for path in [*sources, ROOT / "pyproject.toml"]))
-        local += f".d{digest.hexdigest()[:12]}"
-    return f"{RELEASE}+{local}"
+    return f"{RELEASE}+g{commit.strip()}" + (f".d{_digest()}" if changed else "")
