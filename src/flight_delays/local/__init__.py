@@ -1,0 +1,1 @@
+"""The laptop: runs the bundle's own jobs. Not in the wheel."""

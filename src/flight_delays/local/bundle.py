@@ -1,0 +1,254 @@
+"""The bundle's files: `databricks.yml`, what it includes, and a target's overrides, merged as the Databricks CLI does.
+
+Maps merge deep, lists are concatenated, except a job's tasks (by task_key) and parameters (by name), which are kept as
+maps here; a target's variables are replaced. Any file, target or variable key that is not listed below is refused.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import yaml
+
+from flight_delays.core.errors import UserError
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+Tree: TypeAlias = dict[str, Json]
+KeyPath: TypeAlias = tuple[str | int, ...]
+
+FILE = "databricks.yml"
+_COMMON = {"artifacts", "permissions", "resources", "run_as", "sync", "variables", "workspace"}
+FILE_KEYS = _COMMON | {"bundle", "include", "targets"}
+TARGET_KEYS = _COMMON | {"default", "mode"}
+BUNDLE_KEYS = {"databricks_cli_version", "name"}
+VARIABLE_KEYS = {"default", "description", "type"}
+_KEYED_LISTS = {"tasks": "task_key", "parameters": "name"}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One file, or one target within it: where errors point to."""
+
+    file: str
+    prefix: KeyPath
+    tree: Tree
+
+    def depth(self, path: KeyPath) -> int:
+        """How many leading keys of `path` stand in this layer."""
+        node: Json = self.tree
+        for count, key in enumerate(path):
+            if not isinstance(node, dict) or key not in node:
+                return count
+            node = node[str(key)]
+        return len(path)
+
+    def map_at(self, path: KeyPath) -> Tree:
+        """The map at `path`, empty if there is none. Raises UserError for something else."""
+        return _map_at((self,), self.tree, path)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """All files merged for one target."""
+
+    root: Path
+    target: str
+    tree: Tree
+    layers: tuple[Layer, ...]
+
+    @property
+    def development(self) -> bool:
+        """Whether the target prefixes names."""
+        return self.tree.get("mode") == "development"
+
+    def at(self, path: KeyPath) -> Json:
+        """The value at `path`, None if there is none."""
+        return _at(self.tree, path)
+
+    def map_at(self, path: KeyPath) -> Tree:
+        """The map at `path`, empty if there is none. Raises UserError for something else."""
+        return _map_at(self.layers, self.tree, path)
+
+    def error(self, path: KeyPath, problem: str) -> UserError:
+        """One line that names the file and the key."""
+        return _error(self.layers, path, problem)
+
+
+def load_bundle(root: Path, target: str | None) -> Bundle:
+    """Read the files below `root`; `target` None is the default one. Raises UserError for what is not understood."""
+    files = [Layer(FILE, (), _read(root, FILE))]
+    for pattern in _strings(files[0], "include"):
+        found = sorted(str(path.relative_to(root)) for path in root.glob(pattern))
+        if not found and not re.search(r"[*?\[]", pattern):
+            raise UserError(f"{FILE}: include: {pattern} does not exist; remove it")
+        files += [Layer(name, (), _read(root, name)) for name in found if name not in {file.file for file in files}]
+    for layer in files:
+        _check_keys(layer, (), FILE_KEYS)
+        _check_keys(layer, ("bundle",), BUNDLE_KEYS)
+    _check_resource_keys(files)
+    name = _choose_target(files, target)
+    overrides = [_target_layer(layer, name) for layer in files if layer.depth(("targets", name)) == 2]
+    layers = tuple(_with_keyed_lists(layer) for layer in [*files, *overrides])
+    tree: Tree = {}
+    for layer in layers:
+        tree = _merge_variables_apart(layers, tree, layer)
+    bundle = Bundle(root=root, target=name, tree=tree, layers=layers)
+    if bundle.at(("mode",)) not in (None, "development", "production"):
+        raise bundle.error(("mode",), "must be development or production")
+    return bundle
+
+
+def _read(root: Path, name: str) -> Tree:
+    try:
+        tree = yaml.load((root / name).read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (it is a SafeLoader)
+    except FileNotFoundError:
+        raise UserError(f"{name}: no such file in {root}; run this in the project's folder") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}:" if mark else ""
+        raise UserError(f"{name}:{line} is no YAML: {getattr(error, 'problem', None) or error}") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{name}: must be a map")
+    return tree
+
+
+class _Loader(yaml.SafeLoader):
+    """Scalars as the CLI reads them: `on`, `yes` and dates are strings."""
+
+
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9]+", list("-+0123456789")),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?", list("-+.0123456789")),
+    ("merge", r"<<", ["<"]),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})$"), _first)
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
+_Loader.add_constructor("tag:yaml.org,2002:float", lambda _, node: float(node.value))
+
+
+def _choose_target(files: list[Layer], wanted: str | None) -> str:
+    targets: Tree = {}
+    for layer in files:
+        targets |= layer.map_at(("targets",))
+    if wanted is None:
+        default = [name for name, target in targets.items() if isinstance(target, dict) and target.get("default")]
+        if len(default) != 1 and len(targets) != 1:
+            raise UserError(f"{FILE}: targets: {len(default)} of them are the default; give --target")
+        return (default or list(targets))[0]
+    if wanted not in targets:
+        raise UserError(f"{FILE}: targets.{wanted}: no such target; there are {', '.join(targets)}")
+    return wanted
+
+
+def _target_layer(layer: Layer, name: str) -> Layer:
+    tree = layer.map_at(("targets", name))
+    found = Layer(layer.file, ("targets", name), tree)
+    _check_keys(found, (), TARGET_KEYS)
+    # A value may stand alone for its definition, which is a map with a default.
+    variables = {
+        key: value
+        if isinstance(value, dict) and "default" in value and set(value) <= VARIABLE_KEYS
+        else {"default": value}
+        for key, value in found.map_at(("variables",)).items()
+    }
+    return Layer(layer.file, found.prefix, {**tree, "variables": {**variables}})
+
+
+def _merge_variables_apart(layers: tuple[Layer, ...], tree: Tree, layer: Layer) -> Tree:
+    known = tree.get("variables")
+    base = known if isinstance(known, dict) else {}
+    variables = {key: value or {} for key, value in layer.map_at(("variables",)).items()}
+    for key, value in variables.items():
+        if layer.prefix and key not in base:
+            raise _error((layer,), ("variables", key), "is not defined at the top; add it to variables")
+        _check_keys(layer, ("variables", key), VARIABLE_KEYS)
+        old = base.get(key)
+        variables[key] = {**(old if isinstance(old, dict) else {}), **(value if isinstance(value, dict) else {})}
+    rest = {key: value for key, value in layer.tree.items() if key not in ("variables", "targets", "include")}
+    merged = _merge({key: value for key, value in tree.items() if key != "variables"}, rest, layers, ())
+    return {**(merged if isinstance(merged, dict) else {}), "variables": {**base, **variables}}
+
+
+def _merge(old: Json, new: Json, layers: tuple[Layer, ...], path: KeyPath) -> Json:
+    if old is None or new is None:
+        return old if new is None else new
+    if isinstance(old, dict) and isinstance(new, dict):
+        both = {key: _merge(old[key], new[key], layers, (*path, key)) for key in old.keys() & new.keys()}
+        return {**old, **new, **both}
+    if isinstance(old, list) and isinstance(new, list):
+        return [*old, *new]
+    if isinstance(old, dict | list) or isinstance(new, dict | list):
+        raise _error(layers, path, "a map, a list and a plain value cannot be merged")
+    return new
+
+
+def _with_keyed_lists(layer: Layer) -> Layer:
+    jobs: Tree = {}
+    for key in layer.map_at(("resources", "jobs")):
+        job = dict(layer.map_at(("resources", "jobs", key)))
+        for name in _KEYED_LISTS.keys() & job.keys():
+            job[name] = _keyed(layer, ("resources", "jobs", key, name), job[name])
+        jobs[key] = job
+    return Layer(layer.file, layer.prefix, _replace(layer.tree, ("resources", "jobs"), jobs)) if jobs else layer
+
+
+def _keyed(layer: Layer, path: KeyPath, items: Json) -> Tree:
+    id_key, keyed = _KEYED_LISTS[str(path[-1])], dict[str, Json]()
+    for item in items if isinstance(items, list) else [None]:
+        name = item.get(id_key) if isinstance(item, dict) else None
+        if not isinstance(item, dict) or not isinstance(name, str):
+            raise _error((layer,), path, f"must be a list of maps, each with its {id_key}")
+        rest = {key: value for key, value in item.items() if key != id_key}
+        keyed[name] = _merge(keyed.get(name), rest, (layer,), (*path, name))
+    return keyed
+
+
+def _replace(tree: Tree, path: tuple[str, ...], value: Json) -> Tree:
+    child = tree[path[0]]
+    return {**tree, path[0]: _replace(child, path[1:], value) if len(path) > 1 and isinstance(child, dict) else value}
+
+
+def _check_resource_keys(files: list[Layer]) -> None:
+    seen: dict[str, str] = {}
+    for layer in files:
+        for kind in layer.map_at(("resources",)):
+            for key in layer.map_at(("resources", kind)):
+                if key in seen:
+                    raise _error((layer,), ("resources", kind, key), f"{seen[key]} has this key too; rename one")
+                seen[key] = layer.file
+
+
+def _check_keys(layer: Layer, path: KeyPath, known: set[str]) -> None:
+    for key in sorted(layer.map_at(path).keys() - known):
+        raise _error((layer,), (*path, key), f"not supported on a laptop; supported are {', '.join(sorted(known))}")
+
+
+def _at(tree: Tree, path: KeyPath) -> Json:
+    node: Json = tree
+    for key in path:
+        node = node.get(str(key)) if isinstance(node, dict) else None
+    return node
+
+
+def _map_at(layers: tuple[Layer, ...], tree: Tree, path: KeyPath) -> Tree:
+    node = _at(tree, path)
+    if node is not None and not isinstance(node, dict):
+        raise _error(layers, path, "must be a map")
+    return node or {}
+
+
+def _strings(layer: Layer, key: str) -> list[str]:
+    values = layer.tree.get(key) or []
+    if not isinstance(values, list):
+        raise _error((layer,), (key,), "must be a list")
+    return [str(value) for value in values]
+
+
+def _error(layers: tuple[Layer, ...], path: KeyPath, problem: str) -> UserError:
+    layer = max(reversed(layers), key=lambda candidate: candidate.depth(path))
+    dotted = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in (*layer.prefix, *path))
+    return UserError(f"{layer.file}: {dotted.lstrip('.')}: {problem}")

@@ -1,0 +1,93 @@
+"""`flight-delays local`: the bundle's jobs on a laptop."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from flight_delays.core.errors import UserError
+from flight_delays.local import world
+from flight_delays.local.bundle import load_bundle
+from flight_delays.local.deploy import deploy
+from flight_delays.local.graph import State
+from flight_delays.local.plan import Deployment, check_parameters, make_plan
+from flight_delays.local.references import Resolver
+from flight_delays.local.results import Result, live_line, summary
+from flight_delays.local.runner import Runner
+from flight_delays.local.wheel import environment_of
+from flight_delays.platform.runtime import LOCAL_DIR, tracking_uri
+
+app = typer.Typer(help="Run the bundle's own jobs on this laptop.", no_args_is_help=True)
+
+Root = Annotated[Path | None, typer.Option(hidden=True, help="Folder of databricks.yml; default: the nearest above.")]
+
+
+@app.command()
+def run(
+    jobs: Annotated[list[str], typer.Argument(help="Jobs by their key in resources/, run in this order.")],
+    target: Annotated[str | None, typer.Option(help="A target of databricks.yml; default: its default one.")] = None,
+    var: Annotated[list[str] | None, typer.Option(help="Bundle variable, name=value.")] = None,
+    param: Annotated[list[str] | None, typer.Option(help="Job parameter, name=value.")] = None,
+    root: Root = None,
+) -> None:
+    """Run jobs; the exit code is 1 if one fails, and 2 if the bundle asks for what a laptop cannot do."""
+    folder = root or world.find_root(Path.cwd())
+    variables, parameters = _pairs("--var", var), _pairs("--param", param)
+    if not run_jobs(folder, target, jobs, variables, parameters, deploy, Console()):
+        raise typer.Exit(1)
+
+
+@app.command()
+def reset(target: Annotated[str | None, typer.Option(help="Default: all targets.")] = None, root: Root = None) -> None:
+    """Delete the local tables, models and runs."""
+    folder = root or world.find_root(Path.cwd())
+    for name in [target] if target else world.targets(folder):
+        removed = world.reset(folder, name)
+        typer.echo(f"{world.FOLDER}/{name}: {'removed' if removed else 'nothing to remove'}")
+
+
+def run_jobs(
+    root: Path,
+    target: str | None,
+    jobs: list[str],
+    variables: Mapping[str, str],
+    parameters: Mapping[str, str],
+    prepare: Callable[[Deployment, Path], None],
+    console: Console,
+) -> bool:
+    """Check everything, prepare the local world, run the jobs up to the first that fails; whether all succeeded."""
+    bundle = load_bundle(root, target)
+    local_dir = world.local_dir(root, bundle.target)
+    plan = make_plan(bundle, Resolver(bundle, local_dir, variables), jobs)
+    for job in jobs:
+        check_parameters(plan, job, parameters)
+    runner = Runner(plan=plan, local_dir=local_dir, console=console)
+    results: list[Result] = []
+    with world.locked(root, bundle.target), environment_of({LOCAL_DIR: str(local_dir)}):
+        with live_line(console, "deploy"):
+            prepare(plan.deployment, local_dir)
+        for job in jobs:
+            results.append(runner.run(job, parameters))
+            if results[-1].state is State.FAILED:
+                break
+    console.print(summary(results, jobs[len(results) :]))
+    failed = results[-1].state is State.FAILED
+    if failed:
+        left = " ".join(jobs[len(results) - 1 :])
+        advice = f"The note says why; more stands above. Then: flight-delays local run {left} --target {bundle.target}"
+    else:
+        advice = f"Look at it: mlflow ui --backend-store-uri {tracking_uri(local_dir)}"
+    console.print(advice, markup=False, highlight=False, soft_wrap=True)
+    return not failed
+
+
+def _pairs(option: str, values: list[str] | None) -> dict[str, str]:
+    pairs = {}
+    for value in values or []:
+        name, equals, text = value.partition("=")
+        if not equals:
+            raise UserError(f"{option} {value}: must be name=value")
+        pairs[name] = text
+    return pairs

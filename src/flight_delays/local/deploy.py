@@ -1,0 +1,42 @@
+"""Creates what a bundle's deployment creates, in the local world. Done again, it changes nothing."""
+
+from pathlib import Path
+
+from flight_delays.local.plan import Deployment
+from flight_delays.platform.runtime import tracking_uri
+
+
+def deploy(deployment: Deployment, local_dir: Path) -> None:
+    """Schemas in Spark's catalog, models and experiments in MLflow's database, volumes as folders."""
+    local_dir.mkdir(parents=True, exist_ok=True)
+    for volume in deployment.volumes:
+        volume.mkdir(parents=True, exist_ok=True)
+    if deployment.schemas:
+        _create_schemas(deployment.schemas)
+    if deployment.registered_models or deployment.experiments:
+        _register(deployment, local_dir)
+
+
+def _create_schemas(names: tuple[str, ...]) -> None:
+    # Spark and MLflow take seconds to import: only a job that needs them pays.
+    from flight_delays.platform.session import spark_session
+
+    for name in names:
+        quoted = ".".join(f"`{part}`" for part in name.split("."))
+        spark_session().sql(f"CREATE SCHEMA IF NOT EXISTS {quoted}")
+
+
+def _register(deployment: Deployment, local_dir: Path) -> None:
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    client = MlflowClient(tracking_uri(local_dir))
+    for experiment in deployment.experiments:
+        if client.get_experiment_by_name(experiment) is None:
+            client.create_experiment(experiment, artifact_location=(local_dir / "mlartifacts").as_uri())
+    for model in deployment.registered_models:
+        try:
+            client.create_registered_model(model)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
