@@ -1,0 +1,132 @@
+"""The bundle's files as written, and one case per resource, job, task and target."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+from databricks.bundles.experiments import MlflowExperiment
+from databricks.bundles.jobs import Job
+from databricks.bundles.registered_models import RegisteredModel
+from databricks.bundles.schemas import Schema
+from databricks.bundles.volumes import Volume
+
+from flight_delays.local.bundle import load_bundle
+from flight_delays.local.references import LAPTOP_VARIABLES, Resolver
+
+ROOT = Path(__file__).parents[2]
+SERVICE_PRINCIPAL = "00000000-0000-0000-0000-000000000000"
+TREES = {
+    path.relative_to(ROOT): yaml.safe_load(path.read_text())
+    for path in [ROOT / "databricks.yml", *sorted((ROOT / "resources").rglob("*.yml"))]
+}
+
+TYPES = {
+    "experiments": MlflowExperiment,
+    "jobs": Job,
+    "registered_models": RegisteredModel,
+    "schemas": Schema,
+    "volumes": Volume,
+}
+
+
+class Resource(NamedTuple):
+    file: Path
+    kind: str
+    key: str
+    config: dict[str, Any]
+
+
+class Task(NamedTuple):
+    job: str
+    config: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        return str(self.config["task_key"])
+
+    @property
+    def is_wheel(self) -> bool:
+        return "python_wheel_task" in self.config
+
+
+RESOURCES = [
+    Resource(file, kind, key, config)
+    for file, tree in TREES.items()
+    for kind, configs in tree.get("resources", {}).items()
+    for key, config in configs.items()
+]
+JOBS = [resource for resource in RESOURCES if resource.kind == "jobs"]
+TASKS = [Task(job.key, config) for job in JOBS for config in job.config["tasks"]]
+WHEEL_TASKS = [task for task in TASKS if task.is_wheel]
+TARGETS = list(TREES[Path("databricks.yml")]["targets"])
+assert RESOURCES and JOBS and WHEEL_TASKS and TARGETS == ["dev", "staging", "prod"]
+
+
+@pytest.fixture
+def root() -> Path:
+    return ROOT
+
+
+@pytest.fixture
+def types() -> dict[str, Any]:
+    return TYPES
+
+
+@pytest.fixture
+def trees() -> dict[Path, Any]:
+    return TREES
+
+
+@pytest.fixture
+def resources() -> list[Resource]:
+    return RESOURCES
+
+
+@pytest.fixture
+def jobs() -> dict[str, dict[str, Any]]:
+    return {job.key: job.config for job in JOBS}
+
+
+@pytest.fixture(params=RESOURCES, ids=lambda resource: f"{resource.kind}.{resource.key}")
+def resource(request: pytest.FixtureRequest) -> Resource:
+    return request.param
+
+
+@pytest.fixture(params=JOBS, ids=lambda job: job.key)
+def job(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return request.param.config
+
+
+@pytest.fixture(params=TASKS, ids=lambda task: f"{task.job}.{task.key}")
+def task(request: pytest.FixtureRequest) -> Task:
+    return request.param
+
+
+@pytest.fixture(params=WHEEL_TASKS, ids=lambda task: f"{task.job}.{task.key}")
+def wheel_task(request: pytest.FixtureRequest) -> Task:
+    return request.param
+
+
+@pytest.fixture(params=TARGETS)
+def target(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def resolver(target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Resolver:
+    """The laptop runner's, with the target's own catalogs; a service principal only where one is needed."""
+    monkeypatch.delenv("BUNDLE_VAR_service_principal", raising=False)
+    bundle = load_bundle(ROOT, target)
+    own = {name: str(bundle.at(("variables", name, "default"))) for name in LAPTOP_VARIABLES}
+    return Resolver(bundle, tmp_path, own if target == "dev" else {**own, "service_principal": SERVICE_PRINCIPAL})
+
+
+@pytest.fixture
+def resolved(resolver: Resolver) -> dict[str, Any]:
+    """All files merged for one target, without a reference left."""
+    tree = resolver.at(())
+    for job in tree["resources"]["jobs"].values():
+        job["tasks"] = [{"task_key": key, **task} for key, task in job["tasks"].items()]
+        job["parameters"] = [{"name": key, **parameter} for key, parameter in job["parameters"].items()]
+    return tree

@@ -1,0 +1,150 @@
+"""The bundle's files as written: understood by Databricks' own types, whole, and safe to run."""
+
+import re
+from graphlib import TopologicalSorter
+from os.path import normpath
+from pathlib import Path
+from typing import Any
+
+import pytest
+from databricks.bundles.jobs import Job
+
+WHEELS = "../dist/*.whl"
+
+
+def test_every_resource_is_what_databricks_types_accept(resource, types):
+    types[resource.kind].from_dict(resource.config)
+
+
+def test_databricks_types_refuse_an_unknown_field():
+    with pytest.raises(ValueError, match="max_retry"):
+        Job.from_dict({"name": "a", "tasks": [{"task_key": "b", "max_retry": 1}]})
+
+
+def test_resource_keys_are_unique_across_kinds(resources):
+    keys = [resource.key for resource in resources]
+    assert sorted(set(keys)) == sorted(keys)
+
+
+def test_a_file_has_one_resource_and_is_named_after_its_kind(resources):
+    files = [resource.file for resource in resources]
+    assert sorted(set(files)) == sorted(files)
+    assert all(resource.file.name.endswith(f".{resource.kind.removesuffix('s')}.yml") for resource in resources)
+
+
+def test_databricks_yml_deploys_nothing_itself(trees):
+    main = trees[Path("databricks.yml")]
+    assert "resources" not in main
+    assert not [name for name, target in main["targets"].items() if "resources" in target]
+
+
+def test_every_relative_path_exists_or_is_the_built_wheel(root, trees):
+    found = {
+        (file, text) for file, tree in trees.items() for text in _strings(tree) if re.match(r"[\w.]+/[\w.*/]*$", text)
+    }
+    assert {text for _, text in found} >= {WHEELS, "resources/*.yml"}
+    assert not [
+        (str(file), text)
+        for file, text in found
+        if text not in (WHEELS, "America/New_York") and not list(root.glob(normpath(file.parent / text)))
+    ]
+
+
+def test_the_build_leaves_one_wheel_where_jobs_look_for_it(root, trees):
+    (artifact,) = trees[Path("databricks.yml")]["artifacts"].values()
+    # Of several wheels the CLI deploys the highest version, which may be an old commit's.
+    assert {"uv build", "--wheel", "--clear"} <= set(re.findall(r"uv build|--\w+", artifact["build"]))
+    assert (root / artifact["path"] / "dist").resolve() == (root / "resources" / WHEELS).resolve().parent
+
+
+def test_wheel_tasks_run_serverless_on_the_built_wheel(job):
+    environments = {environment["environment_key"]: environment["spec"] for environment in job["environments"]}
+    for task in job["tasks"]:
+        if "python_wheel_task" in task:
+            assert environments[task["environment_key"]]["dependencies"] == [WHEELS]
+            assert environments[task["environment_key"]]["environment_version"].isdigit()
+
+
+@pytest.mark.parametrize(
+    "key", ["description", "timeout_seconds", "max_concurrent_runs", "queue", "health", "email_notifications", "tags"]
+)
+def test_every_job_says_how_it_is_run_and_watched(job, key):
+    assert job.get(key)
+
+
+def test_a_job_runs_once_at_a_time_and_later_runs_wait(job):
+    assert job["max_concurrent_runs"] == 1
+    assert job["queue"] == {"enabled": True}
+
+
+def test_a_failed_or_slow_run_is_reported(job):
+    assert job["email_notifications"]["on_failure"]
+    assert job["email_notifications"]["on_duration_warning_threshold_exceeded"]
+    (rule,) = [rule for rule in job["health"]["rules"] if rule["metric"] == "RUN_DURATION_SECONDS"]
+    assert 0 < rule["value"] < job["timeout_seconds"]
+
+
+def test_every_job_is_scheduled_or_run_by_another_one(jobs):
+    scheduled = {key: job["schedule"]["pause_status"] for key, job in jobs.items() if "schedule" in job}
+    assert set(scheduled.values()) == {"${var.schedule_pause_status}"}
+    assert {*scheduled, *(_run_job(task) for job in jobs.values() for task in job["tasks"])} - {None} == set(jobs)
+
+
+def test_a_job_has_the_time_that_its_tasks_may_take(job):
+    total: dict[str, int] = {}
+    tasks = {task["task_key"]: task for task in job["tasks"]}
+    upstream = {key: {other["task_key"] for other in task.get("depends_on", [])} for key, task in tasks.items()}
+    for key in TopologicalSorter(upstream).static_order():
+        total[key] = tasks[key].get("timeout_seconds", 0) + max((total[other] for other in upstream[key]), default=0)
+    assert max(total.values()) <= job["timeout_seconds"]
+
+
+def test_a_wheel_task_is_retried_and_given_up(wheel_task):
+    assert 1 <= wheel_task.config["max_retries"] <= 2
+    assert wheel_task.config["min_retry_interval_millis"] >= 30_000
+    assert wheel_task.config["timeout_seconds"]
+
+
+def test_a_job_started_by_another_is_not_retried_twice(task):
+    if not task.is_wheel:
+        assert "max_retries" not in task.config
+
+
+def test_as_of_reaches_every_task(wheel_task):
+    assert "--as-of={{job.parameters.as_of}}" in wheel_task.config["python_wheel_task"]["parameters"]
+
+
+def test_every_job_takes_as_of_from_the_target(job):
+    assert {"name": "as_of", "default": "${var.as_of}"} in job["parameters"]
+
+
+def test_as_of_reaches_every_job_that_a_job_runs(jobs):
+    given = {
+        task["task_key"]: task["run_job_task"].get("job_parameters", {}).get("as_of")
+        for job in jobs.values()
+        for task in job["tasks"]
+        if "run_job_task" in task
+    }
+    assert given
+    assert set(given.values()) == {"{{job.parameters.as_of}}"}
+
+
+def test_a_job_is_run_with_parameters_that_it_has(jobs):
+    for job in jobs.values():
+        for task in job["tasks"]:
+            if called := _run_job(task):
+                known = {parameter["name"] for parameter in jobs[called]["parameters"]}
+                assert set(task["run_job_task"]["job_parameters"]) <= known
+
+
+def _run_job(task: dict[str, Any]) -> str | None:
+    reference = task.get("run_job_task", {}).get("job_id", "")
+    return reference.removeprefix("${resources.jobs.").removesuffix(".id}") or None
+
+
+def _strings(node: object) -> list[str]:
+    if isinstance(node, dict):
+        return [text for value in node.values() for text in _strings(value)]
+    if isinstance(node, list):
+        return [text for value in node for text in _strings(value)]
+    return [node] if isinstance(node, str) else []

@@ -1,0 +1,141 @@
+"""What a target makes of the bundle's files."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from flight_delays.core.errors import UserError
+from flight_delays.local.references import Resolver
+
+DATA = ("experiments", "registered_models", "schemas", "volumes")
+RELEASED = pytest.mark.parametrize("target", ["staging", "prod"], indirect=True)
+DEV = pytest.mark.parametrize("target", ["dev"], indirect=True)
+
+
+def test_every_reference_resolves(resolved):
+    text = json.dumps(resolved)
+    assert "flight-delays-task" in text
+    assert "${" not in text
+
+
+def test_a_reference_to_nothing_is_an_error(resolver):
+    with pytest.raises(UserError, match="nowhere"):
+        resolver.resolve("${var.nowhere}", ("bundle", "name"))
+
+
+def test_grants_that_come_from_variables_are_what_databricks_types_accept(resolved, types):
+    for kind in DATA:
+        for config in resolved["resources"][kind].values():
+            assert types[kind].from_dict(config).name
+
+
+@pytest.mark.parametrize(
+    ("target", "status"), [("dev", "PAUSED"), ("staging", "PAUSED"), ("prod", "UNPAUSED")], indirect=["target"]
+)
+def test_schedules_run_in_prod_only(resolved, status):
+    jobs = resolved["resources"]["jobs"].values()
+    assert {job["schedule"]["pause_status"] for job in jobs if "schedule" in job} == {status}
+
+
+@pytest.mark.parametrize(
+    ("target", "mode"), [("dev", "development"), ("staging", "production"), ("prod", "production")], indirect=["target"]
+)
+def test_only_dev_is_in_development_mode(resolved, mode):
+    assert resolved["mode"] == mode
+
+
+@RELEASED
+def test_no_name_of_dev_is_in_a_released_target(resolved):
+    parts = {key: resolved.get(key) for key in ("resources", "workspace", "run_as", "permissions")}
+    assert not re.findall(r'"[^"]*(?<![a-z])dev(?![a-z])[^"]*"', json.dumps(parts))
+
+
+def test_a_target_writes_to_the_catalog_of_its_name(resolved, target):
+    catalogs = {
+        config["catalog_name"]
+        for kind in DATA
+        for config in resolved["resources"][kind].values()
+        if "catalog_name" in config
+    }
+    assert catalogs == {target}
+
+
+@pytest.mark.parametrize(
+    ("target", "protected"), [("dev", False), ("staging", True), ("prod", True)], indirect=["target"]
+)
+@pytest.mark.parametrize("kind", DATA)
+def test_what_holds_data_is_protected_outside_dev(resolved, kind, protected):
+    configs = resolved["resources"][kind].values()
+    assert [config["lifecycle"]["prevent_destroy"] for config in configs] == [protected] * len(configs) != []
+
+
+@RELEASED
+def test_groups_may_look_and_nothing_more(resolved):
+    grants = {
+        (kind, grant["principal"]): set(grant["privileges"])
+        for kind in DATA
+        for config in resolved["resources"][kind].values()
+        for grant in config.get("grants", [])
+    }
+    assert grants == {
+        ("schemas", "flight-delays-viewers"): {"USE_SCHEMA", "SELECT"},
+        ("registered_models", "flight-delays-viewers"): {"EXECUTE"},
+        ("volumes", "flight-delays-operators"): {"READ_VOLUME"},
+    }
+
+
+@RELEASED
+def test_viewers_look_operators_run_and_the_service_principal_manages(resolved):
+    assert {(*(set(entry.values()) - {entry["level"]}), entry["level"]) for entry in resolved["permissions"]} == {
+        ("flight-delays-viewers", "CAN_VIEW"),
+        ("flight-delays-operators", "CAN_RUN"),
+        (resolved["run_as"]["service_principal_name"], "CAN_MANAGE"),
+    }
+
+
+@DEV
+def test_dev_needs_no_group_and_writes_to_nobody_on_call(resolved):
+    assert "permissions" not in resolved
+    assert not any(config.get("grants") for kind in DATA for config in resolved["resources"][kind].values())
+    recipients = {
+        address
+        for job in resolved["resources"]["jobs"].values()
+        for addresses in job["email_notifications"].values()
+        for address in addresses
+    }
+    assert recipients == {"local"}, "the current user on a laptop"
+
+
+@RELEASED
+def test_a_released_target_is_the_service_principals(resolved, target):
+    principal = resolved["run_as"]["service_principal_name"]
+    assert resolved["workspace"]["root_path"] == f"/Workspace/Users/{principal}/.bundle/flight_delays/{target}"
+
+
+@RELEASED
+def test_a_released_target_needs_the_service_principal(resolver):
+    variables = {name: value for name, value in resolver.variables.items() if name != "service_principal"}
+    with pytest.raises(UserError, match="service_principal"):
+        Resolver(resolver.bundle, resolver.local_dir, variables).at(("run_as",))
+
+
+def test_the_databricks_cli_finds_nothing_to_warn_of(root, target):
+    command = shutil.which("databricks")
+    if command is None or not os.environ.keys() & {"DATABRICKS_HOST", "DATABRICKS_CONFIG_PROFILE"}:
+        pytest.skip("no databricks command, or no workspace in DATABRICKS_HOST or DATABRICKS_CONFIG_PROFILE")
+    environment = {"BUNDLE_VAR_service_principal": "00000000-0000-0000-0000-000000000000", **os.environ}
+    if target == "dev":
+        del environment["BUNDLE_VAR_service_principal"]
+    done = subprocess.run(
+        [command, "bundle", "validate", "--strict", "--target", target],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,104 @@
+"""The bundle's tasks against the code that they call."""
+
+import ast
+import re
+import sys
+from importlib.metadata import distribution
+from pathlib import Path
+
+import pytest
+import typer
+
+from flight_delays import tasks
+from flight_delays.cli import app
+from flight_delays.core.errors import UserError
+from flight_delays.local.plan import make_plan
+
+COMMANDS = typer.main.get_command(app).commands
+TASK_VALUE = re.compile(r"\{\{tasks\.([\w-]+)\.values\.([\w.-]+)\}\}")
+
+
+def call_as_databricks_does(package, entry_point, arguments, monkeypatch):
+    """In its own process the workspace sets sys.argv, loads the distribution's entry point and calls it."""
+    (found,) = [found for found in distribution(package).entry_points if found.name == entry_point]
+    monkeypatch.setattr(sys, "argv", [entry_point, *arguments])
+    return found.load()()
+
+
+@pytest.fixture
+def call(wheel_task, monkeypatch):
+    wheel = wheel_task.config["python_wheel_task"]
+    return lambda *arguments: call_as_databricks_does(
+        wheel["package_name"], wheel["entry_point"], [wheel["parameters"][0], *arguments], monkeypatch
+    )
+
+
+def test_an_entry_point_returns_none_when_it_succeeds(call, wheel_task, capsys):
+    assert call("--help") is None
+    assert wheel_task.config["python_wheel_task"]["parameters"][0] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [("--no-such-option=1",), ()], ids=["an unknown option", "a missing option"])
+def test_an_entry_point_raises_when_it_fails(call, arguments):
+    with pytest.raises(UserError):
+        call(*arguments)
+
+
+def test_parameters_are_those_of_the_subcommand(resolved):
+    wheels = [
+        task["python_wheel_task"]
+        for job in resolved["resources"]["jobs"].values()
+        for task in job["tasks"]
+        if "python_wheel_task" in task
+    ]
+    assert wheels
+    for wheel in wheels:
+        # What the run fills in is a number or a text: "1" is both.
+        name, *options = [re.sub(r"\{\{.*?\}\}", "1", text) for text in wheel["parameters"]]
+        COMMANDS[name].make_context(name, list(options))
+        names = [option.partition("=")[0] for option in options]
+        assert sorted(set(names)) == sorted(names)
+        assert all(option.partition("=")[2] for option in options)
+
+
+def test_every_option_of_a_task_is_required(wheel_task):
+    name, *options = [
+        re.sub(r"\$\{.*?\}|\{\{.*?\}\}", "1", text) for text in wheel_task.config["python_wheel_task"]["parameters"]
+    ]
+    for left_out in options:
+        with pytest.raises(typer.TyperException):
+            COMMANDS[name].make_context(name, [option for option in options if option != left_out])
+
+
+def test_the_laptop_runs_every_job_of_every_target(resolver, jobs):
+    assert set(make_plan(resolver.bundle, resolver, jobs).jobs) == set(jobs)
+
+
+def test_every_task_value_that_is_read_is_set_upstream(jobs):
+    read = set()
+    for job in jobs.values():
+        tasks_of_job = {task["task_key"]: task for task in job["tasks"]}
+        for task in tasks_of_job.values():
+            for upstream, value in TASK_VALUE.findall(str(task)):
+                assert upstream in _upstream(tasks_of_job, task)
+                assert value in values_set_by(tasks_of_job[upstream]["python_wheel_task"]["parameters"][0])
+                read.add(value)
+    assert read == {"model_name", "model_version", "verdict", "verdict_id"}
+
+
+def test_a_value_that_no_task_sets_is_noticed():
+    assert values_set_by("train") == {"model_name", "model_version"}
+    assert values_set_by("ingest") == set()
+
+
+def values_set_by(subcommand):
+    """The keys in the `task_values.set(key, ...)` calls of the subcommand's module."""
+    (folder,) = tasks.__path__
+    code = Path(folder, f"{subcommand.replace('-', '_')}.py").read_text()
+    calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
+    return {ast.literal_eval(call.args[0]) for call in calls if ast.unparse(call.func).endswith("task_values.set")}
+
+
+def _upstream(tasks_of_job, task):
+    direct = {other["task_key"] for other in task.get("depends_on", [])}
+    return direct.union(*(_upstream(tasks_of_job, tasks_of_job[key]) for key in direct))
