@@ -1,0 +1,196 @@
+"""`flight-delays <task> ...`: the same command in a job and on a laptop."""
+
+import sys
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flight_delays.core.errors import UserError
+
+if TYPE_CHECKING:
+    from flight_delays.platform.tables import Tables
+    from flight_delays.tasks.context import Context
+
+app = typer.Typer(
+    help="Will this flight arrive 15 minutes late or more? One subcommand per job task.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+if find_spec("flight_delays.local") and find_spec("flight_delays.local.cli"):  # a checkout; the wheel goes without
+    from flight_delays.local.cli import app as local_app
+
+    app.add_typer(local_app, name="local")
+
+Schema = Annotated[str, typer.Option(help="Schema to write to: <catalog>.<schema>.")]
+RawSchema = Annotated[str, typer.Option(help="Schema to read raw tables from: <catalog>.<schema>.")]
+AsOf = Annotated[str, typer.Option(help="What counts as now: an ISO 8601 time, UTC where it names no offset.")]
+ModelName = Annotated[str, typer.Option(help="Registered model.")]
+ModelVersion = Annotated[int, typer.Option(min=1, help="Version number.")]
+HoldoutDays = Annotated[int, typer.Option(min=1, help="Last whole days before as_of; never trained on.")]
+
+
+@app.command()
+def tables(schema: Schema, as_of: AsOf) -> None:
+    """Create the tables that do not exist yet."""
+    from flight_delays.tasks import tables
+
+    tables.run(_context(schema, as_of))
+
+
+@app.command()
+def ingest(schema: Schema, as_of: AsOf) -> None:
+    """Land raw tables from the sources; malformed rows go to raw_rejects."""
+    from flight_delays.tasks import ingest
+
+    ingest.run(_context(schema, as_of))
+
+
+@app.command()
+def features(schema: Schema, raw_schema: RawSchema, as_of: AsOf) -> None:
+    """Build flight_features from what was known two hours before departure."""
+    from flight_delays.tasks import features
+
+    context = _context(schema, as_of)
+    features.run(context, _tables(context, raw_schema))
+
+
+@app.command()
+def labels(schema: Schema, raw_schema: RawSchema, as_of: AsOf) -> None:
+    """Collect flight_labels: the outcomes that are known."""
+    from flight_delays.tasks import labels
+
+    context = _context(schema, as_of)
+    labels.run(context, _tables(context, raw_schema))
+
+
+@app.command()
+def train(
+    schema: Schema,
+    model_name: ModelName,
+    experiment: Annotated[str, typer.Option(help="MLflow experiment.")],
+    holdout_days: HoldoutDays,
+    git_commit: Annotated[str, typer.Option(help="Commit that was deployed.")],
+    as_of: AsOf,
+) -> None:
+    """Fit a model and register it. Sets model_name and model_version."""
+    from flight_delays.tasks import train
+
+    train.run(
+        _context(schema, as_of),
+        model_name=model_name,
+        experiment=experiment,
+        holdout_days=holdout_days,
+        git_commit=git_commit,
+    )
+
+
+@app.command()
+def validate(
+    schema: Schema,
+    model_name: ModelName,
+    model_version: ModelVersion,
+    holdout_days: HoldoutDays,
+    min_holdout_days: Annotated[int, typer.Option(min=1, help="With fewer unseen days: INCONCLUSIVE.")],
+    log_loss_margin: Annotated[float, typer.Option(min=0, help="How much worse than the champion may pass.")],
+    max_calibration_error: Annotated[float, typer.Option(min=0, max=1, help="The largest that may pass.")],
+    as_of: AsOf,
+) -> None:
+    """Judge a version on days nobody trained on. Sets verdict and verdict_id."""
+    from flight_delays.core.gates import Policy
+    from flight_delays.tasks import validate
+
+    policy = Policy(
+        min_holdout_days=min_holdout_days,
+        log_loss_margin=log_loss_margin,
+        max_calibration_error=max_calibration_error,
+    )
+    validate.run(
+        _context(schema, as_of),
+        model_name=model_name,
+        model_version=model_version,
+        holdout_days=holdout_days,
+        policy=policy,
+    )
+
+
+@app.command()
+def deploy(
+    schema: Schema,
+    model_name: ModelName,
+    model_version: ModelVersion,
+    verdict_id: Annotated[str, typer.Option(help="Verdict that allows it.")],
+    as_of: AsOf,
+) -> None:
+    """Make a version the champion, if its verdict is PASS."""
+    from flight_delays.tasks import deploy
+
+    deploy.run(
+        _context(schema, as_of), model_name=model_name, model_version=model_version, verdict_id=verdict_id
+    )
+
+
+@app.command()
+def score_batch(schema: Schema, model_name: ModelName, as_of: AsOf) -> None:
+    """Score the flights that the champion has not scored yet."""
+    from flight_delays.tasks import score_batch
+
+    score_batch.run(_context(schema, as_of), model_name=model_name)
+
+
+def job() -> None:
+    """What a job calls, in its own process: returns None when the command succeeded, raises when it did not."""
+    try:
+        code = app(prog_name="flight-delays", standalone_mode=False)
+    except typer.TyperException as error:
+        raise UserError(error.format_message()) from error
+    if code:
+        raise RuntimeError(f"flight-delays {' '.join(sys.argv[1:])} exited with {code}")
+
+
+def console() -> None:
+    """What a person calls: an error that people can mend is one line and exit code 2."""
+    try:
+        sys.exit(app(prog_name="flight-delays", standalone_mode=False))
+    except (UserError, typer.TyperException) as error:
+        message = error.format_message() if isinstance(error, typer.TyperException) else str(error)
+        print(f"flight-delays: {message}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _context(schema: str, as_of: str) -> "Context":
+    """The one context of a task: adapters to the world, and the moment that counts as now."""
+    from rich.console import Console
+
+    from flight_delays.platform.job_context import task_values
+    from flight_delays.platform.registry import connect
+    from flight_delays.platform.runtime import in_workspace
+    from flight_delays.platform.session import spark_session
+    from flight_delays.platform.tables import Tables
+    from flight_delays.tasks.context import Context
+
+    moment = _moment(as_of)
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    return Context(
+        tables=Tables(spark=spark_session(), schema=schema, unity_catalog=in_workspace()),
+        registry=connect(),
+        task_values=task_values(console),
+        console=console,
+        as_of=moment,
+    )
+
+
+def _tables(context: "Context", schema: str) -> "Tables":
+    from dataclasses import replace
+
+    return replace(context.tables, schema=schema)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UserError(f"as_of is {text!r}, not an ISO 8601 time like 2014-01-02T00:00:00Z") from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

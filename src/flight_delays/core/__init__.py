@@ -1,0 +1,1 @@
+"""Pure rules: joins in time, splits, metrics, gates. No I/O, no clock, no session."""

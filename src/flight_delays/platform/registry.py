@@ -1,0 +1,166 @@
+"""MLflow: training runs, registered versions and aliases. A version is a number."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+from matplotlib.figure import Figure
+from mlflow import MlflowClient
+from mlflow.data.delta_dataset_source import DeltaDatasetSource
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.pyfunc import PyFuncModel
+
+from flight_delays.core.errors import UserError
+from flight_delays.platform.runtime import in_workspace, local_dir, tracking_uri
+
+_VERSION_TAG = "model_version"
+_FINGERPRINT_TAG = "fingerprint"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """All that is kept of one training run. `inputs` maps a table to the Delta version that was read."""
+
+    fingerprint: str
+    tags: Mapping[str, str]
+    parameters: Mapping[str, object]
+    metrics: Mapping[str, float]
+    figures: Mapping[str, Figure]
+    inputs: Mapping[str, int]
+    code: Path
+    artifacts: Mapping[str, Path]
+    signature: ModelSignature
+    input_example: pd.DataFrame
+    requirements: tuple[str, ...]
+    version_tags: Mapping[str, str]
+    description: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """A registered version: its number, the run that made it and its tags."""
+
+    name: str
+    number: int
+    run_id: str
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The model registry and the tracking server behind it."""
+
+    client: MlflowClient
+
+    def aliases(self, name: str) -> dict[str, int]:
+        """Alias to version number. Raises UserError for an unknown model."""
+        with _known(f"registered model {name} does not exist; deploy the bundle, which creates it"):
+            return {alias: int(version) for alias, version in self.client.get_registered_model(name).aliases.items()}
+
+    def version(self, name: str, number: int) -> Version:
+        """One version by its number. Raises UserError if there is none."""
+        with _known(f"model {name} has no version {number}; take a number that the train job printed"):
+            found = self.client.get_model_version(name, str(number))
+        return Version(name=name, number=number, run_id=found.run_id, tags=found.tags)
+
+    def load(self, name: str, number: int) -> PyFuncModel:
+        """The model itself, by number, never by alias."""
+        return mlflow.pyfunc.load_model(f"models:/{name}/{number}")
+
+    def download(self, name: str, number: int, folder: Path) -> Path:
+        """The version's files, copied into `folder`."""
+        return Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{number}", dst_path=str(folder)))
+
+    def set_alias(self, name: str, alias: str, number: int) -> None:
+        """Point `alias` at a version."""
+        self.client.set_registered_model_alias(name, alias, str(number))
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        """Remove `alias`, which need not exist."""
+        if alias in self.aliases(name):
+            self.client.delete_registered_model_alias(name, alias)
+
+    def tag_version(self, version: Version, tags: Mapping[str, str]) -> None:
+        """Set tags of a version."""
+        for key, value in tags.items():
+            self.client.set_model_version_tag(version.name, str(version.number), key, value)
+
+    def log_report(self, version: Version, file: str, text: str, metrics: Mapping[str, float]) -> None:
+        """Add a text file and metrics to the run that made a version."""
+        self.client.log_text(version.run_id, text, file)
+        for key, value in metrics.items():
+            self.client.log_metric(version.run_id, key, value)
+
+    def find(self, experiment: str, name: str, fingerprint: str) -> int | None:
+        """The version that a finished run with this fingerprint registered under `name`, if there is one."""
+        runs = self.client.search_runs(
+            [self._experiment_id(experiment)],
+            filter_string=(
+                f"tags.{_FINGERPRINT_TAG} = '{fingerprint}' and tags.model_name = '{name}' "
+                "and attributes.status = 'FINISHED'"
+            ),
+            max_results=1,
+        )
+        return int(runs[0].data.tags[_VERSION_TAG]) if runs else None
+
+    def register(self, experiment: str, name: str, training: Training) -> int:
+        """Log a run with its model; the number that the registry gave the new version."""
+        self.aliases(name)
+        with mlflow.start_run(experiment_id=self._experiment_id(experiment)) as run:
+            mlflow.set_tags({**training.tags, _FINGERPRINT_TAG: training.fingerprint, "model_name": name})
+            mlflow.log_params(dict(training.parameters))
+            mlflow.log_metrics(dict(training.metrics))
+            for file, figure in training.figures.items():
+                mlflow.log_figure(figure, file)
+            for table, delta_version in training.inputs.items():
+                source = DeltaDatasetSource(delta_table_name=table, delta_table_version=delta_version)
+                mlflow.log_input(MetaDataset(source, name=table.rsplit(".", 1)[-1]), context="training")
+            logged = mlflow.pyfunc.log_model(
+                name="model",
+                python_model=str(training.code),
+                artifacts={key: str(path) for key, path in training.artifacts.items()},
+                signature=training.signature,
+                input_example=training.input_example,
+                pip_requirements=list(training.requirements),
+                registered_model_name=name,
+            )
+            number = int(logged.registered_model_version)
+            version = Version(name=name, number=number, run_id=run.info.run_id, tags={})
+            self.tag_version(version, training.version_tags)
+            self.client.update_model_version(name, str(number), description=training.description)
+            # Last: a run without this tag did not finish its work and is never found again.
+            mlflow.set_tag(_VERSION_TAG, str(number))
+        return number
+
+    def _experiment_id(self, experiment: str) -> str:
+        found = self.client.get_experiment_by_name(experiment)
+        if found is None:
+            raise UserError(f"experiment {experiment} does not exist; deploy the bundle, which creates it")
+        return str(found.experiment_id)
+
+
+def connect() -> Registry:
+    """Unity Catalog's registry in a workspace, a sqlite database on a laptop."""
+    if in_workspace():
+        mlflow.set_registry_uri("databricks-uc")
+    else:
+        for noisy in ("mlflow", "alembic"):
+            logging.getLogger(noisy).setLevel(logging.ERROR)
+        mlflow.set_tracking_uri(tracking_uri(local_dir()))
+    return Registry(client=MlflowClient())
+
+
+@contextmanager
+def _known(otherwise: str) -> Iterator[None]:
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise UserError(otherwise) from error

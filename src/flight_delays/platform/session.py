@@ -1,0 +1,81 @@
+"""The Spark session: the workspace's own, or a local one with Delta."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from flight_delays.core.errors import UserError
+from flight_delays.platform.runtime import in_workspace, local_dir
+
+
+def spark_session() -> SparkSession:
+    """The process's session, in UTC; started on first use."""
+    session = SparkSession.builder.getOrCreate() if in_workspace() else _local_session(local_dir())
+    session.conf.set("spark.sql.session.timeZone", "UTC")
+    return session
+
+
+def _local_session(folder: Path) -> SparkSession:
+    active = SparkSession.getActiveSession()
+    if active is not None:
+        return active
+    # Delta is a development dependency: the wheel does not carry it.
+    from delta import configure_spark_with_delta_pip
+
+    folder.mkdir(parents=True, exist_ok=True)
+    warehouse = folder / "warehouse"
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    builder = (
+        SparkSession.builder.master("local[*]")
+        .appName("flight-delays")
+        .config("spark.sql.extensions", "io.delta.sql.DeltaSparkSessionExtension")
+        .config("spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog")
+        .config("spark.sql.warehouse.dir", str(warehouse))
+        .config("spark.sql.session.timeZone", "UTC")
+        .config("spark.sql.execution.arrow.pyspark.enabled", "true")
+        .config("spark.sql.shuffle.partitions", "2")
+        .config("spark.databricks.delta.snapshotPartitions", "2")
+        .config("spark.driver.memory", "4g")
+        .config("spark.ui.enabled", "false")
+        .config("spark.log.level", "ERROR")
+    )
+    # PySpark logs every error that it raises, as JSON with the JVM's stack; the exception says it already.
+    logging.getLogger("DataFrameQueryContextLogger").setLevel(logging.CRITICAL)
+    log = folder / "spark.log"
+    try:
+        with _stderr_to(log):
+            session = configure_spark_with_delta_pip(builder).getOrCreate()
+    except Exception as error:
+        raise UserError(f"Spark did not start; Java 17 or 21 must be installed (log: {log})") from error
+    _register_tables(session, warehouse)
+    return session
+
+
+@contextmanager
+def _stderr_to(log: Path) -> Iterator[None]:
+    """The JVM inherits this process's stderr: what Spark has to say goes to its own log, not between our lines."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _register_tables(session: SparkSession, warehouse: Path) -> None:
+    """Spark's in-memory catalog forgets; the Delta tables on disk are what counts."""
+    for table_log in sorted(warehouse.glob("*.db/*/_delta_log")):
+        table = table_log.parent
+        schema = table.parent.name.removesuffix(".db")
+        session.sql(f"CREATE SCHEMA IF NOT EXISTS spark_catalog.{schema}")
+        session.sql(
+            f"CREATE TABLE IF NOT EXISTS spark_catalog.{schema}.{table.name} USING delta LOCATION '{table.as_uri()}'"
+        )

@@ -1,0 +1,102 @@
+"""Delta tables of one schema: read, merge, create. Safe to do twice."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from uuid import uuid4
+
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame, SparkSession
+
+from flight_delays.core.errors import UserError
+
+_UNITY_CATALOG_ONLY = "-- Unity Catalog only"
+_ADD_CONSTRAINT = re.compile(r"ALTER TABLE (\S+)\s+ADD CONSTRAINT (\S+)", re.IGNORECASE)
+_END_OF_STATEMENT = re.compile(r";\s*(?:\n|$)")  # a semicolon inside a line is text
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Rows that a merge wrote."""
+
+    inserted: int
+    updated: int
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of `schema`, a two-level name `<catalog>.<schema>`."""
+
+    spark: SparkSession
+    schema: str
+    unity_catalog: bool
+
+    def read(self, table: str, *, version: int | None = None) -> DataFrame:
+        """The table, at a Delta version if one is given. Raises UserError if it does not exist."""
+        at = "" if version is None else f" VERSION AS OF {version}"
+        try:
+            frame = self.spark.sql(f"SELECT * FROM {self.schema}.{table}{at}")
+            frame.schema  # noqa: B018  # Spark Connect resolves a name only when asked
+        except AnalysisException as error:
+            if "TABLE_OR_VIEW_NOT_FOUND" not in str(error) and "SCHEMA_NOT_FOUND" not in str(error):
+                raise
+            raise UserError(f"table {self.schema}.{table} does not exist; run the features job first") from error
+        return frame
+
+    def version(self, table: str) -> int:
+        """The table's current Delta version."""
+        return int(self.spark.sql(f"DESCRIBE HISTORY {self.schema}.{table} LIMIT 1").collect()[0]["version"])
+
+    def upsert(self, table: str, rows: DataFrame, *, key: Sequence[str]) -> Merged:
+        """Insert rows of a new key, update those whose values differ, leave the rest untouched."""
+        others = [column for column in rows.columns if column not in key]
+        same = " AND ".join(f"target.`{column}` <=> source.`{column}`" for column in others)
+        return self._merge(table, rows, key, f"WHEN MATCHED AND NOT ({same}) THEN UPDATE SET *")
+
+    def append_new(self, table: str, rows: DataFrame, *, key: Sequence[str]) -> Merged:
+        """Insert rows of a new key; what was written once stays as it was written."""
+        return self._merge(table, rows, key, "")
+
+    def _merge(self, table: str, rows: DataFrame, key: Sequence[str], when_matched: str) -> Merged:
+        view = f"merge_{uuid4().hex}"
+        rows.createOrReplaceTempView(view)
+        try:
+            on = " AND ".join(f"target.`{column}` = source.`{column}`" for column in key)
+            (counts,) = self.spark.sql(
+                f"MERGE INTO {self.schema}.{table} AS target USING {view} AS source ON {on} "  # noqa: S608
+                f"{when_matched} WHEN NOT MATCHED THEN INSERT *"
+            ).collect()
+        finally:
+            self.spark.catalog.dropTempView(view)
+        return Merged(inserted=counts["num_inserted_rows"], updated=counts["num_updated_rows"])
+
+    def optimize(self, table: str, *, where: str, zorder: str) -> None:
+        """Compact the partitions that `where` selects and order them by a column."""
+        self.spark.sql(f"OPTIMIZE {self.schema}.{table} WHERE {where} ZORDER BY ({zorder})")
+
+    def apply_ddl(self) -> list[str]:
+        """Create what sql/*.sql declares and does not exist yet; the names of the tables it declares."""
+        created = []
+        for file in sorted(files("flight_delays.sql").iterdir(), key=lambda entry: entry.name):
+            if not file.name.endswith(".sql"):
+                continue
+            for statement in self._statements(file.read_text(encoding="utf-8")):
+                constraint = _ADD_CONSTRAINT.match(statement.strip())
+                if constraint is None or not self._has_constraint(constraint[1], constraint[2]):
+                    self.spark.sql(statement)
+            created.append(file.name.removesuffix(".sql"))
+        return created
+
+    def _statements(self, text: str) -> list[str]:
+        lines = (
+            line.removesuffix(_UNITY_CATALOG_ONLY)
+            for line in text.splitlines()
+            if self.unity_catalog or not line.endswith(_UNITY_CATALOG_ONLY)
+        )
+        text = "\n".join(lines).replace("{schema}", self.schema)
+        return [statement for statement in _END_OF_STATEMENT.split(text) if statement.strip()]
+
+    def _has_constraint(self, table: str, name: str) -> bool:
+        properties = self.spark.sql(f"SHOW TBLPROPERTIES {table}").collect()
+        return any(row["key"].lower() == f"delta.constraints.{name.lower()}" for row in properties)

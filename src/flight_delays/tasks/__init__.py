@@ -1,0 +1,1 @@
+"""One file per job task: load, decide, save."""

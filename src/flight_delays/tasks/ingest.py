@@ -1,0 +1,36 @@
+"""Land what the sources deliver in raw tables, and what is malformed in raw_rejects."""
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from flight_delays.core.quarantine import Contract, inspect
+from flight_delays.tasks.context import Context
+from flight_delays.tasks.report import show
+from flight_delays.use_case.sources import deliveries
+
+
+def run(context: Context) -> None:
+    """Merge every delivery: good rows known by `as_of` by their key, rejects by a digest of the row."""
+    counts = [_land(context, contract, delivered) for contract, delivered in deliveries(context.tables.spark)]
+    show(
+        context.console,
+        f"Ingested as of {context.as_of:%Y-%m-%d %H:%M} UTC",
+        ("table", "read", "landed", "of them new", "of them changed", "rejected", "not known yet"),
+        counts,
+    )
+
+
+def _land(context: Context, contract: Contract, delivered: DataFrame) -> tuple[str, int, int, int, int, int, int]:
+    inspected = inspect(delivered, contract)
+    good, known = F.size("reasons") == 0, F.col("row.known_at") <= F.lit(context.as_of)
+    rejects = inspected.where(~good).select(
+        F.sha2(F.concat_ws("|", F.lit(contract.table), F.col("nth"), "source_row"), 256).alias("reject_id"),
+        F.lit(contract.table).alias("table_name"),
+        "source_row",
+        "reasons",
+    )
+    read, landed, rejected = inspected.agg(F.count("*"), F.count_if(good & known), F.count_if(~good)).collect()[0]
+    merged = context.tables.upsert(contract.table, inspected.where(good & known).select("row.*"), key=contract.key)
+    if rejected:
+        context.tables.append_new("raw_rejects", rejects, key=["reject_id"])
+    return contract.table, read, landed, merged.inserted, merged.updated, rejected, read - landed - rejected

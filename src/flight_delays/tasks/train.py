@@ -1,0 +1,133 @@
+"""Fit a model on the days before the holdout and register it as a new version."""
+
+import json
+import tempfile
+from dataclasses import dataclass
+from datetime import date
+from hashlib import sha256
+from importlib.metadata import version as installed
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pandas as pd
+from mlflow.models import ModelSignature
+
+import flight_delays
+from flight_delays.core import plots
+from flight_delays.core.errors import UserError
+from flight_delays.core.metrics import Metrics, metrics
+from flight_delays.core.splits import last_whole_days, midnight
+from flight_delays.platform.registry import Training
+from flight_delays.tasks.context import Context
+from flight_delays.tasks.dataset import Dataset, labelled_flights
+from flight_delays.tasks.report import show
+from flight_delays.use_case import model
+from flight_delays.use_case.labels import MATURITY
+from flight_delays.use_case.sources import ZONE
+from flight_delays.use_case.training import PARAMETERS, Fitted, fit
+
+_REQUIREMENTS = ("lightgbm", "mlflow", "numpy", "pandas")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Rows to learn from, rows of the holdout, and the first day that no model may have seen."""
+
+    training: pd.DataFrame
+    test: pd.DataFrame
+    trained_until: date
+
+
+def run(context: Context, *, model_name: str, experiment: str, holdout_days: int, git_commit: str) -> None:
+    """Register a version and hand its name and number on as task values.
+
+    The same rows, code and settings make the same model: a version made from them already is taken instead of a new
+    one. Raises UserError if there is too little to learn from.
+    """
+    zone = ZoneInfo(ZONE)
+    holdout = last_whole_days(context.as_of, holdout_days, zone=zone, maturity=MATURITY)
+    data = labelled_flights(context.tables, as_of=context.as_of, first=None, end=holdout.end)
+    # An outcome that was not known when the holdout began could not have been learnt from by then.
+    learnable = (data.rows["flight_date"] < holdout.first) & (
+        data.rows["label_known_at"].dt.tz_localize("UTC") <= midnight(holdout.first, zone)
+    )
+    split = Split(
+        training=data.rows[learnable],
+        test=data.rows[data.rows["flight_date"] >= holdout.first],
+        trained_until=holdout.first,
+    )
+    if split.training.empty or split.test.empty:
+        raise UserError(
+            f"{len(split.training)} labelled flights before and {len(split.test)} after {holdout.first}, as of "
+            f"{context.as_of:%Y-%m-%d}: run the features job with this as_of, or lower holdout_days"
+        )
+    fingerprint = _fingerprint(data.rows, holdout_days)
+    number = context.registry.find(experiment, model_name, fingerprint)
+    if number is not None:
+        context.console.print(f"Version {number} was made from exactly these rows, code and settings: it is taken.")
+    else:
+        context.console.print(f"Fitting on {len(split.training):,} flights before {split.trained_until} ...")
+        with tempfile.TemporaryDirectory() as folder:
+            training, scores = _training(data, split, fit(split.training), fingerprint, git_commit, Path(folder))
+            number = context.registry.register(experiment, model_name, training)
+        show(
+            context.console,
+            f"{model_name} version {number}, on {scores.rows:,} flights from {split.trained_until}",
+            tuple(scores.as_dict()),
+            [tuple(scores.as_dict().values())],
+        )
+    context.task_values.set("model_name", model_name)
+    context.task_values.set("model_version", str(number))
+
+
+def _fingerprint(rows: pd.DataFrame, holdout_days: int) -> str:
+    """Digest of what a model is made from: the rows, this package's code, the split."""
+    package = Path(flight_delays.__file__).parent
+    digest = sha256(pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes())
+    for folder in ("core", "use_case", "tasks"):
+        for file in sorted((package / folder).glob("*.py")):
+            digest.update(file.read_bytes())
+    digest.update(f"{holdout_days} {installed('lightgbm')}".encode())
+    return digest.hexdigest()
+
+
+def _training(
+    data: Dataset, split: Split, fitted: Fitted, fingerprint: str, git_commit: str, folder: Path
+) -> tuple[Training, Metrics]:
+    """The record of a run, its model files written to `folder`, and the scores on the holdout."""
+    booster, levels = folder / "booster.txt", folder / "levels.json"
+    fitted.booster.save_model(booster)
+    levels.write_text(json.dumps(fitted.levels))
+
+    labels = split.test["is_late"].to_numpy(dtype=np.float64)
+    probabilities = np.asarray(fitted.booster.predict(model.prepare(split.test, fitted.levels)))
+    scores = metrics(labels, probabilities)
+    gains = dict(
+        zip(fitted.booster.feature_name(), map(float, fitted.booster.feature_importance("gain")), strict=True)
+    )
+    days = f"{split.training['flight_date'].min()} to {split.training['flight_date'].max()}"
+    training = Training(
+        fingerprint=fingerprint,
+        tags={"mlflow.source.git.commit": git_commit, "training_days": days},
+        parameters={**PARAMETERS, "rounds": fitted.rounds, "training_rows": len(split.training)},
+        metrics={f"test_{name}": value for name, value in scores.as_dict().items()},
+        figures={
+            "plots/calibration.png": plots.calibration(labels, probabilities),
+            "plots/roc.png": plots.roc(labels, probabilities),
+            "plots/importance.png": plots.importance(gains),
+        },
+        inputs=data.versions,
+        code=Path(model.__file__),
+        artifacts={"booster": booster, "levels": levels},
+        signature=ModelSignature(inputs=model.INPUTS, outputs=model.OUTPUTS),
+        input_example=split.training[model.INPUTS.input_names()].tail(5).reset_index(drop=True),
+        requirements=tuple(f"{package}=={installed(package)}" for package in _REQUIREMENTS),
+        version_tags={
+            "trained_until": str(split.trained_until),
+            "base_rate": repr(float(split.training["is_late"].mean())),
+            "git_commit": git_commit,
+        },
+        description=f"LightGBM, {fitted.rounds} rounds, on {len(split.training):,} flights of {days}.",
+    )
+    return training, scores

@@ -1,0 +1,1 @@
+"""YOURS TO REPLACE: sources, features, label and model of this project."""
