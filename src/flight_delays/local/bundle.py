@@ -249,6 +249,12 @@ def _strings(layer: Layer, key: str) -> list[str]:
 
 
 def _error(layers: tuple[Layer, ...], path: KeyPath, problem: str) -> UserError:
-    layer = max(reversed(layers), key=lambda candidate: candidate.depth(path))
+    def fit(index: int) -> tuple[int, int]:
+        # The last layer that sets the key gave it its value. What is nowhere is the main file's to define, unless
+        # some file has at least the resource that it belongs to.
+        depth = layers[index].depth(path)
+        return (depth, index) if depth == len(path) else (depth if depth > 2 else 0, -index)
+
+    layer = layers[max(range(len(layers)), key=fit)]
     dotted = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in (*layer.prefix, *path))
     return UserError(f"{layer.file}: {dotted.lstrip('.')}: {problem}")

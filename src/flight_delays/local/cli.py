@@ -35,7 +35,8 @@ def run(
     """Run jobs; the exit code is 1 if one fails, and 2 if the bundle asks for what a laptop cannot do."""
     folder = root or world.find_root(Path.cwd())
     variables, parameters = _pairs("--var", var), _pairs("--param", param)
-    if not run_jobs(folder, target, jobs, variables, parameters, deploy, Console()):
+    results = run_jobs(folder, target, jobs, variables, parameters, deploy, Console())
+    if results[-1].state is State.FAILED:
         raise typer.Exit(1)
 
 
@@ -56,8 +57,8 @@ def run_jobs(
     parameters: Mapping[str, str],
     prepare: Callable[[Deployment, Path], None],
     console: Console,
-) -> bool:
-    """Check everything, prepare the local world, run the jobs up to the first that fails; whether all succeeded."""
+) -> list[Result]:
+    """Check everything, prepare the local world, run the jobs up to the first that fails."""
     bundle = load_bundle(root, target)
     local_dir = world.local_dir(root, bundle.target)
     plan = make_plan(bundle, Resolver(bundle, local_dir, variables), jobs)
@@ -73,14 +74,13 @@ def run_jobs(
             if results[-1].state is State.FAILED:
                 break
     console.print(summary(results, jobs[len(results) :]))
-    failed = results[-1].state is State.FAILED
-    if failed:
+    if results[-1].state is State.FAILED:
         left = " ".join(jobs[len(results) - 1 :])
         advice = f"The note says why; more stands above. Then: flight-delays local run {left} --target {bundle.target}"
     else:
         advice = f"Look at it: mlflow ui --backend-store-uri {tracking_uri(local_dir)}"
     console.print(advice, markup=False, highlight=False, soft_wrap=True)
-    return not failed
+    return results
 
 
 def _pairs(option: str, values: list[str] | None) -> dict[str, str]:
