@@ -113,7 +113,9 @@ def test_dev_needs_no_group_and_writes_to_nobody_on_call(resolved):
 @RELEASED
 def test_a_released_target_is_the_service_principals(resolved, target):
     principal = resolved["run_as"]["service_principal_name"]
+    (experiment,) = resolved["resources"]["experiments"].values()
     assert resolved["workspace"]["root_path"] == f"/Workspace/Users/{principal}/.bundle/flight_delays/{target}"
+    assert experiment["name"] == f"/Users/{principal}/flight_delays_{target}"
 
 
 @RELEASED
