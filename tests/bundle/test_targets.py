@@ -22,6 +22,14 @@ def test_every_reference_resolves(resolved):
     assert "${" not in text
 
 
+def test_every_variable_has_a_value(resolver):
+    # The CLI asks for all of them, used or not: dev too would fail for want of a service principal.
+    names = list(resolver.bundle.map_at(("variables",)))
+    assert names
+    for name in names:
+        assert resolver.resolve(f"${{var.{name}}}", ("variables", name)) is not None
+
+
 def test_a_reference_to_nothing_is_an_error(resolver):
     with pytest.raises(UserError, match="nowhere"):
         resolver.resolve("${var.nowhere}", ("bundle", "name"))
