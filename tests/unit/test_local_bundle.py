@@ -182,6 +182,23 @@ def test_a_target_merges_tasks_and_parameters_by_key_and_appends_other_lists(tmp
     assert plan(tmp_path, "dev").jobs["j"].tasks["u"].max_retries == 0
 
 
+def test_a_target_replaces_the_value_of_a_variable_even_a_list(tmp_path: Path) -> None:
+    prod = "prod: {mode: production, variables: {list: [z], plain: {default: other}}}"
+    bundle = load_bundle(write(tmp_path, main=MAIN.replace("prod: {mode: production}", prod)), "prod")
+    read = Resolver(bundle, tmp_path, {})
+    assert read.resolve(["${var.list}", "${var.plain}"], ()) == [["z"], "other"]
+
+
+def test_a_map_is_not_merged_with_a_plain_value(tmp_path: Path) -> None:
+    write(tmp_path, main=MAIN.replace("prod: {mode: production}", "prod: {resources: {schemas: {home: {name: {}}}}}"))
+    with pytest.raises(UserError) as refused:
+        load_bundle(tmp_path, "prod")
+    assert str(refused.value) == (
+        "databricks.yml: targets.prod.resources.schemas.home.name: "
+        "is a map, a list or a plain value here, and another of these elsewhere"
+    )
+
+
 def test_keys_without_effect_on_a_laptop_are_not_even_resolved(tmp_path: Path) -> None:
     rest = "tags: {team: '${var.required}'}, timeout_seconds: 5, environment_key: e, "
     write(tmp_path, j=job(task(rest.replace("tags", "health") + WHEEL % ""), "tags: {team: '${var.required}'}"))
@@ -427,7 +444,7 @@ def test_every_job_of_this_project_can_be_run_on_a_laptop(target: str) -> None:
     bundle = load_bundle(ROOT, target)
     jobs = sorted(bundle.map_at(("resources", "jobs")))
     assert {"features", "train", "release", "score_batch"} <= set(jobs)
-    planned = make_plan(bundle, Resolver(bundle, Path("/local"), {}), jobs)
+    planned = make_plan(bundle, Resolver(bundle, Path("/local"), {"service_principal": "some-id"}), jobs)
     texts = [
         text for job in planned.jobs.values() for t in job.tasks.values() if t.python_wheel_task
         for text in t.python_wheel_task.parameters

@@ -323,9 +323,15 @@ def test_jobs_run_in_the_order_given_up_to_the_first_that_fails(project: Path) -
 
 def test_success_ends_with_where_to_look(project: Path) -> None:
     add_job(project, "j", task("t", "ok"))
-    output = io.StringIO()
-    run(project, output=output)
-    assert f"mlflow ui --backend-store-uri sqlite:///{project}/.local/dev/mlflow.db" in output.getvalue()
+    local_dir = project / ".local/dev"
+    for end in (
+        f"{local_dir}/warehouse. No model yet.\n",
+        f"mlflow ui --backend-store-uri sqlite:///{local_dir}/mlflow.db\n",
+    ):
+        output = io.StringIO()
+        run(project, output=output)
+        assert output.getvalue().endswith(end)
+        (local_dir / "mlflow.db").touch()
 
 
 def test_nothing_is_prepared_or_run_if_any_job_is_refused(project: Path) -> None:
@@ -379,7 +385,7 @@ def test_the_command_refuses_in_one_line(project: Path, arguments: list[str], li
 
 def test_the_project_is_found_from_a_folder_within_it(project: Path, tmp_path: Path) -> None:
     assert world.find_root(project / "jobs") == project
-    with pytest.raises(UserError, match="^databricks[.]yml: not found in"):
+    with pytest.raises(UserError, match=r"^databricks\.yml: not found in"):
         world.find_root(tmp_path)
 
 

@@ -9,12 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-import yaml
-
 from flight_delays.core.errors import UserError
+from flight_delays.local.yaml_file import Json, Tree, read_yaml
 
-Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
-Tree: TypeAlias = dict[str, Json]
 KeyPath: TypeAlias = tuple[str | int, ...]
 
 FILE = "databricks.yml"
@@ -77,12 +74,12 @@ class Bundle:
 
 def load_bundle(root: Path, target: str | None) -> Bundle:
     """Read the files below `root`; `target` None is the default one. Raises UserError for what is not understood."""
-    files = [Layer(FILE, (), _read(root, FILE))]
+    files = [Layer(FILE, (), read_yaml(root, FILE))]
     for pattern in _strings(files[0], "include"):
         found = sorted(str(path.relative_to(root)) for path in root.glob(pattern))
         if not found and not re.search(r"[*?\[]", pattern):
             raise UserError(f"{FILE}: include: {pattern} does not exist; remove it")
-        files += [Layer(name, (), _read(root, name)) for name in found if name not in {file.file for file in files}]
+        files += [Layer(name, (), read_yaml(root, name)) for name in found if name not in {file.file for file in files}]
     for layer in files:
         _check_keys(layer, (), FILE_KEYS)
         _check_keys(layer, ("bundle",), BUNDLE_KEYS)
@@ -90,44 +87,10 @@ def load_bundle(root: Path, target: str | None) -> Bundle:
     name = _choose_target(files, target)
     overrides = [_target_layer(layer, name) for layer in files if layer.depth(("targets", name)) == 2]
     layers = tuple(_with_keyed_lists(layer) for layer in [*files, *overrides])
-    tree: Tree = {}
-    for layer in layers:
-        tree = _merge_variables_apart(layers, tree, layer)
-    bundle = Bundle(root=root, target=name, tree=tree, layers=layers)
+    bundle = Bundle(root=root, target=name, tree=_merge_layers(layers), layers=layers)
     if bundle.at(("mode",)) not in (None, "development", "production"):
         raise bundle.error(("mode",), "must be development or production")
     return bundle
-
-
-def _read(root: Path, name: str) -> Tree:
-    try:
-        tree = yaml.load((root / name).read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (it is a SafeLoader)
-    except FileNotFoundError:
-        raise UserError(f"{name}: no such file in {root}; run this in the project's folder") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}:" if mark else ""
-        raise UserError(f"{name}:{line} is no YAML: {getattr(error, 'problem', None) or error}") from None
-    if not isinstance(tree, dict):
-        raise UserError(f"{name}: must be a map")
-    return tree
-
-
-class _Loader(yaml.SafeLoader):
-    """Scalars as the CLI reads them: `on`, `yes` and dates are strings."""
-
-
-_Loader.yaml_implicit_resolvers = {}
-for _tag, _pattern, _first in (
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
-    ("int", r"[-+]?[0-9]+", list("-+0123456789")),
-    ("float", r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?", list("-+.0123456789")),
-    ("merge", r"<<", ["<"]),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})$"), _first)
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
-_Loader.add_constructor("tag:yaml.org,2002:float", lambda _, node: float(node.value))
 
 
 def _choose_target(files: list[Layer], wanted: str | None) -> str:
@@ -158,31 +121,34 @@ def _target_layer(layer: Layer, name: str) -> Layer:
     return Layer(layer.file, found.prefix, {**tree, "variables": {**variables}})
 
 
-def _merge_variables_apart(layers: tuple[Layer, ...], tree: Tree, layer: Layer) -> Tree:
-    known = tree.get("variables")
-    base = known if isinstance(known, dict) else {}
-    variables = {key: value or {} for key, value in layer.map_at(("variables",)).items()}
-    for key, value in variables.items():
-        if layer.prefix and key not in base:
-            raise _error((layer,), ("variables", key), "is not defined at the top; add it to variables")
-        _check_keys(layer, ("variables", key), VARIABLE_KEYS)
-        old = base.get(key)
-        variables[key] = {**(old if isinstance(old, dict) else {}), **(value if isinstance(value, dict) else {})}
-    rest = {key: value for key, value in layer.tree.items() if key not in ("variables", "targets", "include")}
-    merged = _merge({key: value for key, value in tree.items() if key != "variables"}, rest, layers, ())
-    return {**(merged if isinstance(merged, dict) else {}), "variables": {**base, **variables}}
+def _merge_layers(layers: tuple[Layer, ...]) -> Tree:
+    tree: Tree = {}
+    for layer in layers:
+        known = _map_at(layers, tree, ("variables",))
+        for key in layer.map_at(("variables",)):
+            if layer.prefix and key not in known:
+                raise _error((layer,), ("variables", key), "is not defined at the top; add it to variables")
+            _check_keys(layer, ("variables", key), VARIABLE_KEYS)
+        rest = {key: value for key, value in layer.tree.items() if key not in ("targets", "include")}
+        tree = _merge_maps(tree, rest, layer, ())
+    return tree
 
 
-def _merge(old: Json, new: Json, layers: tuple[Layer, ...], path: KeyPath) -> Json:
-    if old is None or new is None:
+def _merge_maps(old: Tree, new: Tree, layer: Layer, path: KeyPath) -> Tree:
+    both = {key: _merge(old[key], new[key], layer, (*path, key)) for key in old.keys() & new.keys()}
+    return {**old, **new, **both}
+
+
+def _merge(old: Json, new: Json, layer: Layer, path: KeyPath) -> Json:
+    a_targets_variable = layer.prefix and path[:1] == ("variables",) and path[2:] == ("default",)
+    if old is None or new is None or a_targets_variable:
         return old if new is None else new
     if isinstance(old, dict) and isinstance(new, dict):
-        both = {key: _merge(old[key], new[key], layers, (*path, key)) for key in old.keys() & new.keys()}
-        return {**old, **new, **both}
+        return _merge_maps(old, new, layer, path)
     if isinstance(old, list) and isinstance(new, list):
         return [*old, *new]
     if isinstance(old, dict | list) or isinstance(new, dict | list):
-        raise _error(layers, path, "a map, a list and a plain value cannot be merged")
+        raise _error((layer,), path, "is a map, a list or a plain value here, and another of these elsewhere")
     return new
 
 
@@ -203,7 +169,7 @@ def _keyed(layer: Layer, path: KeyPath, items: Json) -> Tree:
         if not isinstance(item, dict) or not isinstance(name, str):
             raise _error((layer,), path, f"must be a list of maps, each with its {id_key}")
         rest = {key: value for key, value in item.items() if key != id_key}
-        keyed[name] = _merge(keyed.get(name), rest, (layer,), (*path, name))
+        keyed[name] = _merge(keyed.get(name), rest, layer, (*path, name))
     return keyed
 
 

@@ -78,7 +78,11 @@ def run_jobs(
         left = " ".join(jobs[len(results) - 1 :])
         advice = f"The note says why; more stands above. Then: flight-delays local run {left} --target {bundle.target}"
     else:
-        advice = f"Look at it: mlflow ui --backend-store-uri {tracking_uri(local_dir)}"
+        has_runs = (local_dir / "mlflow.db").exists()
+        runs = (
+            f"Runs and models: mlflow ui --backend-store-uri {tracking_uri(local_dir)}" if has_runs else "No model yet."
+        )
+        advice = f"Tables: {local_dir / 'warehouse'}. {runs}"
     console.print(advice, markup=False, highlight=False, soft_wrap=True)
     return results
 

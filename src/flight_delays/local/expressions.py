@@ -1,7 +1,7 @@
 """Pure: the `{{...}}` of a job, which the workspace fills in while the job runs.
 
 Supported: {{job.parameters.<name>}}, {{tasks.<task>.values.<key>}}, {{job.trigger.time.iso_datetime}}. No spaces
-within the braces: a workspace does not fill such a one in.
+within the braces: a workspace does not fill such a one in. The trigger time is in UTC, to the second.
 """
 
 import re

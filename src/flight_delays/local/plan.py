@@ -6,12 +6,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from flight_delays.local.bundle import Bundle, KeyPath, Tree
+from flight_delays.local.bundle import Bundle, KeyPath
 from flight_delays.local.expressions import Expression, ParameterOf, TriggerTime, ValueOf, expressions
 from flight_delays.local.graph import Graph, cycle_in, ordered, undecided, upstream_of
 from flight_delays.local.model import JOB_KEYS_WITHOUT_EFFECT, TASK_KEYS_WITHOUT_EFFECT, Job, Task
 from flight_delays.local.references import Resolver
 from flight_delays.local.wheel import find_entry_point
+from flight_delays.local.yaml_file import Tree
 
 
 @dataclass(frozen=True, kw_only=True)

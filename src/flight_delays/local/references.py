@@ -19,7 +19,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flight_delays.local.bundle import Bundle, Json, KeyPath
+from flight_delays.core.errors import UserError
+from flight_delays.local.bundle import Bundle, KeyPath
+from flight_delays.local.yaml_file import Json
 
 LAPTOP_VARIABLES = {"catalog": "spark_catalog", "raw_catalog": "spark_catalog"}
 USER = "local"
@@ -148,8 +150,13 @@ class Resolver:
 
     def _variable_file(self) -> dict[str, Json]:
         file = self.bundle.root / ".databricks" / "bundle" / self.bundle.target / "variable-overrides.json"
-        values = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        return dict(values)
+        try:
+            values = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        except ValueError as error:
+            raise UserError(f"{file.relative_to(self.bundle.root)}: is no JSON: {error}") from None
+        if not isinstance(values, dict):
+            raise UserError(f"{file.relative_to(self.bundle.root)}: must be a map of variables to values")
+        return values
 
     def _root_path(self) -> Json:
         given = self.at(("workspace", "root_path"))

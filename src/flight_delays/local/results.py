@@ -9,8 +9,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 from rich.text import Text
 
-from flight_delays.local.bundle import Json
 from flight_delays.local.graph import State
+from flight_delays.local.yaml_file import Json
 
 _STYLES = {State.SUCCESS: "green", State.FAILED: "red", State.UPSTREAM_FAILED: "yellow", State.EXCLUDED: "dim"}
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flight_delays.local.bundle import Json, KeyPath
+from flight_delays.local.bundle import KeyPath
 from flight_delays.local.expressions import MAX_VALUE_BYTES, Expression, ParameterOf, ValueOf, as_parameter, fill_in
 from flight_delays.local.graph import State, decide, holds, job_failed
 from flight_delays.local.model import MAX_RETRY_WAIT_S, ConditionTask, Dependency, Job, RunJobTask, Task, WheelTask
 from flight_delays.local.plan import Plan, execution_order, graph_of, task_path
 from flight_delays.local.results import Result, ended_line, live_line
 from flight_delays.local.wheel import call, find_entry_point
+from flight_delays.local.yaml_file import Json
 from flight_delays.platform.runtime import LOCAL_DIR, TASK_VALUES
 
 
