@@ -10,7 +10,7 @@ SOURCES = ("src", "pyproject.toml", "version.py", "README.md")
 
 
 def _git(*args: str) -> str:
-    return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, check=True, text=True).stdout  # noqa: S603, S607
+    return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, check=True, text=True).stdout  # noqa: S607
 
 
 def _digest() -> str:

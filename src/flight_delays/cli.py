@@ -127,9 +127,7 @@ def deploy(
     """Make a version the champion, if its verdict is PASS."""
     from flight_delays.tasks import deploy
 
-    deploy.run(
-        _context(schema, as_of), model_name=model_name, model_version=model_version, verdict_id=verdict_id
-    )
+    deploy.run(_context(schema, as_of), model_name=model_name, model_version=model_version, verdict_id=verdict_id)
 
 
 @app.command()

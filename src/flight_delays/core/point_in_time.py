@@ -38,9 +38,7 @@ def as_of_join(
     )
     # Events sort before the spine's rows of the same instant: known exactly at T is known.
     up_to_now = (
-        Window.partitionBy(*by)
-        .orderBy("_time", "_is_spine")
-        .rowsBetween(Window.unboundedPreceding, Window.currentRow)
+        Window.partitionBy(*by).orderBy("_time", "_is_spine").rowsBetween(Window.unboundedPreceding, Window.currentRow)
     )
     joined = (
         questions.unionByName(events, allowMissingColumns=True)

@@ -36,23 +36,22 @@ class Contract:
 
 
 def inspect(delivered: DataFrame, contract: Contract) -> DataFrame:
-    """Delivered rows of strings as (`source_row` map, `row` struct of the typed columns, `reasons` array).
+    """Delivered rows of strings as `source_row` (JSON), `row` (struct of typed columns), `reasons` (array) and `nth`.
 
-    A row without reasons is good. Raises UserError if the delivery lacks a column of the contract.
+    A row without reasons is good; `nth` counts rows of one key. Raises UserError if a column of it is missing.
     """
     missing = sorted({spec.source for spec in contract.fields.values()} - set(delivered.columns))
     if missing:
         raise UserError(f"the source of {contract.table} has no column {', '.join(missing)}; mend use_case/sources.py")
 
-    source_row = F.to_json(F.struct(*delivered.columns))
     typed = delivered.select(
-        source_row.alias("source_row"),
+        F.struct(*delivered.columns).alias("_source"),
         *(F.col(spec.source).alias(f"_raw_{name}") for name, spec in contract.fields.items()),
         *(F.col(spec.source).try_cast(spec.type).alias(name) for name, spec in contract.fields.items()),
     )
     for name, expression in contract.derived.items():
         typed = typed.withColumn(name, F.expr(expression))
-    repeats = Window.partitionBy(*contract.key).orderBy("source_row")
+    repeats = Window.partitionBy(*contract.key).orderBy("_source")
     typed = typed.withColumn("_nth_of_key", F.row_number().over(repeats))
 
     reasons = [_field_reason(name, spec) for name, spec in contract.fields.items()]
@@ -62,7 +61,7 @@ def inspect(delivered: DataFrame, contract: Contract) -> DataFrame:
         F.when(has_key & (F.col("_nth_of_key") > 1), F.lit(f"same {', '.join(contract.key)} as another row"))
     )
     return typed.select(
-        "source_row",
+        F.to_json("_source").alias("source_row"),
         F.struct(*contract.columns).alias("row"),
         F.array_compact(F.array(*reasons)).alias("reasons"),
         F.col("_nth_of_key").alias("nth"),

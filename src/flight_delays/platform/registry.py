@@ -64,14 +64,17 @@ class Registry:
             return {alias: int(version) for alias, version in self.client.get_registered_model(name).aliases.items()}
 
     def version(self, name: str, number: int) -> Version:
-        """One version by its number. Raises UserError if there is none."""
+        """One version by its number. Raises UserError if there is none, or if no run made it."""
         with _known(f"model {name} has no version {number}; take a number that the train job printed"):
             found = self.client.get_model_version(name, str(number))
+        if not found.run_id:
+            raise UserError(f"model {name} version {number} was not made by a run; register it by the train job")
         return Version(name=name, number=number, run_id=found.run_id, tags=found.tags)
 
     def load(self, name: str, number: int) -> PyFuncModel:
         """The model itself, by number, never by alias."""
-        return mlflow.pyfunc.load_model(f"models:/{name}/{number}")
+        model: PyFuncModel = mlflow.pyfunc.load_model(f"models:/{name}/{number}")
+        return model
 
     def download(self, name: str, number: int, folder: Path) -> Path:
         """The version's files, copied into `folder`."""
@@ -120,7 +123,8 @@ class Registry:
                 mlflow.log_figure(figure, file)
             for table, delta_version in training.inputs.items():
                 source = DeltaDatasetSource(delta_table_name=table, delta_table_version=delta_version)
-                mlflow.log_input(MetaDataset(source, name=table.rsplit(".", 1)[-1]), context="training")
+                dataset = MetaDataset(source, name=table.rsplit(".", 1)[-1])  # type: ignore[abstract]  # has no profile
+                mlflow.log_input(dataset, context="training")
             logged = mlflow.pyfunc.log_model(
                 name="model",
                 python_model=str(training.code),
@@ -143,6 +147,14 @@ class Registry:
         if found is None:
             raise UserError(f"experiment {experiment} does not exist; deploy the bundle, which creates it")
         return str(found.experiment_id)
+
+
+def predict(model: PyFuncModel, rows: pd.DataFrame) -> pd.DataFrame:
+    """The model's output columns for each row; `rows` has at least the columns of its signature."""
+    answers = model.predict(rows[model.metadata.get_input_schema().input_names()])
+    if not isinstance(answers, pd.DataFrame):
+        raise TypeError(f"the model answers with a {type(answers).__name__}, not with a DataFrame")
+    return answers
 
 
 def connect() -> Registry:

@@ -15,8 +15,10 @@ def in_workspace() -> bool:
 
 
 def local_dir() -> Path:
-    """Folder of the laptop's world: tables, MLflow and logs. Raises UserError for an unknown FLIGHT_DELAYS_ variable."""
-    unknown = sorted(key for key in os.environ if key.startswith("FLIGHT_DELAYS_") and key not in (LOCAL_DIR, TASK_VALUES))
+    """Folder of the laptop's world: tables, MLflow, logs. Raises UserError for an unknown FLIGHT_DELAYS_ variable."""
+    unknown = sorted(
+        key for key in os.environ if key.startswith("FLIGHT_DELAYS_") and key not in (LOCAL_DIR, TASK_VALUES)
+    )
     if unknown:
         raise UserError(f"unknown environment variable {unknown[0]}; known are {LOCAL_DIR} and {TASK_VALUES}")
     return Path(os.environ.get(LOCAL_DIR, ".local/dev")).resolve()

@@ -3,7 +3,7 @@
 import io
 import tarfile
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -14,7 +14,7 @@ from mlflow.pyfunc import PyFuncModel
 from pyspark.sql import DataFrame
 from pyspark.sql.types import DoubleType, LongType, StructField, StructType
 
-from flight_delays.platform.registry import Registry
+from flight_delays.platform.registry import Registry, predict
 
 
 def score(rows: DataFrame, registry: Registry, name: str, number: int, *, keep: Sequence[str]) -> DataFrame:
@@ -22,16 +22,15 @@ def score(rows: DataFrame, registry: Registry, name: str, number: int, *, keep: 
     with tempfile.TemporaryDirectory() as folder:
         archive = _pack(registry.download(name, number, Path(folder)))
     digest = sha256(archive).hexdigest()
-    inputs = list(registry.load(name, number).metadata.get_input_schema().input_names())
     outputs = [StructField("probability", DoubleType()), StructField("prediction", LongType())]
     schema = StructType([*(rows.schema[column] for column in keep), *outputs])
 
-    def predict(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    def predict_batches(batches: Iterable[pd.DataFrame]) -> Iterable[pd.DataFrame]:
         model = _load(digest, archive)
         for batch in batches:
-            yield pd.concat([batch[list(keep)], model.predict(batch[inputs])], axis="columns")
+            yield pd.concat([batch[list(keep)], predict(model, batch)], axis=1)
 
-    return rows.mapInPandas(predict, schema)
+    return rows.mapInPandas(predict_batches, schema)
 
 
 def _pack(folder: Path) -> bytes:

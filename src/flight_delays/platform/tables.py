@@ -64,7 +64,7 @@ class Tables:
         try:
             on = " AND ".join(f"target.`{column}` = source.`{column}`" for column in key)
             (counts,) = self.spark.sql(
-                f"MERGE INTO {self.schema}.{table} AS target USING {view} AS source ON {on} "  # noqa: S608
+                f"MERGE INTO {self.schema}.{table} AS target USING {view} AS source ON {on} "
                 f"{when_matched} WHEN NOT MATCHED THEN INSERT *"
             ).collect()
         finally:

@@ -11,17 +11,13 @@ from flight_delays.use_case.features import flight_features
 def run(context: Context, raw: Tables) -> None:
     """Merge flight_features for every flight of `raw` whose prediction time has come by `as_of`."""
     known = F.col("known_at") <= F.lit(context.as_of)
-    flights, weather, planes = (
-        raw.read(table).where(known) for table in ("raw_flights", "raw_weather", "raw_planes")
-    )
+    flights, weather, planes = (raw.read(table).where(known) for table in ("raw_flights", "raw_weather", "raw_planes"))
     merged = context.tables.upsert(
         "flight_features", flight_features(flights, weather, planes), key=["flight_id", "prediction_ts"]
     )
     rows, no_weather, no_plane = (
         context.tables.read("flight_features")
-        .agg(
-            F.count("*"), F.count_if(F.col("weather_age_minutes").isNull()), F.count_if(F.col("plane_seats").isNull())
-        )
+        .agg(F.count("*"), F.count_if(F.col("weather_age_minutes").isNull()), F.count_if(F.col("plane_seats").isNull()))
         .collect()[0]
     )
     show(

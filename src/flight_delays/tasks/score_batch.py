@@ -20,9 +20,7 @@ def run(context: Context, *, model_name: str) -> None:
     if number is None:
         raise UserError(f"{model_name} has no champion; run the train job, which releases a version that passes")
     features = context.tables.read("flight_features").where(F.col("prediction_ts") <= F.lit(context.as_of))
-    ours = (
-        (F.col("model_name") == model_name) & (F.col("model_version") == number) & (F.col("source") == _SOURCE)
-    )
+    ours = (F.col("model_name") == model_name) & (F.col("model_version") == number) & (F.col("source") == _SOURCE)
     done = context.tables.read("predictions").where(ours).select("flight_id", "prediction_ts")
     new = features.join(done, ["flight_id", "prediction_ts"], "left_anti")
     scored = score(new, context.registry, model_name, number, keep=["flight_id", "prediction_ts"])

@@ -103,9 +103,7 @@ def _training(
     labels = split.test["is_late"].to_numpy(dtype=np.float64)
     probabilities = np.asarray(fitted.booster.predict(model.prepare(split.test, fitted.levels)))
     scores = metrics(labels, probabilities)
-    gains = dict(
-        zip(fitted.booster.feature_name(), map(float, fitted.booster.feature_importance("gain")), strict=True)
-    )
+    gains = dict(zip(fitted.booster.feature_name(), map(float, fitted.booster.feature_importance("gain")), strict=True))
     days = f"{split.training['flight_date'].min()} to {split.training['flight_date'].max()}"
     training = Training(
         fingerprint=fingerprint,

@@ -12,12 +12,11 @@ import pandas as pd
 from flight_delays.core.gates import Check, Evidence, Outcome, Policy, Verdict, enough_days, judge, verdict
 from flight_delays.core.metrics import Floats, metrics
 from flight_delays.core.splits import Holdout, last_whole_days
-from flight_delays.platform.registry import Version
+from flight_delays.platform.registry import Version, predict
 from flight_delays.tasks.context import Context
 from flight_delays.tasks.dataset import labelled_flights
 from flight_delays.tasks.report import show
 from flight_delays.use_case.labels import MATURITY
-from flight_delays.use_case.model import INPUTS
 from flight_delays.use_case.sources import ZONE
 
 
@@ -34,9 +33,9 @@ def run(context: Context, *, model_name: str, model_version: int, holdout_days: 
     champion = None if baseline is None else context.registry.version(model_name, baseline)
 
     judged = [candidate] if champion is None else [candidate, champion]
-    holdout = last_whole_days(
-        context.as_of, holdout_days, zone=ZoneInfo(ZONE), maturity=MATURITY
-    ).unseen_by(*(date.fromisoformat(version.tags["trained_until"]) for version in judged))
+    holdout = last_whole_days(context.as_of, holdout_days, zone=ZoneInfo(ZONE), maturity=MATURITY).unseen_by(
+        *(date.fromisoformat(version.tags["trained_until"]) for version in judged)
+    )
     decision, scores = _judge(context, candidate, champion, holdout, policy)
     verdict_id = _save(context, candidate, champion, holdout, policy, decision)
 
@@ -77,8 +76,7 @@ def _judge(
 
 def _probabilities(context: Context, version: Version, rows: pd.DataFrame) -> Floats:
     model = context.registry.load(version.name, version.number)
-    inputs = model.metadata.get_input_schema() or INPUTS
-    return np.asarray(model.predict(rows[inputs.input_names()])["probability"], dtype=np.float64)
+    return predict(model, rows)["probability"].to_numpy(dtype=np.float64)
 
 
 def _save(

@@ -12,7 +12,7 @@ import lightgbm as lgb
 import mlflow
 import numpy as np
 import pandas as pd
-from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from mlflow.types import ColSpec, DataType, Schema
 
 ZONE = "America/New_York"
@@ -27,9 +27,8 @@ REQUEST = {
     "sched_dep_ts": DataType.datetime,
     "sched_arr_time": DataType.long,
 }
-LOOKED_UP = {
-    name: DataType.double
-    for name in (
+LOOKED_UP = dict.fromkeys(
+    (
         "weather_temp",
         "weather_dewp",
         "weather_humid",
@@ -43,11 +42,14 @@ LOOKED_UP = {
         "plane_year_built",
         "plane_seats",
         "plane_engines",
-    )
-}
+    ),
+    DataType.double,
+)
 INPUTS = Schema(
-    [ColSpec(kind, name) for name, kind in REQUEST.items()]
-    + [ColSpec(kind, name, required=False) for name, kind in LOOKED_UP.items()]
+    [
+        *(ColSpec(kind, name) for name, kind in REQUEST.items()),
+        *(ColSpec(kind, name, required=False) for name, kind in LOOKED_UP.items()),
+    ]
 )
 OUTPUTS = Schema([ColSpec(DataType.double, "probability"), ColSpec(DataType.long, "prediction")])
 
@@ -97,7 +99,10 @@ class DelayModel(PythonModel):
         self.levels: dict[str, list[str]] = json.loads(Path(context.artifacts["levels"]).read_text())
 
     def predict(
-        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+        self,
+        context: PythonModelContext,  # noqa: ARG002
+        model_input: pd.DataFrame,
+        params: dict[str, Any] | None = None,  # noqa: ARG002
     ) -> pd.DataFrame:
         """Probability of arriving late, and 1 from THRESHOLD on; one row out per row in."""
         probability = np.asarray(self.booster.predict(prepare(model_input, self.levels)))

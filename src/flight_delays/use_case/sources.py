@@ -138,7 +138,7 @@ def deliveries(spark: SparkSession) -> Iterator[tuple[Contract, DataFrame]]:
     for contract, file in ((FLIGHTS, "flights.csv.zip"), (WEATHER, "weather.csv"), (PLANES, "planes.csv")):
         rows = pd.read_csv(folder / file, dtype=str)
         schema = StructType([StructField(column, StringType()) for column in rows.columns])
-        yield contract, spark.createDataFrame(rows.astype(object).where(rows.notna(), None), schema)
+        yield contract, spark.createDataFrame(rows.replace(float("nan"), None), schema)
 
 
 def _package_data() -> Path:
