@@ -7,15 +7,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
-from flight_delays.core.metrics import CALIBRATION_BINS, Floats, calibration_bins, metrics
+from flight_delays.core.metrics import Floats, calibration_bins, metrics
 
 
 def calibration(labels: Floats, probabilities: Floats) -> Figure:
     """Observed against forecast rate, over equally filled bins."""
-    bins = calibration_bins(probabilities)
-    counts = np.maximum(np.bincount(bins, minlength=CALIBRATION_BINS), 1)
-    forecast = np.bincount(bins, weights=probabilities, minlength=CALIBRATION_BINS) / counts
-    observed = np.bincount(bins, weights=labels, minlength=CALIBRATION_BINS) / counts
+    # Numbered anew, because ties may leave a bin empty.
+    _, bins, counts = np.unique(calibration_bins(probabilities), return_inverse=True, return_counts=True)
+    forecast = np.bincount(bins, weights=probabilities) / counts
+    observed = np.bincount(bins, weights=labels) / counts
     figure, axes = _figure()
     axes.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle="--", label="perfect")
     axes.plot(forecast, observed, marker="o", label="model")

@@ -21,7 +21,7 @@ class Holdout:
 
     def unseen_by(self, *trained_until: date) -> "Holdout":
         """The part that no model trained on days before each of `trained_until` has seen."""
-        first = max(self.first, *trained_until)
+        first = max([self.first, *trained_until])
         return Holdout(first=min(first, self.end), end=self.end)
 
 

@@ -62,7 +62,7 @@ def run(context: Context, *, model_name: str, experiment: str, holdout_days: int
             f"{len(split.training)} labelled flights before and {len(split.test)} after {holdout.first}, as of "
             f"{context.as_of:%Y-%m-%d}: run the features job with this as_of, or lower holdout_days"
         )
-    fingerprint = _fingerprint(data.rows, holdout_days)
+    fingerprint = _fingerprint(data.rows, split.trained_until)
     number = context.registry.find(experiment, model_name, fingerprint)
     if number is not None:
         context.console.print(f"Version {number} was made from exactly these rows, code and settings: it is taken.")
@@ -81,14 +81,14 @@ def run(context: Context, *, model_name: str, experiment: str, holdout_days: int
     context.task_values.set("model_version", str(number))
 
 
-def _fingerprint(rows: pd.DataFrame, holdout_days: int) -> str:
+def _fingerprint(rows: pd.DataFrame, trained_until: date) -> str:
     """Digest of what a model is made from: the rows, this package's code, the split."""
     package = Path(flight_delays.__file__).parent
     digest = sha256(pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes())
     for folder in ("core", "use_case", "tasks"):
         for file in sorted((package / folder).glob("*.py")):
             digest.update(file.read_bytes())
-    digest.update(f"{holdout_days} {installed('lightgbm')}".encode())
+    digest.update(f"{trained_until} {installed('lightgbm')}".encode())
     return digest.hexdigest()
 
 

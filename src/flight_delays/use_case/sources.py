@@ -49,7 +49,7 @@ FLIGHTS = Contract(
         # reporting says when the outcome was known; without an arrival there never is one.
         "outcome_known_at": (
             "CASE WHEN arr_delay IS NOT NULL THEN timestampadd(MINUTE, "
-            "cast(dep_delay + air_time AS int) + 30, sched_dep_ts) END"
+            "try_cast(dep_delay + air_time AS int) + 30, sched_dep_ts) END"
         ),
     },
     rules={
@@ -58,6 +58,10 @@ FLIGHTS = Contract(
         ),
         "sched_arr_time is no time of day": "sched_arr_time BETWEEN 0 AND 2400 AND sched_arr_time % 100 < 60",
         "distance is not positive": "distance > 0",
+        # NaN is greater than any number.
+        "a delay or the air time is no sensible number of minutes": (
+            "abs(coalesce(dep_delay, 0)) < 1e5 AND abs(coalesce(arr_delay, 0)) < 1e5 AND abs(coalesce(air_time, 0)) < 1e5"
+        ),
         "arrived without a departure delay and an air time": (
             "arr_delay IS NULL OR (dep_delay IS NOT NULL AND air_time IS NOT NULL)"
         ),

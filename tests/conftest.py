@@ -1,0 +1,146 @@
+"""What tests share: one Spark session, one schema with all tables, one MLflow database, made-up flights."""
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import date
+from importlib.metadata import version as installed
+from pathlib import Path
+
+import lightgbm as lgb
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.models import ModelSignature
+from pyspark.sql import SparkSession
+
+from flight_delays.platform.registry import Registry, Training, connect
+from flight_delays.platform.runtime import LOCAL_DIR
+from flight_delays.platform.session import spark_session
+from flight_delays.platform.tables import Tables
+from flight_delays.use_case import model
+
+EXPERIMENT = "experiment"
+TRAINED_ON = ("carrier", "origin", "dest", "distance", "sched_dep_ts", "sched_arr_time", "weather_visib")
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> SparkSession:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv(LOCAL_DIR, str(tmp_path_factory.mktemp("spark")))
+        return spark_session()
+
+
+@pytest.fixture(scope="session")
+def tables(spark: SparkSession) -> Tables:
+    """All tables of sql/, empty at first; tests keep apart by key and by model name."""
+    spark.sql("CREATE SCHEMA spark_catalog.shared")
+    tables = Tables(spark=spark, schema="spark_catalog.shared", unity_catalog=False)
+    tables.apply_ddl()
+    return tables
+
+
+@pytest.fixture(scope="session")
+def flights() -> pd.DataFrame:
+    """50 days from 2013-01-01 with 20 labelled flights each; low visibility makes them late."""
+    rng, rows = np.random.default_rng(7), 50 * 20
+    departures = pd.Timestamp("2013-01-01 12:00") + pd.to_timedelta(np.arange(rows) // 20, "D")
+    visibility = rng.uniform(0, 10, rows)
+    return pd.DataFrame(
+        {
+            "flight_id": [f"flight-{number:04}" for number in range(rows)],
+            "prediction_ts": departures - pd.Timedelta(hours=2),
+            "flight_date": departures.date,
+            "carrier": rng.choice(["AA", "UA"], rows),
+            "origin": rng.choice(["EWR", "JFK", "LGA"], rows),
+            "dest": "ORD",
+            "tailnum": None,
+            "distance": 700,
+            "sched_dep_ts": departures,
+            "sched_arr_time": 900,
+            "weather_visib": visibility,
+            "is_late": (rng.uniform(size=rows) < np.where(visibility < 3, 0.8, 0.1)).astype("int32"),
+            "label_known_at": departures + pd.Timedelta(hours=4),
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def training(flights: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Training]:
+    """Makes a record of a tiny training run; `wrong` learns that low visibility keeps flights punctual."""
+
+    def make(fingerprint: str = "fingerprint", *, wrong: bool = False) -> Training:
+        folder = tmp_path_factory.mktemp("model")
+        known = model.levels(flights)
+        dataset = lgb.Dataset(model.prepare(flights, known), 1 - flights["is_late"] if wrong else flights["is_late"])
+        settings = {"objective": "binary", "num_leaves": 4, "verbose": -1, "num_threads": 1, "deterministic": True}
+        lgb.train(settings, dataset, 30).save_model(folder / "booster.txt")
+        (folder / "levels.json").write_text(json.dumps(known))
+        return Training(
+            fingerprint=fingerprint,
+            tags={"training_days": "January"},
+            parameters={"rounds": 30},
+            metrics={"test_auc": 0.8},
+            figures={},
+            inputs={"spark_catalog.shared.flight_features": 3},
+            code=Path(model.__file__),
+            artifacts={"booster": folder / "booster.txt", "levels": folder / "levels.json"},
+            signature=ModelSignature(inputs=model.INPUTS, outputs=model.OUTPUTS),
+            input_example=flights.head(2).reindex(columns=model.INPUTS.input_names()),
+            requirements=(f"lightgbm=={installed('lightgbm')}",),
+            version_tags={"trained_until": "2013-02-01", "base_rate": "0.31"},
+            description="A tiny model.",
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def _mlflow(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Registry]:
+    folder = tmp_path_factory.mktemp("mlflow")
+
+    def connected() -> Registry:
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv(LOCAL_DIR, str(folder))
+            registry = connect()
+        if registry.client.get_experiment_by_name(EXPERIMENT) is None:
+            registry.client.create_experiment(EXPERIMENT, artifact_location=(folder / "artifacts").as_uri())
+        return registry
+
+    return connected
+
+
+@pytest.fixture
+def registry(_mlflow: Callable[[], Registry]) -> Iterator[Registry]:
+    """A registry in sqlite with one experiment and no model; MLflow's own settings come back afterwards."""
+    before = mlflow.get_tracking_uri()
+    yield _mlflow()
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture(scope="session")
+def _logged(_mlflow: Callable[[], Registry], training: Callable[..., Training]) -> dict[bool, tuple[str, str]]:
+    """Source and run of a good and of a wrong model, from which versions are made at no cost."""
+    before, logged = mlflow.get_tracking_uri(), {}
+    registry = _mlflow()
+    registry.client.create_registered_model("logged")
+    for wrong in (False, True):
+        number = registry.register(EXPERIMENT, "logged", training(f"wrong={wrong}", wrong=wrong))
+        version = registry.client.get_model_version("logged", str(number))
+        logged[wrong] = version.source, version.run_id
+    mlflow.set_tracking_uri(before)
+    return logged
+
+
+@pytest.fixture
+def new_version(registry: Registry, _logged: dict[bool, tuple[str, str]]) -> Callable[..., int]:
+    """Registers a version of a model (made on first use) that was trained on the days before `until`."""
+
+    def make(name: str, *, wrong: bool = False, until: date = date(2013, 2, 1)) -> int:
+        if not registry.client.search_registered_models(f"name = '{name}'"):
+            registry.client.create_registered_model(name)
+        source, run = _logged[wrong]
+        tags = {"trained_until": str(until), "base_rate": "0.31"}
+        return int(registry.client.create_model_version(name, source, run, tags=tags).version)
+
+    return make

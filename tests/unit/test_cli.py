@@ -1,0 +1,91 @@
+"""The command, as a person and as a job call it."""
+
+import sys
+from datetime import UTC, datetime
+
+import pytest
+
+from flight_delays import cli
+from flight_delays.core.errors import UserError
+
+SCORE = ["score-batch", "--schema=main.flights", "--model-name=delay"]
+AS_OF = "--as-of=2014-01-02T00:00:00Z"
+VALIDATE = ["validate", "--schema=s", "--model-name=m", "--holdout-days=1", "--min-holdout-days=1", AS_OF]
+WRONG = [
+    pytest.param([*SCORE], "Missing option '--as-of'", id="missing option"),
+    pytest.param([*SCORE, AS_OF, "--speed=1"], "No such option: --speed", id="unknown option"),
+    pytest.param(["dance"], "No such command 'dance'", id="unknown command"),
+    pytest.param([*SCORE, AS_OF, "surplus"], "unexpected extra argument", id="surplus argument"),
+    pytest.param([*SCORE, "--as-of=tomorrow"], "as_of is 'tomorrow', not an ISO 8601 time", id="no time"),
+    pytest.param([*SCORE, "--as-of="], "as_of is '', not an ISO 8601 time", id="empty time"),
+    pytest.param(["train", "--holdout-days=0"], "Invalid value for '--holdout-days'", id="no days"),
+    pytest.param(["deploy", "--model-version=champion"], "Invalid value for '--model-version'", id="an alias"),
+    pytest.param([*VALIDATE, "--log-loss-margin=-0.1"], "Invalid value for '--log-loss-margin'", id="negative margin"),
+]
+
+
+@pytest.fixture
+def argv(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The command line, without the program."""
+    arguments = ["flight-delays"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    return arguments
+
+
+@pytest.mark.parametrize(("arguments", "says"), WRONG)
+def test_a_person_gets_one_line_and_exit_code_2(
+    argv: list[str], capfd: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    argv += arguments
+    with pytest.raises(SystemExit) as stopped:
+        cli.console()
+    printed = capfd.readouterr()
+    assert (stopped.value.code, printed.out) == (2, "")
+    assert printed.err.startswith("flight-delays: ")
+    assert says in printed.err
+    assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("arguments", "says"), WRONG)
+def test_a_job_gets_an_exception(argv: list[str], arguments: list[str], says: str) -> None:
+    argv += arguments
+    with pytest.raises(UserError) as error:
+        cli.job()
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])
+def test_a_job_that_succeeds_returns_none(
+    argv: list[str], capfd: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    argv += arguments
+    assert cli.job() is None
+    assert "Usage: flight-delays" in capfd.readouterr().out
+
+
+def test_a_person_who_asks_for_help_gets_exit_code_0(argv: list[str]) -> None:
+    argv += ["--help"]
+    with pytest.raises(SystemExit) as stopped:
+        cli.console()
+    assert stopped.value.code == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2014-01-02T05:00:00Z",
+        "2014-01-02T05:00:00",
+        "2014-01-02 05:00",
+        "2014-01-02T00:00:00-05:00",
+        "2014-01-02T14:00:00+09:00",
+        "2014-01-02T05:00:00.000Z",
+    ],
+)
+def test_as_of_is_utc_unless_it_names_an_offset(text: str) -> None:
+    found = cli._moment(text)
+    assert found == datetime(2014, 1, 2, 5, tzinfo=UTC)
+    assert found.tzinfo is UTC
+
+
+def test_a_day_as_as_of_is_its_first_moment_in_utc() -> None:
+    assert cli._moment("2014-01-02") == datetime(2014, 1, 2, tzinfo=UTC)

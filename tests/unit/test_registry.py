@@ -1,0 +1,106 @@
+"""The registry, on a real MLflow database."""
+
+from collections.abc import Callable
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.exceptions import MlflowException
+
+from flight_delays.core.errors import UserError
+from flight_delays.platform.registry import Registry, Training
+from flight_delays.use_case import model
+
+EXPERIMENT = "experiment"
+
+
+@pytest.fixture
+def name(registry: Registry, request: pytest.FixtureRequest) -> str:
+    """A model of the test's own, without versions."""
+    registry.client.create_registered_model(request.node.name)
+    return str(request.node.name)
+
+
+def test_registering_keeps_all_that_a_version_is_known_by(
+    registry: Registry, name: str, training: Callable[..., Training], flights: pd.DataFrame
+) -> None:
+    made = training("this very training")
+    number = registry.register(EXPERIMENT, name, made)
+    assert number == 1
+    version = registry.version(name, number)
+    assert (version.name, version.number, version.tags) == (name, 1, made.version_tags)
+    assert registry.client.get_model_version(name, "1").description == "A tiny model."
+
+    run = registry.client.get_run(version.run_id)
+    assert run.data.params == {"rounds": "30"}
+    assert run.data.metrics == {"test_auc": 0.8}
+    assert run.data.tags["training_days"] == "January"
+    (read,) = run.inputs.dataset_inputs
+    assert (read.dataset.name, [tag.value for tag in read.tags]) == ("flight_features", ["training"])
+    assert '"delta_table_version": 3' in read.dataset.source
+
+    loaded = registry.load(name, number)
+    assert loaded.metadata.get_input_schema() == model.INPUTS
+    columns = flights.reindex(columns=model.INPUTS.input_names()).astype(dict.fromkeys(model.LOOKED_UP, "float64"))
+    probabilities = loaded.predict(columns)["probability"]
+    assert np.corrcoef(probabilities, flights["weather_visib"] < 3)[0, 1] > 0.8
+
+    assert registry.find(EXPERIMENT, name, "this very training") == number
+    assert registry.find(EXPERIMENT, name, "another") is None
+    assert registry.find(EXPERIMENT, "another_model", "this very training") is None
+
+
+@pytest.mark.parametrize("left_by", ["a crash", "a kill"])
+def test_a_run_that_did_not_finish_is_never_found(registry: Registry, name: str, left_by: str) -> None:
+    run = registry.client.create_run(registry.client.get_experiment_by_name(EXPERIMENT).experiment_id)
+    tags = {"fingerprint": "unfinished", "model_name": name, "model_version": "7"}
+    for tag, value in tags.items():
+        registry.client.set_tag(run.info.run_id, tag, value)
+    if left_by == "a crash":
+        registry.client.set_terminated(run.info.run_id, "FAILED")
+    assert registry.find(EXPERIMENT, name, "unfinished") is None
+    registry.client.set_terminated(run.info.run_id, "FINISHED")
+    assert registry.find(EXPERIMENT, name, "unfinished") == 7
+
+
+def test_aliases_are_moved_listed_and_removed(registry: Registry, new_version: Callable[..., int]) -> None:
+    one, two = new_version("aliased"), new_version("aliased")
+    assert registry.aliases("aliased") == {}
+    registry.set_alias("aliased", "champion", one)
+    registry.set_alias("aliased", "champion", two)
+    registry.set_alias("aliased", "challenger", one)
+    assert registry.aliases("aliased") == {"champion": 2, "challenger": 1}
+    for _ in range(2):
+        registry.delete_alias("aliased", "challenger")
+    assert registry.aliases("aliased") == {"champion": 2}
+
+
+def test_a_report_is_added_to_the_run_of_its_version(registry: Registry, new_version: Callable[..., int]) -> None:
+    version = registry.version("reported", new_version("reported"))
+    registry.log_report(version, "verdict.md", "PASS", {"holdout_auc": 0.7})
+    registry.tag_version(version, {"verdict": "PASS"})
+    assert registry.client.get_run(version.run_id).data.metrics["holdout_auc"] == 0.7
+    assert mlflow.artifacts.load_text(f"runs:/{version.run_id}/verdict.md") == "PASS"
+    assert registry.version("reported", version.number).tags == {**version.tags, "verdict": "PASS"}
+
+
+def test_what_does_not_exist_is_one_line_that_says_what_to_do(
+    registry: Registry, name: str, training: Callable[..., Training]
+) -> None:
+    for ask, says in (
+        (lambda: registry.aliases("nobody"), "registered model nobody does not exist; deploy the bundle"),
+        (lambda: registry.register(EXPERIMENT, "nobody", training()), "registered model nobody does not exist"),
+        (lambda: registry.version(name, 3), f"model {name} has no version 3; take a number"),
+        (lambda: registry.find("nowhere", name, "x"), "experiment nowhere does not exist; deploy the bundle"),
+        (lambda: registry.register("nowhere", name, training()), "experiment nowhere does not exist"),
+    ):
+        with pytest.raises(UserError) as error:
+            ask()
+        assert str(error.value).startswith(says)
+        assert "\n" not in str(error.value)
+
+
+def test_any_other_trouble_of_the_registry_is_no_user_error(registry: Registry) -> None:
+    with pytest.raises(MlflowException):
+        registry.version("", 1)
