@@ -51,17 +51,25 @@ def test_registering_keeps_all_that_a_version_is_known_by(
     assert registry.find(EXPERIMENT, "another_model", "this very training") is None
 
 
-@pytest.mark.parametrize("left_by", ["a crash", "a kill"])
-def test_a_run_that_did_not_finish_is_never_found(registry: Registry, name: str, left_by: str) -> None:
+def test_a_run_that_registered_nothing_is_not_found(registry: Registry, name: str) -> None:
     run = registry.client.create_run(registry.client.get_experiment_by_name(EXPERIMENT).experiment_id)
-    tags = {"fingerprint": "unfinished", "model_name": name, "model_version": "7"}
+    registry.client.set_tag(run.info.run_id, "fingerprint", "killed early")
+    assert registry.find(EXPERIMENT, name, "killed early") is None
+
+
+def test_a_version_whose_run_was_killed_after_registering_is_found_and_finished(registry: Registry, name: str) -> None:
+    run = registry.client.create_run(registry.client.get_experiment_by_name(EXPERIMENT).experiment_id)
+    tags = {"fingerprint": "killed late", "version.base_rate": "0.2", "mlflow.note.content": "Late."}
     for tag, value in tags.items():
         registry.client.set_tag(run.info.run_id, tag, value)
-    if left_by == "a crash":
-        registry.client.set_terminated(run.info.run_id, "FAILED")
-    assert registry.find(EXPERIMENT, name, "unfinished") is None
-    registry.client.set_terminated(run.info.run_id, "FINISHED")
-    assert registry.find(EXPERIMENT, name, "unfinished") == 7
+    registry.client.create_model_version(name, "file:///nowhere", run.info.run_id)
+
+    assert registry.find(EXPERIMENT, name, "killed late") == 1
+    for _ in range(2):
+        registry.finish(name, 1)
+        assert registry.version(name, 1).tags == {"base_rate": "0.2"}
+        assert registry.client.get_model_version(name, "1").description == "Late."
+        assert registry.client.get_run(run.info.run_id).info.status == "FINISHED"
 
 
 def test_aliases_are_moved_listed_and_removed(registry: Registry, new_version: Callable[..., int]) -> None:

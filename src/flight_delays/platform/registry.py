@@ -15,12 +15,13 @@ from mlflow.data.meta_dataset import MetaDataset
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.pyfunc import PyFuncModel
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from flight_delays.core.errors import UserError
 from flight_delays.platform.runtime import in_workspace, local_dir, tracking_uri
 
-_VERSION_TAG = "model_version"
-_FINGERPRINT_TAG = "fingerprint"
+_FINGERPRINT = "fingerprint"
+_VERSION = "version."  # prefix of the run's tags that its version gets too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,22 +102,27 @@ class Registry:
             self.client.log_metric(version.run_id, key, value)
 
     def find(self, experiment: str, name: str, fingerprint: str) -> int | None:
-        """The version that a finished run with this fingerprint registered under `name`, if there is one."""
+        """The version that a run with this fingerprint registered under `name`, if there is one."""
         runs = self.client.search_runs(
-            [self._experiment_id(experiment)],
-            filter_string=(
-                f"tags.{_FINGERPRINT_TAG} = '{fingerprint}' and tags.model_name = '{name}' "
-                "and attributes.status = 'FINISHED'"
-            ),
-            max_results=1,
+            [self._experiment_id(experiment)], filter_string=f"tags.{_FINGERPRINT} = '{fingerprint}'"
         )
-        return int(runs[0].data.tags[_VERSION_TAG]) if runs else None
+        makers = {run.info.run_id for run in runs}
+        versions = self.client.search_model_versions(f"name = '{name}'")
+        made = [int(version.version) for version in versions if version.run_id in makers and version.status == "READY"]
+        return min(made, default=None)
 
     def register(self, experiment: str, name: str, training: Training) -> int:
         """Log a run with its model; the number that the registry gave the new version."""
         self.aliases(name)
-        with mlflow.start_run(experiment_id=self._experiment_id(experiment)) as run:
-            mlflow.set_tags({**training.tags, _FINGERPRINT_TAG: training.fingerprint, "model_name": name})
+        with mlflow.start_run(experiment_id=self._experiment_id(experiment)):
+            mlflow.set_tags(
+                {
+                    **training.tags,
+                    **{_VERSION + key: value for key, value in training.version_tags.items()},
+                    _FINGERPRINT: training.fingerprint,
+                    MLFLOW_RUN_NOTE: training.description,
+                }
+            )
             mlflow.log_params(dict(training.parameters))
             mlflow.log_metrics(dict(training.metrics))
             for file, figure in training.figures.items():
@@ -134,13 +140,21 @@ class Registry:
                 pip_requirements=list(training.requirements),
                 registered_model_name=name,
             )
-            number = int(logged.registered_model_version)
-            version = Version(name=name, number=number, run_id=run.info.run_id, tags={})
-            self.tag_version(version, training.version_tags)
-            self.client.update_model_version(name, str(number), description=training.description)
-            # Last: a run without this tag did not finish its work and is never found again.
-            mlflow.set_tag(_VERSION_TAG, str(number))
+        number = int(logged.registered_model_version)
+        self.finish(name, number)
         return number
+
+    def finish(self, name: str, number: int) -> None:
+        """Give a version the description and tags that its run holds for it, and end that run.
+
+        Safe to do again: the run of a killed process is found by its fingerprint and finished so.
+        """
+        version = self.version(name, number)
+        run = self.client.get_run(version.run_id)
+        tags = {key.removeprefix(_VERSION): value for key, value in run.data.tags.items() if key.startswith(_VERSION)}
+        self.tag_version(version, tags)
+        self.client.update_model_version(name, str(number), description=run.data.tags[MLFLOW_RUN_NOTE])
+        self.client.set_terminated(version.run_id)
 
     def _experiment_id(self, experiment: str) -> str:
         found = self.client.get_experiment_by_name(experiment)

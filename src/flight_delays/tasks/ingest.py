@@ -11,7 +11,8 @@ from flight_delays.use_case.sources import deliveries
 
 def run(context: Context) -> None:
     """Merge every delivery: good rows known by `as_of` by their key, rejects by a digest of the row."""
-    counts = [_land(context, contract, delivered) for contract, delivered in deliveries(context.tables.spark)]
+    delivered = deliveries(context.tables.spark, context.as_of)
+    counts = [_land(context, contract, rows) for contract, rows in delivered]
     show(
         context.console,
         f"Ingested as of {context.as_of:%Y-%m-%d %H:%M} UTC",

@@ -66,6 +66,7 @@ def run(context: Context, *, model_name: str, experiment: str, holdout_days: int
     number = context.registry.find(experiment, model_name, fingerprint)
     if number is not None:
         context.console.print(f"Version {number} was made from exactly these rows, code and settings: it is taken.")
+        context.registry.finish(model_name, number)
     else:
         context.console.print(f"Fitting on {len(split.training):,} flights before {split.trained_until} ...")
         with tempfile.TemporaryDirectory() as folder:
