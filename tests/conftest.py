@@ -144,3 +144,14 @@ def new_version(registry: Registry, _logged: dict[bool, tuple[str, str]]) -> Cal
         return int(registry.client.create_model_version(name, source, run, tags=tags).version)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def loaded(tables: Tables, flights: pd.DataFrame) -> pd.DataFrame:
+    """The flights, in flight_features and flight_labels."""
+    labels = flights.rename(columns={"label_known_at": "known_at"}).assign(arr_delay=flights["is_late"] * 20.0)
+    for table, rows in (("flight_features", flights), ("flight_labels", labels)):
+        schema = tables.read(table).schema
+        frame = tables.spark.createDataFrame(rows.reindex(columns=schema.names), schema)
+        frame.write.format("delta").mode("append").saveAsTable(f"{tables.schema}.{table}")
+    return flights

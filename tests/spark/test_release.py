@@ -1,0 +1,226 @@
+"""Validation and deployment: what lets a version serve."""
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+
+import mlflow
+import pandas as pd
+import pytest
+from pyspark.sql import Row
+from rich.console import Console
+
+from flight_delays.core.errors import UserError
+from flight_delays.core.gates import Policy
+from flight_delays.platform.registry import Registry
+from flight_delays.platform.tables import Tables
+from flight_delays.tasks import deploy, validate
+from flight_delays.tasks.context import Context
+
+# The last days told by this as_of are 6 to 19 February.
+AS_OF = datetime(2013, 2, 21, tzinfo=UTC)
+POLICY = Policy(min_holdout_days=14, log_loss_margin=0.005, max_calibration_error=0.3, draws=200)
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """Task values."""
+
+    values: dict[str, str] = field(default_factory=dict)
+
+    def set(self, key: str, value: str) -> None:
+        self.values[key] = value
+
+
+@pytest.fixture
+def context(tables: Tables, registry: Registry, loaded: pd.DataFrame) -> Context:
+    assert len(loaded) == 1000
+    return Context(
+        tables=tables,
+        registry=registry,
+        task_values=Remembered(),
+        console=Console(file=io.StringIO(), width=200),
+        as_of=AS_OF,
+    )
+
+
+def validated(context: Context, name: str, number: int) -> Row:
+    """The row that a verdict wrote; there is one."""
+    validate.run(context, model_name=name, model_version=number, holdout_days=14, policy=POLICY)
+    verdict_id = context.task_values.values["verdict_id"]
+    (row,) = context.tables.read("verdicts").where(f"verdict_id = '{verdict_id}'").collect()
+    assert row["verdict"] == context.task_values.values["verdict"]
+    assert (row["model_name"], row["model_version"]) == (name, number)
+    return row
+
+
+def deployed(context: Context, name: str, number: int, verdict_id: str) -> None:
+    deploy.run(context, model_name=name, model_version=number, verdict_id=verdict_id)
+
+
+def rollouts(context: Context, name: str) -> list[tuple[int, int | None]]:
+    rows = context.tables.read("rollouts").where(f"model_name = '{name}'").collect()
+    return sorted((row["model_version"], row["previous_version"]) for row in rows)
+
+
+def test_versions_are_judged_against_the_champion_and_released_one_after_the_other(
+    context: Context, new_version: Callable[..., int]
+) -> None:
+    name, aliases = "released", lambda: context.registry.aliases("released")
+    first, second = new_version(name), new_version(name)
+
+    verdict = validated(context, name, first)
+    assert (verdict["verdict"], verdict["champion_version"]) == ("PASS", None)
+    assert (verdict["holdout_first"], verdict["holdout_end"]) == (date(2013, 2, 6), date(2013, 2, 20))
+    assert [check["name"] for check in json.loads(verdict["evidence"])][-1] == "calibrated"
+    assert aliases() == {"challenger": first}
+    deployed(context, name, first, verdict["verdict_id"])
+    assert aliases() == {"champion": first}
+
+    verdict = validated(context, name, second)
+    assert (verdict["verdict"], verdict["champion_version"]) == ("PASS", first)
+    assert verdict["reasons"][-1].startswith("PASS not_worse_than_champion: log loss above the champion's is 0.0000")
+    assert aliases() == {"champion": first, "challenger": second}
+    version = context.registry.version(name, second)
+    assert (version.tags["verdict"], version.tags["verdict_id"]) == ("PASS", verdict["verdict_id"])
+    report = mlflow.artifacts.load_text(f"runs:/{version.run_id}/verdict.md")
+    assert report.startswith(f"# PASS: {name} version {second}\n\nagainst champion version {first}, on 14 days")
+    deployed(context, name, second, verdict["verdict_id"])
+    served = {"champion": second, "previous_champion": first}
+    assert aliases() == served
+
+    # The release job once more: the same question, though the version is the champion now.
+    assert validated(context, name, second) == verdict
+    deployed(context, name, second, verdict["verdict_id"])
+    assert aliases() == served
+    assert rollouts(context, name) == [(first, None), (second, first)]
+
+
+def test_a_worse_version_fails_and_gets_no_alias(context: Context, new_version: Callable[..., int]) -> None:
+    name = "worsened"
+    context.registry.set_alias(name, "champion", new_version(name))
+    worse = new_version(name, wrong=True)
+    verdict = validated(context, name, worse)
+    assert verdict["verdict"] == "FAIL"
+    with pytest.raises(UserError, match="the verdict on version 2 is FAIL: only PASS is deployed"):
+        deployed(context, name, worse, verdict["verdict_id"])
+    assert context.registry.aliases(name) == {"champion": 1}
+
+
+@pytest.mark.parametrize(
+    ("candidate", "champion", "first", "reason"),
+    [
+        (date(2013, 2, 8), date(2013, 2, 13), date(2013, 2, 13), "7 unseen days, at least 14 needed"),
+        (date(2013, 3, 1), date(2013, 2, 1), date(2013, 2, 20), "0 unseen days, at least 14 needed"),
+    ],
+)
+def test_days_that_either_model_has_seen_are_no_evidence_and_too_few_are_inconclusive(
+    context: Context, new_version: Callable[..., int], candidate: date, champion: date, first: date, reason: str
+) -> None:
+    name = f"seen until {candidate}"
+    context.registry.set_alias(name, "champion", new_version(name, until=champion))
+    verdict = validated(context, name, new_version(name, until=candidate))
+    assert (verdict["verdict"], verdict["holdout_first"]) == ("INCONCLUSIVE", first)
+    (line,) = verdict["reasons"]
+    assert line.startswith(f"INCONCLUSIVE enough_days: {reason}")
+    assert context.registry.aliases(name) == {"champion": 1}
+
+
+@pytest.fixture(scope="module")
+def verdicts(tables: Tables) -> list[str]:
+    """Verdicts (id, model, version, outcome, champion) as if validate had written them."""
+    rows = [
+        ("failed", "guarded", 2, "FAIL", 1),
+        ("inconclusive", "guarded", 2, "INCONCLUSIVE", 1),
+        ("on version 3", "guarded", 3, "PASS", 1),
+        ("on another model", "another", 2, "PASS", 1),
+        ("against version 3", "guarded", 2, "PASS", 3),
+        ("against nobody", "guarded", 2, "PASS", None),
+        *((f"interrupted {step}", f"interrupted {step}", 2, "PASS", 1) for step in range(4)),
+        ("first", "first", 1, "PASS", None),
+    ]
+    frame = tables.spark.createDataFrame(
+        rows, "verdict_id string, model_name string, model_version int, verdict string, champion_version int"
+    ).selectExpr(
+        "*",
+        "array('why') reasons",
+        "'[]' evidence",
+        "'{}' policy",
+        "date '2013-02-06' holdout_first",
+        "date '2013-02-20' holdout_end",
+        "timestamp '2013-02-21' as_of",
+    )
+    tables.append_new("verdicts", frame, key=["verdict_id"])
+    return [row[0] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("verdict_id", "says"),
+    [
+        ("failed", "the verdict on version 2 is FAIL: only PASS is deployed"),
+        ("inconclusive", "the verdict on version 2 is INCONCLUSIVE: only PASS is deployed"),
+        ("on version 3", "verdict on version 3 is on guarded version 3, not on guarded version 2; run the release job"),
+        ("on another model", "verdict on another model is on another version 2, not on guarded version 2"),
+        ("against version 3", "version 2 was judged against version 3, but version 1 serves now; run the release job"),
+        ("against nobody", "version 2 was judged against version None, but version 1 serves now"),
+        ("invented", "no verdict invented; run the release job"),
+    ],
+)
+def test_only_a_pass_on_this_version_against_what_serves_now_deploys(
+    context: Context, new_version: Callable[..., int], verdicts: list[str], verdict_id: str, says: str
+) -> None:
+    assert (verdict_id in verdicts) == (verdict_id != "invented")
+    if not context.registry.client.search_registered_models("name = 'guarded'"):
+        for _ in range(3):
+            new_version("guarded")
+    before = {"champion": 1, "challenger": 2}
+    for alias, number in before.items():
+        context.registry.set_alias("guarded", alias, number)
+    with pytest.raises(UserError) as error:
+        deployed(context, "guarded", 2, verdict_id)
+    assert str(error.value).startswith(says)
+    assert "\n" not in str(error.value)
+    assert context.registry.aliases("guarded") == before
+    assert rollouts(context, "guarded") == []
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param(0, id="before anything"),
+        pytest.param(1, id="between the two aliases"),
+        pytest.param(2, id="before the challenger's alias went"),
+        pytest.param(3, id="before the row of the rollout"),
+    ],
+)
+@pytest.mark.usefixtures("verdicts")
+def test_a_deployment_that_was_stopped_is_finished_by_running_it_again(
+    context: Context, new_version: Callable[..., int], step: int
+) -> None:
+    name = f"interrupted {step}"
+    for _ in range(2):
+        new_version(name)
+    states = [
+        {"champion": 1, "challenger": 2},
+        {"champion": 1, "challenger": 2, "previous_champion": 1},
+        {"champion": 2, "challenger": 2, "previous_champion": 1},
+        {"champion": 2, "previous_champion": 1},
+    ]
+    for alias, number in states[step].items():
+        context.registry.set_alias(name, alias, number)
+    deployed(context, name, 2, name)
+    assert context.registry.aliases(name) == states[-1]
+    assert rollouts(context, name) == [(2, 1)]
+
+
+@pytest.mark.usefixtures("verdicts")
+def test_the_row_of_a_rollout_is_written_once_and_says_why(context: Context, new_version: Callable[..., int]) -> None:
+    number = new_version("first")
+    for later in (AS_OF, AS_OF.replace(month=3)):
+        deployed(replace(context, as_of=later), "first", number, "first")
+    (row,) = context.tables.read("rollouts").where("model_name = 'first'").collect()
+    assert (row["action"], row["verdict_id"], row["reason"]) == ("deploy", "first", "verdict PASS")
+    assert row["previous_version"] is None
+    assert row["as_of"].astimezone(UTC) == AS_OF

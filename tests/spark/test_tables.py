@@ -1,0 +1,132 @@
+"""Delta tables: merges that can be done twice, tables that sql/ declares."""
+
+from importlib.resources import files
+
+import pytest
+from chispa import assert_df_equality
+from delta import DeltaTable
+from pyspark.sql import DataFrame, SparkSession
+
+from flight_delays.core.errors import UserError
+from flight_delays.platform.tables import Merged, Tables
+
+DECLARED = sorted(
+    file.name.removesuffix(".sql") for file in files("flight_delays.sql").iterdir() if ".sql" in file.name
+)
+SCHEMA = "id int, part string, value double"
+BEFORE = [(1, "a", 1.0), (2, "a", None), (3, "a", 3.0)]
+
+
+@pytest.fixture
+def merged(tables: Tables, request: pytest.FixtureRequest) -> str:
+    """A table of the test's own with the rows BEFORE."""
+    name = request.node.originalname
+    tables.spark.createDataFrame(BEFORE, SCHEMA).write.format("delta").saveAsTable(f"{tables.schema}.{name}")
+    return str(name)
+
+
+def rows(tables: Tables, *values: tuple[object, ...]) -> DataFrame:
+    return tables.spark.createDataFrame(values, SCHEMA)
+
+
+def content(tables: Tables, table: str) -> list[tuple[object, ...]]:
+    return sorted(tuple(row) for row in tables.read(table).collect())
+
+
+def test_an_upsert_inserts_updates_and_leaves_equal_rows_untouched(tables: Tables, merged: str) -> None:
+    new = rows(tables, (1, "a", 1.0), (2, "a", 2.0), (3, "a", None), (4, "a", None))
+    assert tables.upsert(merged, new, key=["id", "part"]) == Merged(inserted=1, updated=2)
+    after = content(tables, merged)
+    assert after == [(1, "a", 1.0), (2, "a", 2.0), (3, "a", None), (4, "a", None)]
+
+    assert tables.upsert(merged, new, key=["id", "part"]) == Merged(inserted=0, updated=0)
+    assert content(tables, merged) == after
+
+
+def test_what_was_appended_once_is_never_overwritten(tables: Tables, merged: str) -> None:
+    new = rows(tables, (1, "a", 9.0), (1, "b", 1.0), (2, "a", 9.0))
+    assert tables.append_new(merged, new, key=["id", "part"]) == Merged(inserted=1, updated=0)
+    assert tables.append_new(merged, new, key=["id", "part"]) == Merged(inserted=0, updated=0)
+    assert content(tables, merged) == [(1, "a", 1.0), (1, "b", 1.0), (2, "a", None), (3, "a", 3.0)]
+
+
+def test_a_version_is_read_as_it_was(tables: Tables, merged: str) -> None:
+    version = tables.version(merged)
+    tables.append_new(merged, rows(tables, (4, "a", 4.0)), key=["id"])
+    assert tables.version(merged) == version + 1
+    assert_df_equality(tables.read(merged, version=version), rows(tables, *BEFORE), ignore_row_order=True)
+    assert tables.read(merged).count() == 4
+
+
+@pytest.mark.parametrize("schema", ["spark_catalog.shared", "spark_catalog.nowhere"])
+def test_a_missing_table_is_one_line_that_says_which_job_makes_it(spark: SparkSession, schema: str) -> None:
+    with pytest.raises(UserError) as error:
+        Tables(spark=spark, schema=schema, unity_catalog=False).read("nothing")
+    assert str(error.value) == f"table {schema}.nothing does not exist; run the features job first"
+
+
+def test_every_declared_table_exists_and_declaring_it_again_changes_nothing(tables: Tables) -> None:
+    before = {table: tables.version(table) for table in DECLARED}
+    assert len(before) == 9
+    assert tables.apply_ddl() == DECLARED
+    assert {table: tables.version(table) for table in DECLARED} == before
+
+
+@pytest.mark.parametrize("table", DECLARED)
+def test_every_table_and_every_column_of_it_says_what_it_is(tables: Tables, table: str) -> None:
+    columns = tables.spark.catalog.listColumns(f"{tables.schema}.{table}")
+    assert columns
+    assert [column.name for column in columns if not column.description] == []
+    assert DeltaTable.forName(tables.spark, f"{tables.schema}.{table}").detail().collect()[0]["description"]
+
+
+PREDICTION = {
+    "prediction_id": "'bad'",
+    "flight_id": "'f'",
+    "prediction_ts": "timestamp '2013-01-01 00:00'",
+    "model_name": "'m'",
+    "model_version": "1",
+    "scored_at": "timestamp '2013-01-01 00:00'",
+    "scored_date": "date '2013-01-01'",
+    "probability": "0.5D",
+    "prediction": "1L",
+    "response_time_ms": "cast(null AS double)",
+    "source": "'batch'",
+}
+VERDICT = {
+    "verdict_id": "'bad'",
+    "model_name": "'m'",
+    "model_version": "1",
+    "champion_version": "cast(null AS int)",
+    "verdict": "'PASS'",
+    "reasons": "array('why')",
+    "evidence": "'{}'",
+    "policy": "'{}'",
+    "holdout_first": "date '2013-01-01'",
+    "holdout_end": "date '2013-01-02'",
+    "as_of": "timestamp '2013-01-03 00:00'",
+}
+
+
+@pytest.mark.parametrize(
+    ("table", "good", "column", "value"),
+    [
+        ("predictions", PREDICTION, "probability", "1.0001D"),
+        ("predictions", PREDICTION, "probability", "-0.0001D"),
+        ("predictions", PREDICTION, "probability", "double('NaN')"),
+        ("predictions", PREDICTION, "source", "'guess'"),
+        ("predictions", PREDICTION, "model_version", "cast(null AS int)"),
+        ("verdicts", VERDICT, "verdict", "'MAYBE'"),
+        ("verdicts", VERDICT, "verdict", "cast(null AS string)"),
+    ],
+)
+def test_a_table_refuses_a_row_that_cannot_be(
+    tables: Tables, table: str, good: dict[str, str], column: str, value: str
+) -> None:
+    def row(**changes: str) -> DataFrame:
+        return tables.spark.range(1).selectExpr(*(f"{sql} AS {name}" for name, sql in {**good, **changes}.items()))
+
+    assert row().columns == tables.read(table).columns
+    with pytest.raises(Exception, match=r"(?i)check constraint|not null"):
+        tables.append_new(table, row(**{column: value}), key=[row().columns[0]])
+    assert tables.read(table).where(f"{row().columns[0]} = 'bad'").count() == 0

@@ -1,0 +1,49 @@
+"""What of sql/*.sql is run where."""
+
+from importlib.resources import files
+
+import pytest
+
+from flight_delays.platform.tables import Tables
+
+TEXT = """CREATE TABLE {schema}.a (
+  x INT COMMENT 'one; two'
+  , CONSTRAINT pk PRIMARY KEY (x) -- Unity Catalog only
+) USING delta;
+
+ALTER TABLE {schema}.a ADD CONSTRAINT positive CHECK (x > 0);
+"""
+DECLARED = {file.name: file.read_text() for file in files("flight_delays.sql").iterdir() if ".sql" in file.name}
+
+
+def statements(text: str, *, unity_catalog: bool) -> list[str]:
+    return Tables(spark=None, schema="cat.sch", unity_catalog=unity_catalog)._statements(text)
+
+
+def test_a_file_is_its_statements_in_the_schema_that_is_asked_for() -> None:
+    create, alter = statements(TEXT, unity_catalog=False)
+    assert create == "CREATE TABLE cat.sch.a (\n  x INT COMMENT 'one; two'\n) USING delta"
+    assert alter.strip() == "ALTER TABLE cat.sch.a ADD CONSTRAINT positive CHECK (x > 0)"
+
+
+def test_unity_catalog_gets_its_own_lines_too() -> None:
+    create, alter = statements(TEXT, unity_catalog=True)
+    assert "  , CONSTRAINT pk PRIMARY KEY (x) \n)" in create
+    assert alter.strip().startswith("ALTER TABLE cat.sch.a")
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_every_table_has_a_primary_key_in_unity_catalog_and_only_there(name: str) -> None:
+    ours, elsewhere = (statements(DECLARED[name], unity_catalog=where)[0] for where in (True, False))
+    assert f"CREATE TABLE IF NOT EXISTS cat.sch.{name.removesuffix('.sql')} (" in ours
+    assert "PRIMARY KEY" in ours
+    assert "PRIMARY KEY" not in elsewhere
+    assert ("TIMESERIES" in ours) == (name == "flight_features.sql")
+    assert "{schema}" not in ours
+    assert "--" not in ours + elsewhere
+
+
+def test_a_constraint_that_is_added_is_recognised() -> None:
+    """Adding one twice fails, so apply_ddl looks first."""
+    added = [text for file in DECLARED.values() for text in statements(file, unity_catalog=False) if "ALTER" in text]
+    assert len(added) == 3
