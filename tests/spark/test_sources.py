@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from flight_delays.core.quarantine import Contract, inspect
-from flight_delays.use_case.sources import FLIGHTS, PLANES, WEATHER
+from flight_delays.use_case.sources import FLIGHTS, PLANES, WEATHER, deliveries
 
 FLIGHT = {
     "time_hour": "2013-01-15T17:00:00Z",
@@ -187,6 +187,26 @@ def test_weather_is_known_when_its_hour_is_over_and_a_plane_before_the_first_fli
     assert utc(hour["known_at"]) == "2013-01-15 18:00"
     assert utc(plane["known_at"]) == "2013-01-01 00:00"
     assert (plane["year_built"], plane["seats"]) == (1999, 149)
+
+
+@pytest.mark.parametrize(
+    ("as_of", "last"),
+    [
+        (datetime(2013, 1, 1, 8, 59, 59, tzinfo=UTC), "2013-01-01T10:00:00Z"),
+        (datetime(2013, 1, 1, 9, tzinfo=UTC), "2013-01-01T11:00:00Z"),
+    ],
+)
+def test_the_example_delivers_strings_of_the_hours_that_begin_within_two_hours(
+    spark: SparkSession, as_of: datetime, last: str
+) -> None:
+    rows = {contract.table: delivered for contract, delivered in deliveries(spark, as_of)}
+    assert list(rows) == ["raw_flights", "raw_weather", "raw_planes"]
+    for table in ("raw_flights", "raw_weather"):
+        assert rows[table].agg(F.max("time_hour")).collect()[0][0] == last
+    assert rows["raw_planes"].count() == 3_322
+    years = rows["raw_planes"].agg(F.count_if(F.isnull("year")), F.count_if(F.col("year") == "NaN")).collect()[0]
+    assert tuple(years) == (70, 0)
+    assert {kind for delivered in rows.values() for _, kind in delivered.dtypes} == {"string"}
 
 
 def utc(moment: datetime) -> str:
