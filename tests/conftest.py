@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from mlflow.models import ModelSignature
 from pyspark.sql import SparkSession
+from tests.worlds import World, make_world
 
 from flight_delays.platform.registry import Registry, Training, connect
 from flight_delays.platform.runtime import LOCAL_DIR
@@ -144,6 +145,16 @@ def new_version(registry: Registry, _logged: dict[bool, tuple[str, str]]) -> Cal
         return int(registry.client.create_model_version(name, source, run, tags=tags).version)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def world(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:  # noqa: ARG001
+    """Features, training, release and scoring have run once, on two months."""
+    world = make_world(tmp_path_factory.mktemp("world"))
+    before = mlflow.get_tracking_uri()
+    world.run("features", "train", "score_batch")
+    yield world
+    mlflow.set_tracking_uri(before)
 
 
 @pytest.fixture(scope="session")

@@ -33,6 +33,9 @@ class Runner:
         return _JobRun(self, job, self.plan.jobs[job], parameters, label or job).result()
 
 
+MAX_NOTED_CHARACTERS = 16  # of a task value that the table shows
+
+
 class _TaskError(Exception):
     """Why, in one line."""
 
@@ -113,7 +116,8 @@ class _JobRun:
         for name, value in values.items():
             if len(json.dumps(value).encode()) > MAX_VALUE_BYTES:
                 raise _TaskError(f"task value {name} has more than {MAX_VALUE_BYTES // 1024} KiB as JSON")
-        return Result(name=key, state=State.SUCCESS, values=values)
+        short = [f"{name} {value}" for name, value in values.items() if len(str(value)) <= MAX_NOTED_CHARACTERS]
+        return Result(name=key, state=State.SUCCESS, values=values, note=", ".join(short))
 
     def _compare(self, key: str, condition: ConditionTask, path: KeyPath) -> Result:
         left, right = self._fill_in(condition.left, path), self._fill_in(condition.right, path)

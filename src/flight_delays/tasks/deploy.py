@@ -52,5 +52,6 @@ def run(context: Context, *, model_name: str, model_version: int, verdict_id: st
     }
     schema = context.tables.read("rollouts").schema
     context.tables.append_new("rollouts", context.tables.spark.createDataFrame([row], schema), key=["rollout_id"])
+    context.task_values.set("champion", str(model_version))
     before = "no version" if previous is None else f"version {previous}"
     context.console.print(f"Champion of {model_name} is version {model_version}; before it: {before}.")

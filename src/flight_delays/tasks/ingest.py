@@ -13,6 +13,8 @@ def run(context: Context) -> None:
     """Merge every delivery: good rows known by `as_of` by their key, rejects by a digest of the row."""
     delivered = deliveries(context.tables.spark, context.as_of)
     counts = [_land(context, contract, rows) for contract, rows in delivered]
+    context.task_values.set("landed", f"{sum(count[2] for count in counts):,}")
+    context.task_values.set("rejected", f"{sum(count[5] for count in counts):,}")
     show(
         context.console,
         f"Ingested as of {context.as_of:%Y-%m-%d %H:%M} UTC",

@@ -46,6 +46,7 @@ def run(context: Context, *, model_name: str) -> None:
     )
     if merged.inserted:
         context.tables.optimize("predictions", where=f"scored_date = '{context.as_of:%Y-%m-%d}'", zorder="flight_id")
+    context.task_values.set("scored", f"{merged.inserted:,}")
     months = (
         context.tables.read("predictions")
         .where(ours)

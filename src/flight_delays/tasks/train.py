@@ -72,6 +72,7 @@ def run(context: Context, *, model_name: str, experiment: str, holdout_days: int
         with tempfile.TemporaryDirectory() as folder:
             training, scores = _training(data, split, fit(split.training), fingerprint, git_commit, Path(folder))
             number = context.registry.register(experiment, model_name, training)
+        context.task_values.set("test_auc", f"{scores.auc:.4f}")
         show(
             context.console,
             f"{model_name} version {number}, on {scores.rows:,} flights from {split.trained_until}",

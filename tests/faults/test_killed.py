@@ -1,0 +1,76 @@
+"""SIGKILL in the middle of each job; run again, it ends with the rows of a run that nobody disturbed."""
+
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from pyspark.sql import SparkSession
+from tests.worlds import World, assert_same_rows, contents, kill, make_world
+
+PATIENCE_S = 300
+
+
+@pytest.fixture(scope="module")
+def undisturbed(world: World, spark: SparkSession) -> dict[str, pd.DataFrame]:  # noqa: ARG001
+    """The tables of a world in which every job ran to its end (with one PASS, of version 1)."""
+    tables = contents(spark)
+    return {**tables, "verdicts": tables["verdicts"].query("verdict == 'PASS'").reset_index(drop=True)}
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return make_world(tmp_path_factory.mktemp("killed"))
+
+
+def test_jobs_killed_in_their_middle_and_run_again_end_with_the_same_rows(
+    killed: World, spark: SparkSession, undisturbed: dict[str, pd.DataFrame]
+) -> None:
+    warehouse = killed.warehouse
+
+    # In ingest: the flights are landed, the aircraft are not.
+    kill_when(killed, lambda: commits(warehouse / "raw_flights") >= 2, "features")
+    assert commits(warehouse / "raw_planes") == 1
+
+    # In train: the version is registered, its run is not finished and nothing is judged.
+    kill_when(killed, lambda: versions(killed) == 1, "features", "train")
+    assert commits(warehouse / "verdicts") == 2
+
+    # In score_batch: the predictions are written, the table is not yet compacted.
+    kill_when(killed, lambda: commits(warehouse / "predictions") >= 4, "train", "score_batch")
+
+    with killed.started("score_batch") as process:
+        assert process.wait(PATIENCE_S) == 0, (killed.root / "log.txt").read_text()[-3000:]
+    assert versions(killed) == 1
+    assert_same_rows(contents(spark, warehouse), undisturbed)
+
+
+def kill_when(world: World, moment: Callable[[], bool], *jobs: str) -> None:
+    """Start jobs and kill them, whatever they are doing, as soon as the moment has come."""
+    with world.started(*jobs) as process:
+        until = time.monotonic() + PATIENCE_S
+        while not moment():
+            assert process.poll() is None, (world.root / "log.txt").read_text()[-3000:]
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        kill(process)
+        assert process.returncode == -9
+
+
+def commits(table: Path) -> int:
+    """Number of versions of a Delta table."""
+    return len(list((table / "_delta_log").glob("*.json")))
+
+
+def versions(world: World) -> int:
+    """Number of registered versions."""
+    file = world.root / ".local" / "dev" / "mlflow.db"
+    if not file.exists():
+        return 0
+    try:
+        with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as database:
+            return int(database.execute("SELECT count(*) FROM model_versions").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0

@@ -1,0 +1,103 @@
+"""The bundle's jobs, run for real on two months of flights."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+import pytest
+from pyspark.sql import SparkSession
+from tests.worlds import MODEL, SCHEMA, World, assert_same_rows, contents
+
+from flight_delays.local.graph import State
+from flight_delays.local.results import Result
+
+
+@pytest.fixture(scope="module")
+def first(world: World, spark: SparkSession) -> dict[str, pd.DataFrame]:  # noqa: ARG001
+    """The tables after the first run of every job."""
+    return contents(spark)
+
+
+def test_every_delivered_row_is_landed_rejected_or_not_known_yet(first: dict[str, pd.DataFrame]) -> None:
+    landed = {table: len(first[table]) for table in ("raw_flights", "raw_weather", "raw_planes", "raw_rejects")}
+    assert landed == {"raw_flights": 52_195, "raw_weather": 4_256, "raw_planes": 3_322, "raw_rejects": 1}
+
+
+def test_every_flight_has_one_row_of_features_known_two_hours_before_departure(first: dict[str, pd.DataFrame]) -> None:
+    features = first["flight_features"]
+    assert sorted(features["flight_id"]) == sorted(first["raw_flights"]["flight_id"])
+    assert (features["sched_dep_ts"] - features["prediction_ts"] == pd.Timedelta(hours=2)).all()
+    assert features["weather_age_minutes"].min() >= 60
+    assert features["weather_age_minutes"].max() <= 6 * 60
+
+
+def test_a_flight_without_an_arrival_has_no_label(first: dict[str, pd.DataFrame]) -> None:
+    flights = first["raw_flights"].set_index("flight_id")
+    labels = first["flight_labels"].set_index("flight_id")
+    as_of = pd.Timestamp("2013-03-01 12:00")
+    known = flights["outcome_known_at"] <= as_of
+    assert set(labels.index) == set(flights.index[known])
+    assert flights.loc[~known, "arr_delay"].isna().sum() == 1_947
+    assert ((flights.loc[labels.index, "arr_delay"] >= 15) == (labels["is_late"] == 1)).all()
+
+
+def test_a_version_that_passes_is_champion_and_every_flight_is_scored_by_its_number(
+    first: dict[str, pd.DataFrame],
+) -> None:
+    (verdict,) = first["verdicts"].to_dict("records")
+    (rollout,) = first["rollouts"].to_dict("records")
+    assert (verdict["verdict"], verdict["model_name"], verdict["model_version"]) == ("PASS", MODEL, 1)
+    assert (rollout["verdict_id"], rollout["model_version"]) == (verdict["verdict_id"], 1)
+    assert pd.isna(verdict["champion_version"]) and pd.isna(rollout["previous_version"])
+    predictions = first["predictions"]
+    assert sorted(predictions["flight_id"]) == sorted(first["flight_features"]["flight_id"])
+    assert predictions["prediction_id"].is_unique
+    assert set(predictions["model_version"]) == {1}
+    assert predictions["probability"].between(0, 1).all()
+
+
+def test_running_every_job_again_changes_no_row(
+    world: World, spark: SparkSession, first: dict[str, pd.DataFrame]
+) -> None:
+    results, printed = world.run("features", "train", "score_batch")
+    assert [result.state for result in results] == [State.SUCCESS] * 3
+    assert "UPSTREAM" not in printed
+    assert_same_rows(contents(spark), first)
+
+
+def test_an_earlier_as_of_undoes_nothing(world: World, spark: SparkSession, first: dict[str, pd.DataFrame]) -> None:
+    world.run("features", as_of="2013-02-01T12:00:00Z")
+    assert_same_rows(contents(spark), first)
+
+
+def test_a_failing_verdict_stops_the_deployment_and_the_job_still_succeeds(world: World, spark: SparkSession) -> None:
+    before = contents(spark)
+    results, _ = world.run("train", max_calibration_error="0.0001")
+    states = dict(_flat(results))
+    assert states["validate"] is State.SUCCESS
+    assert states["deploy"] is State.EXCLUDED
+    assert states["train"] is State.SUCCESS
+    after = contents(spark)
+    assert sorted(after["verdicts"]["verdict"]) == ["FAIL", "PASS"]
+    assert_same_rows({**after, "verdicts": before["verdicts"]}, before)
+
+
+def test_a_task_that_fails_stops_what_depends_on_it_and_says_why(world: World) -> None:
+    results, printed = world.run("train", "score_batch", as_of="2012-01-01T00:00:00Z")
+    assert [(result.name, result.state) for result in results] == [("train", State.FAILED)]
+    assert dict(_flat(results))["release"] is State.UPSTREAM_FAILED
+    assert "0 labelled flights before" in printed
+    assert "flight-delays local run train score_batch --target dev" in printed
+
+
+def test_tables_say_what_they_hold(world: World, spark: SparkSession) -> None:  # noqa: ARG001
+    described = spark.sql(f"SHOW TABLES IN spark_catalog.{SCHEMA}").collect()
+    assert described
+    for table in described:
+        rows = spark.sql(f"DESCRIBE TABLE EXTENDED spark_catalog.{SCHEMA}.{table['tableName']}").collect()
+        assert any(row["col_name"] == "Comment" and row["data_type"] for row in rows)
+
+
+def _flat(results: list[Result] | tuple[Result, ...]) -> Iterator[tuple[str, State]]:
+    for result in results:
+        yield result.name, result.state
+        yield from _flat(result.inner)

@@ -1,0 +1,99 @@
+"""The bundle in a folder of its own, its jobs run for real on two months, and its tables compared."""
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from pyspark.sql import SparkSession
+from rich.console import Console
+
+from flight_delays.local.cli import run_jobs
+from flight_delays.local.deploy import deploy
+from flight_delays.local.results import Result
+
+ROOT = Path(__file__).parents[1]
+SCHEMA = "dev_local_flights"
+MODEL = f"spark_catalog.{SCHEMA}.dev_local_delay"
+TABLES = sorted(path.stem for path in (ROOT / "src/flight_delays/sql").glob("*.sql"))
+# January and February; the last 14 whole days are held out.
+TWO_MONTHS = {"as_of": "2013-03-01T12:00:00Z", "holdout_days": "14"}
+
+
+@dataclass(frozen=True)
+class World:
+    """A copy of the bundle with a commit of its own."""
+
+    root: Path
+
+    def run(self, *jobs: str, **variables: str) -> tuple[list[Result], str]:
+        """Run jobs in this process, on the tests' session; their results and what they printed."""
+        printed = Console(file=io.StringIO(), width=160)
+        results = run_jobs(self.root, "dev", list(jobs), {**TWO_MONTHS, **variables}, {}, deploy, printed)
+        return results, printed.file.getvalue()
+
+    @contextmanager
+    def started(self, *jobs: str) -> Iterator[subprocess.Popen[str]]:
+        """Start jobs in a process of its own; whatever is left of it is killed at the end."""
+        settings = [f"--var={name}={value}" for name, value in TWO_MONTHS.items()]
+        command = [Path(sys.executable).parent / "flight-delays", "local", "run", *jobs, "--root", self.root, *settings]
+        log = self.root / "log.txt"
+        with log.open("a") as output:
+            process = subprocess.Popen(
+                command, stdout=output, stderr=output, text=True, start_new_session=True, env={**os.environ}
+            )
+            try:
+                yield process
+            finally:
+                kill(process)
+
+    @property
+    def warehouse(self) -> Path:
+        """Where a process of its own has its tables."""
+        return self.root / ".local" / "dev" / "warehouse" / f"{SCHEMA}.db"
+
+
+def make_world(root: Path) -> World:
+    """The repository's bundle, copied."""
+    shutil.copy(ROOT / "databricks.yml", root)
+    shutil.copytree(ROOT / "resources", root / "resources")
+    git = ["git", "-C", str(root), "-c", "user.name=test", "-c", "user.email=test@example.com"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "bundle"]):
+        subprocess.run([*git, *command], check=True)
+    return World(root)
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """SIGKILL to the process and all that it started."""
+    if process.poll() is None:
+        os.killpg(process.pid, 9)
+        process.wait()
+
+
+def contents(spark: SparkSession, warehouse: Path | None = None) -> dict[str, pd.DataFrame]:
+    """Every table of the bundle, sorted: from the session's catalog, or from a process's warehouse."""
+    return {table: _sorted(_read(spark, table, warehouse).toPandas()) for table in TABLES}
+
+
+def assert_same_rows(left: dict[str, pd.DataFrame], right: dict[str, pd.DataFrame]) -> None:
+    """Each table has the same rows, to the last bit."""
+    assert left.keys() == right.keys() == set(TABLES)
+    for table in TABLES:
+        pd.testing.assert_frame_equal(left[table], right[table], check_exact=True, obj=table)
+
+
+def _read(spark: SparkSession, table: str, warehouse: Path | None):
+    if warehouse is None:
+        return spark.table(f"spark_catalog.{SCHEMA}.{table}")
+    return spark.read.format("delta").load(str(warehouse / table))
+
+
+def _sorted(rows: pd.DataFrame) -> pd.DataFrame:
+    rows = rows.assign(**{name: rows[name].map(tuple) for name in rows if name == "reasons"})
+    return rows.sort_values(list(rows.columns), ignore_index=True)
