@@ -1,6 +1,8 @@
 """The command, as a person and as a job call it."""
 
 import sys
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -70,6 +72,16 @@ def test_a_person_who_asks_for_help_gets_exit_code_0(argv: list[str]) -> None:
     assert stopped.value.code == 0
 
 
+@pytest.fixture
+def _machine_in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_machine_in_tokyo")
 @pytest.mark.parametrize(
     "text",
     [
