@@ -1,0 +1,56 @@
+"""The repository as a whole: who imports whom, what no file may hold, and docs that point at what exists."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FILES = subprocess.run(
+    ["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, check=True
+).stdout.split("\0")[:-1]
+DOCS = [file for file in FILES if file.endswith(".md")]
+LINK = re.compile(r"\]\((?!https?://)([^)#]+)")
+
+
+def test_each_layer_imports_only_those_below_it() -> None:
+    command = [str(Path(sys.executable).parent / "lint-imports")]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("what", "pattern"),
+    [
+        ("a package index", r"--(?:extra-)?index-url|--find-links|registry\.npmjs|pypi\.org/simple"),
+        ("a home folder", r"/home/[a-z]\w+/|/root/"),
+        ("a token", r"\bdapi[0-9a-f]{32}\b|-----BEGIN [A-Z ]*PRIVATE KEY"),
+        ("an address outside example.com", r"[\w.+-]+@(?!example\.com)[\w-]+\.(?:com|org|net|io)\b"),
+    ],
+)
+def test_no_file_names(what: str, pattern: str) -> None:
+    found = [
+        f"{file}: {match[0]}"
+        for file in FILES
+        if file not in {"LICENSE", "tests/unit/test_house.py"}
+        for match in re.finditer(pattern, (ROOT / file).read_text(encoding="utf-8"))
+    ]
+    assert len(FILES) > 50
+    assert not found, f"{what}: {found}"
+
+
+@pytest.mark.parametrize("doc", DOCS)
+def test_a_document_points_at_what_exists(doc: str) -> None:
+    missing = [
+        link for link in LINK.findall((ROOT / doc).read_text()) if not (ROOT / doc).parent.joinpath(link).exists()
+    ]
+    assert not missing
+
+
+def test_every_locked_package_has_a_hash() -> None:
+    locked = (ROOT / "requirements" / "dev.txt").read_text()
+    packages = re.findall(r"^([\w.\[\]-]+)==.*\n((?:    .*\n)*)", locked, re.MULTILINE)
+    assert len(packages) > 80
+    assert not [name for name, details in packages if "--hash=sha256:" not in details]
