@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 from chispa import assert_df_equality
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -15,6 +15,10 @@ from pyspark.sql import functions as F
 from flight_delays.core.point_in_time import as_of_join
 
 TOLERANCE = timedelta(minutes=30)
+# Each example is a batch of cases, hence one Spark job: few, and none to make a failing batch smaller.
+BATCHES = settings(
+    max_examples=3, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate], database=None
+)
 Minute = int | None
 
 
@@ -164,7 +168,7 @@ def test_every_row_of_the_spine_comes_back_once_and_untouched(spark: SparkSessio
     )
 
 
-@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+@BATCHES
 @given(random=st.randoms(use_true_random=True), tolerance=st.sampled_from([None, 0, 1, 3]))
 def test_it_agrees_with_looking_at_every_row(spark: SparkSession, random: Random, tolerance: int | None) -> None:
     cases = [random_case(random) for _ in range(400)]
@@ -172,7 +176,7 @@ def test_it_agrees_with_looking_at_every_row(spark: SparkSession, random: Random
     assert answers(spark, cases, within) == [oracle(case, within) for case in cases]
 
 
-@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
+@BATCHES
 @given(random=st.randoms(use_true_random=True))
 def test_whatever_becomes_known_after_t_changes_nothing_at_t(spark: SparkSession, random: Random) -> None:
     cases = [replace(random_case(random), at=random.randrange(8)) for _ in range(400)]
