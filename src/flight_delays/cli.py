@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Will this flight arrive 15 minutes late or more? One subcommand per job task.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -150,6 +149,8 @@ def job() -> None:
 
 def console() -> None:
     """What a person calls: an error that people can mend is one line and exit code 2."""
+    if not sys.argv[1:]:
+        sys.argv.append("--help")
     try:
         sys.exit(app(prog_name="flight-delays", standalone_mode=False))
     except (UserError, typer.TyperException) as error:

@@ -64,11 +64,6 @@ def test_running_every_job_again_changes_no_row(
     assert_same_rows(contents(spark), first)
 
 
-def test_an_earlier_as_of_undoes_nothing(world: World, spark: SparkSession, first: dict[str, pd.DataFrame]) -> None:
-    world.run("features", as_of="2013-02-01T12:00:00Z")
-    assert_same_rows(contents(spark), first)
-
-
 def test_a_failing_verdict_stops_the_deployment_and_the_job_still_succeeds(world: World, spark: SparkSession) -> None:
     before = contents(spark)
     results, _ = world.run("train", max_calibration_error="0.0001")

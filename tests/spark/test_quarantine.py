@@ -32,6 +32,8 @@ DELIVERED = [
     (("e", None, "1", "a required one missing"), ["seats is missing"]),
     (("f", "ten", "1", "unreadable and required"), ["seats is not int: ten"]),
     (("g", "10", "heavy", "unreadable and optional"), ["weight is not double: heavy"]),
+    (("g2", "10", "NaN", "no number"), ["weight is not double: NaN"]),
+    (("g3", "10", "-Infinity", "no number either"), ["weight is not double: -Infinity"]),
     (("h", "99999999999", "1", "too long for its type"), ["seats is not int: 99999999999"]),
     (("i", "200", "-1", "two rules"), ["weight is negative", "half is too much"]),
     ((None, "x", "y", "all at once"), ["ID is missing", "seats is not int: x", "weight is not double: y"]),
@@ -42,6 +44,8 @@ DELIVERED = [
     (("l", "10", "1", "first"), []),
     (("l", "11", "1", "second"), ["same id as another row"]),
     (("l", "12", "-1", "third"), ["weight is negative", "same id as another row"]),
+    (("m", "10", "-1", "bad, and first in order"), ["weight is negative", "same id as another row"]),
+    (("m", "20", "1", "good, and so the one that stands"), []),
 ]
 
 
@@ -67,7 +71,7 @@ def test_rows_of_one_key_are_numbered(inspected: list[Row]) -> None:
 def test_good_rows_are_typed_and_derived(spark: SparkSession) -> None:
     delivered = spark.createDataFrame([row for row, _ in DELIVERED], COLUMNS)
     good = inspect(delivered, CONTRACT).where(F.size("reasons") == 0).select("row.*")
-    expected = [("a", 5.0, 2.5), ("b", 5.0, None), ("c", 5.0, 0.0), ("k", 5.0, 1.0), ("l", 5.0, 1.0)]
+    expected = [("a", 5.0, 2.5), ("b", 5.0, None), ("c", 5.0, 0.0), ("k", 5.0, 1.0), ("l", 5.0, 1.0), ("m", 10.0, 1.0)]
     assert_df_equality(
         good, spark.createDataFrame(expected, "id string, half double, weight double"), ignore_row_order=True
     )

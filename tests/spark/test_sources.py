@@ -69,8 +69,18 @@ REASONS: list[tuple[Contract, dict[str, str | None], list[str]]] = [
     *(
         (FLIGHTS, {column: reading}, [MINUTES])
         for column in ("dep_delay", "arr_delay", "air_time")
-        for reading in ("100000", "1e300", "NaN", "Infinity", "-Infinity")
+        for reading in ("100000", "1e300")
     ),
+    *(
+        (
+            FLIGHTS,
+            {column: reading},
+            [f"{column} is not double: {reading}", *([ARRIVED] if column != "arr_delay" else [])],
+        )
+        for column in ("dep_delay", "arr_delay", "air_time")
+        for reading in ("NaN", "Infinity", "-Infinity")
+    ),
+    (WEATHER, {"temp": "NaN"}, ["temp is not double: NaN"]),
     (FLIGHTS, {"carrier": NULL}, ["carrier is missing"]),
     (FLIGHTS, {"time_hour": "yesterday"}, ["time_hour is not timestamp: yesterday"]),
     (WEATHER, {}, []),

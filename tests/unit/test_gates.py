@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flight_delays.core.errors import UserError
 from flight_delays.core.gates import Check, Evidence, Interval, Outcome, Policy, at_most, enough_days, judge, verdict
 
 PASS, FAIL, INCONCLUSIVE = Outcome
@@ -190,3 +191,23 @@ def test_where_a_day_shares_its_luck_bounds_over_days_are_wider_than_over_rows(s
         return numbers["high"] - numbers["low"]
 
     assert width(by_day) > 1.5 * width(replace(by_day, days=np.arange(days * per_day)))
+
+
+@pytest.mark.parametrize(
+    ("setting", "refused", "taken"),
+    [
+        ("min_holdout_days", 0, 1),
+        ("log_loss_margin", -1e-9, 0.0),
+        ("log_loss_margin", float("nan"), 0.005),
+        ("max_calibration_error", -1e-9, 0.0),
+        ("max_calibration_error", 1 + 1e-9, 1.0),
+        ("confidence", 0.5, 0.5 + 1e-9),
+        ("confidence", 1.0, 1 - 1e-9),
+        ("draws", 0, 1),
+    ],
+)
+def test_a_policy_out_of_range_is_refused(setting: str, refused: float, taken: float) -> None:
+    settings = {"min_holdout_days": 14, "log_loss_margin": 0.005, "max_calibration_error": 0.05}
+    Policy(**{**settings, setting: taken})
+    with pytest.raises(UserError, match=rf"^the policy needs {setting}, .*; mend it in databricks.yml$"):
+        Policy(**{**settings, setting: refused})

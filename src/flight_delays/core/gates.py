@@ -11,6 +11,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
+from flight_delays.core.errors import UserError
 from flight_delays.core.metrics import CALIBRATION_BINS, Floats, calibration_bins, row_log_loss
 
 
@@ -32,6 +33,18 @@ class Policy:
     confidence: float = 0.95  # of each one-sided bound
     draws: int = 2_000  # bootstrap resamples
     seed: int = 20130101
+
+    def __post_init__(self) -> None:
+        within = {
+            "min_holdout_days, at least 1": self.min_holdout_days >= 1,
+            "log_loss_margin, at least 0": self.log_loss_margin >= 0,
+            "max_calibration_error, from 0 to 1": 0 <= self.max_calibration_error <= 1,
+            "confidence, above 0.5 and below 1": 0.5 < self.confidence < 1,
+            "draws, at least 1": self.draws >= 1,
+        }
+        for what, holds in within.items():
+            if not holds:
+                raise UserError(f"the policy needs {what}; mend it in databricks.yml")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,25 +47,31 @@ def inspect(delivered: DataFrame, contract: Contract) -> DataFrame:
     typed = delivered.select(
         F.struct(*delivered.columns).alias("_source"),
         *(F.col(spec.source).alias(f"_raw_{name}") for name, spec in contract.fields.items()),
-        *(F.col(spec.source).try_cast(spec.type).alias(name) for name, spec in contract.fields.items()),
+        *(_typed(spec).alias(name) for name, spec in contract.fields.items()),
     )
     for name, expression in contract.derived.items():
         typed = typed.withColumn(name, F.expr(expression))
-    repeats = Window.partitionBy(*contract.key).orderBy("_source")
-    typed = typed.withColumn("_nth_of_key", F.row_number().over(repeats))
-
     reasons = [_field_reason(name, spec) for name, spec in contract.fields.items()]
     reasons += [F.when(~F.expr(rule), F.lit(reason)) for reason, rule in contract.rules.items()]
+    typed = typed.withColumn("_reasons", F.array_compact(F.array(*reasons)))
+
+    # Of several rows of one key the first good one stands; which is first does not hang on the order of delivery.
+    of_key = Window.partitionBy(*contract.key).orderBy(F.size("_reasons"), "_source")
+    typed = typed.withColumn("nth", F.row_number().over(of_key))
     has_key = reduce(Column.__and__, (F.col(name).isNotNull() for name in contract.key))
-    reasons.append(
-        F.when(has_key & (F.col("_nth_of_key") > 1), F.lit(f"same {', '.join(contract.key)} as another row"))
-    )
+    repeated = F.when(has_key & (F.col("nth") > 1), F.array(F.lit(f"same {', '.join(contract.key)} as another row")))
     return typed.select(
         F.to_json("_source").alias("source_row"),
         F.struct(*contract.columns).alias("row"),
-        F.array_compact(F.array(*reasons)).alias("reasons"),
-        F.col("_nth_of_key").alias("nth"),
+        F.concat("_reasons", F.coalesce(repeated, F.array().cast("array<string>"))).alias("reasons"),
+        "nth",
     )
+
+
+def _typed(spec: Field) -> Column:
+    value = F.col(spec.source).try_cast(spec.type)
+    # NaN and the infinities can be read as a double, but measure nothing; NaN is greater than any number.
+    return F.when(F.abs(value) < float("inf"), value) if spec.type == "double" else value
 
 
 def _field_reason(name: str, spec: Field) -> Column:

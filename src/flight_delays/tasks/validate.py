@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 
+from flight_delays.core.errors import UserError
 from flight_delays.core.gates import Check, Evidence, Outcome, Policy, Verdict, enough_days, judge, verdict
 from flight_delays.core.metrics import Floats, metrics
 from flight_delays.core.splits import Holdout, last_whole_days
@@ -34,7 +35,7 @@ def run(context: Context, *, model_name: str, model_version: int, holdout_days: 
 
     judged = [candidate] if champion is None else [candidate, champion]
     holdout = last_whole_days(context.as_of, holdout_days, zone=ZoneInfo(ZONE), maturity=MATURITY).unseen_by(
-        *(date.fromisoformat(version.tags["trained_until"]) for version in judged)
+        *(date.fromisoformat(_tag(version, "trained_until")) for version in judged)
     )
     decision, scores = _judge(context, candidate, champion, holdout, policy)
     verdict_id = _save(context, candidate, champion, holdout, policy, decision)
@@ -67,11 +68,17 @@ def _judge(
         labels=labels,
         probabilities=probabilities,
         days=pd.factorize(rows["flight_date"], sort=True)[0].astype(np.int64),
-        base_rate=float(candidate.tags["base_rate"]),
+        base_rate=float(_tag(candidate, "base_rate")),
         champion=None if champion is None else _probabilities(context, champion, rows),
     )
     scores = metrics(labels, probabilities).as_dict()
     return judge(evidence, policy), {f"holdout_{name}": value for name, value in scores.items()}
+
+
+def _tag(version: Version, key: str) -> str:
+    if key not in version.tags:
+        raise UserError(f"{version.name} version {version.number} lacks the tag {key}; register it by the train job")
+    return version.tags[key]
 
 
 def _probabilities(context: Context, version: Version, rows: pd.DataFrame) -> Floats:

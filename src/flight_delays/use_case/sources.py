@@ -59,7 +59,6 @@ FLIGHTS = Contract(
         ),
         "sched_arr_time is no time of day": "sched_arr_time BETWEEN 0 AND 2400 AND sched_arr_time % 100 < 60",
         "distance is not positive": "distance > 0",
-        # NaN is greater than any number.
         "a delay or the air time is no sensible number of minutes": (
             "greatest(abs(dep_delay), abs(arr_delay), abs(air_time)) < 1e5"
         ),
