@@ -6,6 +6,7 @@ Java that Spark needs.
 """
 
 import argparse
+import ctypes.util
 import hashlib
 import os
 import re
@@ -36,6 +37,7 @@ def demo(arguments: list[str]) -> int:
     """Features -> train -> validate -> deploy -> score, on all flights, by the bundle's own jobs."""
     install()
     java()
+    openmp()
     return run("flight-delays", "local", "run", "features", "train", "score_batch", *arguments)
 
 
@@ -43,6 +45,7 @@ def test(arguments: list[str]) -> int:
     """All tests, or those that the arguments choose."""
     install()
     java()
+    openmp()
     return run("pytest", *arguments)
 
 
@@ -117,6 +120,15 @@ def java() -> None:
             if java_version() in JAVA_VERSIONS:
                 return
     stop("Spark needs Java 17 or 21 and none could be installed; install one and set JAVA_HOME to it")
+
+
+def openmp() -> None:
+    """LightGBM needs the OpenMP runtime, which slim images lack."""
+    if sys.platform.startswith("linux") and not ctypes.util.find_library("gomp"):
+        sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
+        for step in (["update"], ["install", "--yes", "libgomp1"]):
+            if not shutil.which("apt-get") or subprocess.call([*sudo, "apt-get", *step], stdout=subprocess.DEVNULL):
+                stop("LightGBM needs the OpenMP runtime (libgomp); install it with your package manager")
 
 
 def java_version() -> int | None:

@@ -77,7 +77,7 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 
 def contents(spark: SparkSession, warehouse: Path | None = None) -> dict[str, pd.DataFrame]:
-    """Every table of the bundle, sorted: from the session's catalog, or from a process's warehouse."""
+    """Every table of the bundle, sorted, without run metadata: from the session's catalog, or a process's warehouse."""
     return {table: _sorted(_read(spark, table, warehouse).toPandas()) for table in TABLES}
 
 
@@ -95,5 +95,6 @@ def _read(spark: SparkSession, table: str, warehouse: Path | None):
 
 
 def _sorted(rows: pd.DataFrame) -> pd.DataFrame:
+    rows = rows.drop(columns="recorded_at", errors="ignore")
     rows = rows.assign(**{name: rows[name].map(tuple) for name in rows if name == "reasons"})
     return rows.sort_values(list(rows.columns), ignore_index=True)

@@ -84,6 +84,12 @@ def test_a_task_that_fails_stops_what_depends_on_it_and_says_why(world: World) -
     assert "flight-delays local run train score_batch --target dev" in printed
 
 
+def test_a_delivery_without_a_good_row_fails_the_job(world: World) -> None:
+    results, printed = world.run("features", as_of="2012-01-01T00:00:00Z")
+    assert dict(_flat(results))["features"] is State.UPSTREAM_FAILED
+    assert "raw_flights: the source delivered 0 rows as of 2012-01-01 and none was good" in " ".join(printed.split())
+
+
 def test_tables_say_what_they_hold(world: World, spark: SparkSession) -> None:  # noqa: ARG001
     described = spark.sql(f"SHOW TABLES IN spark_catalog.{SCHEMA}").collect()
     assert described

@@ -63,11 +63,6 @@ def test_every_delivered_row_comes_out_once_with_its_reasons_and_all_its_columns
     assert sorted(found) == sorted(text(row, reasons) for row, reasons in DELIVERED)
 
 
-def test_rows_of_one_key_are_numbered(inspected: list[Row]) -> None:
-    numbers = [row["nth"] for row in inspected if row["row"]["id"] in ("k", "l")]
-    assert sorted(numbers) == [1, 1, 2, 2, 3]
-
-
 def test_good_rows_are_typed_and_derived(spark: SparkSession) -> None:
     delivered = spark.createDataFrame([row for row, _ in DELIVERED], COLUMNS)
     good = inspect(delivered, CONTRACT).where(F.size("reasons") == 0).select("row.*")

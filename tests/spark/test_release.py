@@ -140,6 +140,7 @@ def verdicts(tables: Tables) -> list[str]:
         ("against nobody", "guarded", 2, "PASS", None),
         *((f"interrupted {step}", f"interrupted {step}", 2, "PASS", 1) for step in range(4)),
         ("first", "first", 1, "PASS", None),
+        ("taken back", "taken back", 2, "PASS", 1),
     ]
     frame = tables.spark.createDataFrame(
         rows, "verdict_id string, model_name string, model_version int, verdict string, champion_version int"
@@ -151,6 +152,7 @@ def verdicts(tables: Tables) -> list[str]:
         "date '2013-02-06' holdout_first",
         "date '2013-02-20' holdout_end",
         "timestamp '2013-02-21' as_of",
+        "current_timestamp() recorded_at",
     )
     tables.append_new("verdicts", frame, key=["verdict_id"])
     return [row[0] for row in rows]
@@ -224,3 +226,17 @@ def test_the_row_of_a_rollout_is_written_once_and_says_why(context: Context, new
     assert (row["action"], row["verdict_id"], row["reason"]) == ("deploy", "first", "verdict PASS")
     assert row["previous_version"] is None
     assert row["as_of"].astimezone(UTC) == AS_OF
+
+
+@pytest.mark.usefixtures("verdicts")
+def test_a_version_that_was_taken_back_is_not_deployed_again_by_the_same_verdict(
+    context: Context, new_version: Callable[..., int]
+) -> None:
+    for _ in range(2):
+        new_version("taken back")
+    context.registry.set_alias("taken back", "champion", 1)
+    deployed(context, "taken back", 2, "taken back")
+    context.registry.set_alias("taken back", "champion", 1)
+    with pytest.raises(UserError, match="this verdict deployed version 2 before, and it was taken back since"):
+        deployed(context, "taken back", 2, "taken back")
+    assert context.registry.aliases("taken back")["champion"] == 1

@@ -105,6 +105,7 @@ VERDICT = {
     "holdout_first": "date '2013-01-01'",
     "holdout_end": "date '2013-01-02'",
     "as_of": "timestamp '2013-01-03 00:00'",
+    "recorded_at": "current_timestamp()",
 }
 
 

@@ -134,6 +134,12 @@ def test_a_model_that_knows_nothing_does_not_pass() -> None:
     assert judge(ignorant, POLICY).outcome is FAIL
 
 
+def test_a_model_that_forecasts_the_base_rate_does_not_pass() -> None:
+    constant = evidence(champion=False)
+    constant = replace(constant, probabilities=np.full_like(constant.labels, constant.base_rate))
+    assert named(constant)["better_than_base_rate"].outcome is FAIL
+
+
 @pytest.mark.parametrize(("limit", "outcome"), [(0.3, PASS), (0.1, FAIL)])
 def test_a_model_that_cries_wolf_fails_on_calibration_above_its_limit(limit: float, outcome: Outcome) -> None:
     honest = evidence(champion=False)
@@ -198,6 +204,7 @@ def test_where_a_day_shares_its_luck_bounds_over_days_are_wider_than_over_rows(s
     [
         ("min_holdout_days", 0, 1),
         ("log_loss_margin", -1e-9, 0.0),
+        ("min_gain", 0.0, 1e-9),
         ("log_loss_margin", float("nan"), 0.005),
         ("max_calibration_error", -1e-9, 0.0),
         ("max_calibration_error", 1 + 1e-9, 1.0),

@@ -26,7 +26,7 @@ def test_calibration_shows_each_filled_bin_and_the_error() -> None:
     error = metrics(LABELS, PROBABILITIES).calibration_error
     assert words(figure) == (
         f"Calibration: expected error {error:.4f}",
-        "forecast probability of a late arrival",
+        "forecast probability",
         "observed rate",
     )
     assert model_line(figure) == (pytest.approx(PROBABILITIES), pytest.approx(LABELS))

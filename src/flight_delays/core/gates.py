@@ -30,6 +30,7 @@ class Policy:
     min_holdout_days: int
     log_loss_margin: float
     max_calibration_error: float
+    min_gain: float = 0.001  # over the base rate: knowing nothing is not enough
     confidence: float = 0.95  # of each one-sided bound
     draws: int = 2_000  # bootstrap resamples
     seed: int = 20130101
@@ -37,6 +38,7 @@ class Policy:
     def __post_init__(self) -> None:
         within = {
             "min_holdout_days, at least 1": self.min_holdout_days >= 1,
+            "min_gain, above 0": self.min_gain > 0,
             "log_loss_margin, at least 0": self.log_loss_margin >= 0,
             "max_calibration_error, from 0 to 1": 0 <= self.max_calibration_error <= 1,
             "confidence, above 0.5 and below 1": 0.5 < self.confidence < 1,
@@ -111,7 +113,7 @@ def judge(evidence: Evidence, policy: Policy) -> Verdict:
             "better_than_base_rate",
             "log loss above that of the training period's base rate",
             _mean_by_day(loss - baseline, evidence.days, policy),
-            0.0,
+            -policy.min_gain,
         ),
         at_most(
             "calibrated",
@@ -146,13 +148,17 @@ def enough_days(days: int, policy: Policy) -> Check:
 
 
 def at_most(name: str, what: str, interval: Interval, limit: float) -> Check:
-    """PASS if the whole interval is at or below the limit, FAIL if it lies above, else INCONCLUSIVE."""
+    """PASS if the whole interval is at or below the limit, FAIL if it lies above, else INCONCLUSIVE.
+
+    Numbers count to the ninth digit, so that the last bits of another processor make no other verdict.
+    """
     if interval.high <= limit:
         outcome, how = Outcome.PASS, "at most"
     elif interval.low > limit:
         outcome, how = Outcome.FAIL, "above"
     else:
         outcome, how = Outcome.INCONCLUSIVE, "not shown to be at most"
+    interval = Interval(low=round(interval.low, 9), estimate=round(interval.estimate, 9), high=round(interval.high, 9))
     numbers = f"{interval.estimate:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
     return Check(
         name=name,

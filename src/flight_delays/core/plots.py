@@ -22,7 +22,7 @@ def calibration(labels: Floats, probabilities: Floats) -> Figure:
     limit = 1.05 * max(float(forecast.max()), float(observed.max()))
     error = metrics(labels, probabilities).calibration_error
     axes.set(
-        xlabel="forecast probability of a late arrival",
+        xlabel="forecast probability",
         ylabel="observed rate",
         title=f"Calibration: expected error {error:.4f}",
         xlim=(0, limit),

@@ -36,9 +36,9 @@ class Contract:
 
 
 def inspect(delivered: DataFrame, contract: Contract) -> DataFrame:
-    """Delivered rows of strings as `source_row` (JSON), `row` (struct of typed columns), `reasons` (array) and `nth`.
+    """Delivered rows of strings as `source_row` (JSON), `row` (struct of typed columns) and `reasons` (array).
 
-    A row without reasons is good; `nth` counts rows of one key. Raises UserError if a column of it is missing.
+    A row without reasons is good. Raises UserError if a column of it is missing.
     """
     missing = sorted({spec.source for spec in contract.fields.values()} - set(delivered.columns))
     if missing:
@@ -57,14 +57,13 @@ def inspect(delivered: DataFrame, contract: Contract) -> DataFrame:
 
     # Of several rows of one key the first good one stands; which is first does not hang on the order of delivery.
     of_key = Window.partitionBy(*contract.key).orderBy(F.size("_reasons"), "_source")
-    typed = typed.withColumn("nth", F.row_number().over(of_key))
+    typed = typed.withColumn("_nth", F.row_number().over(of_key))
     has_key = reduce(Column.__and__, (F.col(name).isNotNull() for name in contract.key))
-    repeated = F.when(has_key & (F.col("nth") > 1), F.array(F.lit(f"same {', '.join(contract.key)} as another row")))
+    repeated = F.when(has_key & (F.col("_nth") > 1), F.array(F.lit(f"same {', '.join(contract.key)} as another row")))
     return typed.select(
         F.to_json("_source").alias("source_row"),
         F.struct(*contract.columns).alias("row"),
         F.concat("_reasons", F.coalesce(repeated, F.array().cast("array<string>"))).alias("reasons"),
-        "nth",
     )
 
 

@@ -1,13 +1,15 @@
 """Delta tables of one schema: read, merge, create. Safe to do twice."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from uuid import uuid4
 
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
 
 from flight_delays.core.errors import UserError
 
@@ -57,6 +59,12 @@ class Tables:
     def append_new(self, table: str, rows: DataFrame, *, key: Sequence[str]) -> Merged:
         """Insert rows of a new key; what was written once stays as it was written."""
         return self._merge(table, rows, key, "")
+
+    def append_decision(self, table: str, row: Mapping[str, object], *, key: str) -> None:
+        """Add one row to a decision log unless its key is there; `recorded_at` is the only use of the clock."""
+        columns = [field for field in self.read(table).schema if field.name != "recorded_at"]
+        rows = self.spark.createDataFrame([dict(row)], StructType(columns))
+        self.append_new(table, rows.withColumn("recorded_at", F.current_timestamp()), key=[key])
 
     def _merge(self, table: str, rows: DataFrame, key: Sequence[str], when_matched: str) -> Merged:
         view = f"merge_{uuid4().hex}"

@@ -8,6 +8,6 @@ CREATE TABLE IF NOT EXISTS {schema}.raw_planes (
   seats INT COMMENT 'Number of seats',
   engine STRING COMMENT 'Kind of engine',
   known_at TIMESTAMP NOT NULL COMMENT 'When the entry was known, UTC'
-  , CONSTRAINT raw_planes_pk PRIMARY KEY (tailnum) -- Unity Catalog only
+  , CONSTRAINT raw_planes_pk PRIMARY KEY (tailnum, known_at) -- Unity Catalog only
 ) USING delta
 COMMENT 'Registered aircraft';

@@ -1,5 +1,5 @@
 CREATE TABLE IF NOT EXISTS {schema}.raw_rejects (
-  reject_id STRING NOT NULL COMMENT 'Digest of table, row and its number among equal keys',
+  reject_id STRING NOT NULL COMMENT 'Digest of table, row and its number among equal rows',
   table_name STRING NOT NULL COMMENT 'Raw table that the row was meant for',
   source_row STRING NOT NULL COMMENT 'The row as delivered, JSON',
   reasons ARRAY<STRING> NOT NULL COMMENT 'Why it was not landed'

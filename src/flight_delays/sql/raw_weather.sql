@@ -11,6 +11,6 @@ CREATE TABLE IF NOT EXISTS {schema}.raw_weather (
   precip DOUBLE COMMENT 'Precipitation, inches',
   pressure DOUBLE COMMENT 'Sea level pressure, millibars',
   visib DOUBLE COMMENT 'Visibility, miles'
-  , CONSTRAINT raw_weather_pk PRIMARY KEY (origin, observed_at) -- Unity Catalog only
+  , CONSTRAINT raw_weather_pk PRIMARY KEY (origin, observed_at, known_at) -- Unity Catalog only
 ) USING delta
 COMMENT 'Hourly weather at the airports of departure';

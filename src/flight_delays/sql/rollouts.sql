@@ -6,7 +6,8 @@ CREATE TABLE IF NOT EXISTS {schema}.rollouts (
   action STRING NOT NULL COMMENT 'deploy',
   verdict_id STRING NOT NULL COMMENT 'The verdict that allowed it',
   reason STRING NOT NULL COMMENT 'By which rule',
-  as_of TIMESTAMP NOT NULL COMMENT 'As-of time of the decision, UTC'
+  as_of TIMESTAMP NOT NULL COMMENT 'As-of time of the decision, UTC',
+  recorded_at TIMESTAMP NOT NULL COMMENT 'When the row was written, by the clock, UTC; decides nothing'
   , CONSTRAINT rollouts_pk PRIMARY KEY (rollout_id) -- Unity Catalog only
 ) USING delta
 COMMENT 'Every change of the version that serves; rows are only added';

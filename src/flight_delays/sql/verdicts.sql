@@ -1,5 +1,5 @@
 CREATE TABLE IF NOT EXISTS {schema}.verdicts (
-  verdict_id STRING NOT NULL COMMENT 'Digest of what was asked: model, version, baseline, days, policy and data',
+  verdict_id STRING NOT NULL COMMENT 'Digest of all that the verdict says: model, version, baseline, days, policy, evidence',
   model_name STRING NOT NULL COMMENT 'Registered model',
   model_version INT NOT NULL COMMENT 'Version that was judged',
   champion_version INT COMMENT 'Version it was compared with; null if none served',
@@ -9,7 +9,8 @@ CREATE TABLE IF NOT EXISTS {schema}.verdicts (
   policy STRING NOT NULL COMMENT 'The rule that decided, JSON',
   holdout_first DATE NOT NULL COMMENT 'First day of evidence',
   holdout_end DATE NOT NULL COMMENT 'Day after the last one',
-  as_of TIMESTAMP NOT NULL COMMENT 'As-of time of the decision, UTC'
+  as_of TIMESTAMP NOT NULL COMMENT 'As-of time of the decision, UTC',
+  recorded_at TIMESTAMP NOT NULL COMMENT 'When the row was written, by the clock, UTC; decides nothing'
   , CONSTRAINT verdicts_pk PRIMARY KEY (verdict_id) -- Unity Catalog only
 ) USING delta
 COMMENT 'Every verdict on a model version; rows are only added';

@@ -33,25 +33,34 @@ def run(context: Context, *, model_name: str, model_version: int, verdict_id: st
             f"version {model_version} was judged against version {previous}, but version {serving} serves now; "
             "run the release job again"
         )
+    logged = context.tables.read("rollouts").where(
+        (F.col("model_name") == model_name) & (F.col("model_version") == model_version)
+    )
     if serving != model_version:
+        if not logged.where(F.col("verdict_id") == verdict_id).isEmpty():
+            raise UserError(
+                f"this verdict deployed version {model_version} before, and it was taken back since; judge it on newer "
+                "days, by a later as_of, to deploy it again"
+            )
         if previous is not None:
             context.registry.set_alias(model_name, "previous_champion", previous)
         context.registry.set_alias(model_name, "champion", model_version)
     if context.registry.aliases(model_name).get("challenger") == model_version:
         context.registry.delete_alias(model_name, "challenger")
 
-    row = {
-        "rollout_id": sha256(f"{model_name}|{model_version}|deploy|{verdict_id}".encode()).hexdigest(),
-        "model_name": model_name,
-        "model_version": model_version,
-        "previous_version": previous,
-        "action": "deploy",
-        "verdict_id": verdict_id,
-        "reason": "verdict PASS",
-        "as_of": verdict["as_of"],
-    }
-    schema = context.tables.read("rollouts").schema
-    context.tables.append_new("rollouts", context.tables.spark.createDataFrame([row], schema), key=["rollout_id"])
+    # A version that serves and is judged once more changes nothing; one whose deployment was killed is logged now.
+    if logged.where(F.col("previous_version").eqNullSafe(F.lit(previous))).isEmpty():
+        row = {
+            "rollout_id": sha256(f"{model_name}|{model_version}|deploy|{verdict_id}".encode()).hexdigest(),
+            "model_name": model_name,
+            "model_version": model_version,
+            "previous_version": previous,
+            "action": "deploy",
+            "verdict_id": verdict_id,
+            "reason": "verdict PASS",
+            "as_of": context.as_of,
+        }
+        context.tables.append_decision("rollouts", row, key="rollout_id")
     context.task_values.set("champion", str(model_version))
     before = "no version" if previous is None else f"version {previous}"
     context.console.print(f"Champion of {model_name} is version {model_version}; before it: {before}.")

@@ -1,8 +1,9 @@
 """Land what the sources deliver in raw tables, and what is malformed in raw_rejects."""
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
+from flight_delays.core.errors import UserError
 from flight_delays.core.quarantine import Contract, inspect
 from flight_delays.tasks.context import Context
 from flight_delays.tasks.report import show
@@ -26,8 +27,11 @@ def run(context: Context) -> None:
 def _land(context: Context, contract: Contract, delivered: DataFrame) -> tuple[str, int, int, int, int, int, int]:
     inspected = inspect(delivered, contract)
     good, known = F.size("reasons") == 0, F.col("row.known_at") <= F.lit(context.as_of)
+    same = Window.partitionBy("source_row").orderBy("source_row")
     rejects = inspected.where(~good).select(
-        F.sha2(F.concat_ws("|", F.lit(contract.table), F.col("nth"), "source_row"), 256).alias("reject_id"),
+        F.sha2(F.concat_ws("|", F.lit(contract.table), F.row_number().over(same), "source_row"), 256).alias(
+            "reject_id"
+        ),
         F.lit(contract.table).alias("table_name"),
         "source_row",
         "reasons",
@@ -36,4 +40,9 @@ def _land(context: Context, contract: Contract, delivered: DataFrame) -> tuple[s
     merged = context.tables.upsert(contract.table, inspected.where(good & known).select("row.*"), key=contract.key)
     if rejected:
         context.tables.append_new("raw_rejects", rejects, key=["reject_id"])
+    if rejected == read:
+        raise UserError(
+            f"{contract.table}: the source delivered {read} rows as of {context.as_of:%Y-%m-%d} and none was good; "
+            "look at raw_rejects, then mend the source or its contract in use_case/sources.py"
+        )
     return contract.table, read, landed, merged.inserted, merged.updated, rejected, read - landed - rejected

@@ -31,7 +31,7 @@ def run(context: Context, *, model_name: str, model_version: int, holdout_days: 
     aliases = context.registry.aliases(model_name)
     serves = aliases.get("champion") == model_version
     baseline = aliases.get("previous_champion" if serves else "champion")
-    champion = None if baseline is None else context.registry.version(model_name, baseline)
+    champion = None if baseline in (None, model_version) else context.registry.version(model_name, baseline)
 
     judged = [candidate] if champion is None else [candidate, champion]
     holdout = last_whole_days(context.as_of, holdout_days, zone=ZoneInfo(ZONE), maturity=MATURITY).unseen_by(
@@ -45,6 +45,8 @@ def run(context: Context, *, model_name: str, model_version: int, holdout_days: 
     context.registry.tag_version(candidate, {"verdict": decision.outcome, "verdict_id": verdict_id})
     if decision.outcome is Outcome.PASS and not serves:
         context.registry.set_alias(model_name, "challenger", model_version)
+    elif aliases.get("challenger") == model_version:
+        context.registry.delete_alias(model_name, "challenger")
     show(
         context.console,
         f"Verdict on {model_name} version {model_version}: {decision.outcome}",
@@ -108,9 +110,7 @@ def _save(
         "as_of": context.as_of,
     }
     verdict_id = sha256(json.dumps(row, sort_keys=True, default=str).encode()).hexdigest()
-    schema = context.tables.read("verdicts").schema
-    new = context.tables.spark.createDataFrame([{"verdict_id": verdict_id, **row}], schema)
-    context.tables.append_new("verdicts", new, key=["verdict_id"])
+    context.tables.append_decision("verdicts", {"verdict_id": verdict_id, **row}, key="verdict_id")
     return verdict_id
 
 

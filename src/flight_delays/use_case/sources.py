@@ -89,7 +89,7 @@ _READINGS = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "pr
 
 WEATHER = Contract(
     table="raw_weather",
-    key=("origin", "observed_at"),
+    key=("origin", "observed_at", "known_at"),
     fields={
         "origin": Field(source="origin", type="string", required=True),
         "observed_at": Field(source="time_hour", type="timestamp", required=True),
@@ -108,7 +108,7 @@ WEATHER = Contract(
 
 PLANES = Contract(
     table="raw_planes",
-    key=("tailnum",),
+    key=("tailnum", "known_at"),
     fields={
         "tailnum": Field(source="tailnum", type="string", required=True),
         "year_built": Field(source="year", type="int"),
