@@ -38,7 +38,7 @@ class Contract:
 def inspect(delivered: DataFrame, contract: Contract) -> DataFrame:
     """Delivered rows of strings as `source_row` (JSON), `row` (struct of typed columns) and `reasons` (array).
 
-    A row without reasons is good. Raises UserError if a column of it is missing.
+    A row without reasons is good. Raises UserError if the delivery lacks a column of the contract.
     """
     missing = sorted({spec.source for spec in contract.fields.values()} - set(delivered.columns))
     if missing:

@@ -6,9 +6,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from flight_delays.core.point_in_time import as_of_join
+from flight_delays.use_case.sources import READINGS
 
 WEATHER_TOLERANCE = timedelta(hours=6)
-_READINGS = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib")
 
 
 def flight_features(flights: DataFrame, weather: DataFrame, planes: DataFrame) -> DataFrame:
@@ -36,7 +36,7 @@ def flight_features(flights: DataFrame, weather: DataFrame, planes: DataFrame) -
         at="prediction_ts",
         event_time="observed_at",
         known_time="known_at",
-        values=["observed_at", *_READINGS],
+        values=["observed_at", *READINGS],
         tolerance=WEATHER_TOLERANCE,
     )
     with_plane = as_of_join(
@@ -50,7 +50,7 @@ def flight_features(flights: DataFrame, weather: DataFrame, planes: DataFrame) -
     )
     return with_plane.select(
         *spine.columns,
-        *(F.col(reading).alias(f"weather_{reading}") for reading in _READINGS),
+        *(F.col(reading).alias(f"weather_{reading}") for reading in READINGS),
         ((F.col("prediction_ts").cast("double") - F.col("observed_at").cast("double")) / 60).alias(
             "weather_age_minutes"
         ),

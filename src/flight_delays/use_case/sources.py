@@ -85,7 +85,7 @@ FLIGHTS = Contract(
     ),
 )
 
-_READINGS = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib")
+READINGS = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib")
 
 WEATHER = Contract(
     table="raw_weather",
@@ -93,7 +93,7 @@ WEATHER = Contract(
     fields={
         "origin": Field(source="origin", type="string", required=True),
         "observed_at": Field(source="time_hour", type="timestamp", required=True),
-        **{reading: Field(source=reading, type="double") for reading in _READINGS},
+        **{reading: Field(source=reading, type="double") for reading in READINGS},
     },
     # A row sums up its hour, so it is known when the hour is over.
     derived={"known_at": "observed_at + INTERVAL 1 HOUR"},
@@ -103,7 +103,7 @@ WEATHER = Contract(
         "humid is no percentage": "humid BETWEEN 0 AND 100",
         "wind_dir is no direction in degrees": "wind_dir BETWEEN 0 AND 360",
     },
-    columns=("origin", "observed_at", "known_at", *_READINGS),
+    columns=("origin", "observed_at", "known_at", *READINGS),
 )
 
 PLANES = Contract(
