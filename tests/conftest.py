@@ -16,13 +16,27 @@ from pyspark.sql import SparkSession
 from tests.worlds import World, make_world
 
 from flight_delays.platform.registry import Registry, Training, connect
-from flight_delays.platform.runtime import LOCAL_DIR
+from flight_delays.platform.runtime import LOCAL_DIR, LOCAL_SPARK
 from flight_delays.platform.session import spark_session
 from flight_delays.platform.tables import Tables
 from flight_delays.use_case import model
 
 EXPERIMENT = "experiment"
 TRAINED_ON = ("carrier", "origin", "dest", "distance", "sched_dep_ts", "sched_arr_time", "weather_visib")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--spark classic`: the same tests without Spark Connect."""
+    parser.addoption("--spark", choices=["connect", "classic"], default="connect", help="Kind of the tests' Spark.")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _spark_kind(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Set for this process and those that tests start."""
+    with pytest.MonkeyPatch.context() as environment:
+        kind = str(request.config.getoption("--spark"))
+        environment.setenv(LOCAL_SPARK, kind)
+        yield kind
 
 
 @pytest.fixture(scope="session")

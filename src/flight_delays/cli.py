@@ -1,7 +1,6 @@
 """`flight-delays <task> ...`: the same command in a job and on a laptop."""
 
 import sys
-from datetime import UTC, datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
@@ -160,36 +159,13 @@ def console() -> None:
 
 
 def _context(schema: str, as_of: str) -> "Context":
-    """The one context of a task: adapters to the world, and the moment that counts as now."""
-    from rich.console import Console
+    # Spark and MLflow take seconds to import: --help should not wait for them.
+    from flight_delays.tasks.context import open_context
 
-    from flight_delays.platform.job_context import task_values
-    from flight_delays.platform.registry import connect
-    from flight_delays.platform.runtime import in_workspace
-    from flight_delays.platform.session import spark_session
-    from flight_delays.platform.tables import Tables
-    from flight_delays.tasks.context import Context
-
-    moment = _moment(as_of)
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    return Context(
-        tables=Tables(spark=spark_session(), schema=schema, unity_catalog=in_workspace()),
-        registry=connect(),
-        task_values=task_values(console),
-        console=console,
-        as_of=moment,
-    )
+    return open_context(schema, as_of)
 
 
 def _tables(context: "Context", schema: str) -> "Tables":
     from dataclasses import replace
 
     return replace(context.tables, schema=schema)
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise UserError(f"as_of is {text!r}, not an ISO 8601 time like 2014-01-02T00:00:00Z") from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

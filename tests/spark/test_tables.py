@@ -4,7 +4,6 @@ from importlib.resources import files
 
 import pytest
 from chispa import assert_df_equality
-from delta import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
 from flight_delays.core.errors import UserError
@@ -77,7 +76,7 @@ def test_every_table_and_every_column_of_it_says_what_it_is(tables: Tables, tabl
     columns = tables.spark.catalog.listColumns(f"{tables.schema}.{table}")
     assert columns
     assert [column.name for column in columns if not column.description] == []
-    assert DeltaTable.forName(tables.spark, f"{tables.schema}.{table}").detail().collect()[0]["description"]
+    assert tables.spark.sql(f"DESCRIBE DETAIL {tables.schema}.{table}").collect()[0]["description"]
 
 
 PREDICTION = {

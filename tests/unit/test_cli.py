@@ -9,6 +9,7 @@ import pytest
 
 from flight_delays import cli
 from flight_delays.core.errors import UserError
+from flight_delays.tasks.context import moment_of
 
 SCORE = ["score-batch", "--schema=main.flights", "--model-name=delay"]
 AS_OF = "--as-of=2014-01-02T00:00:00Z"
@@ -94,10 +95,10 @@ def _machine_in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ],
 )
 def test_as_of_is_utc_unless_it_names_an_offset(text: str) -> None:
-    found = cli._moment(text)
+    found = moment_of(text)
     assert found == datetime(2014, 1, 2, 5, tzinfo=UTC)
     assert found.tzinfo is UTC
 
 
 def test_a_day_as_as_of_is_its_first_moment_in_utc() -> None:
-    assert cli._moment("2014-01-02") == datetime(2014, 1, 2, tzinfo=UTC)
+    assert moment_of("2014-01-02") == datetime(2014, 1, 2, tzinfo=UTC)

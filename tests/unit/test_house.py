@@ -1,5 +1,6 @@
 """The repository as a whole: who imports whom, what no file may hold, and docs that point at what exists."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -39,6 +40,32 @@ def test_no_file_names(what: str, pattern: str) -> None:
     ]
     assert len(FILES) > 50
     assert not found, f"{what}: {found}"
+
+
+NOT_IN_SPARK_CONNECT = {"rdd", "sparkContext", "SparkContext", "_jvm", "_jdf", "_jsc", "_sc", "_jsparkSession"}
+
+
+def names_outside_of_spark_connect(code: str) -> list[str]:
+    """What serverless compute and Databricks Connect lack: RDDs, the context, the JVM."""
+    used = []
+    for node in ast.walk(ast.parse(code)):
+        match node:
+            case ast.Attribute(attr=name) | ast.Name(id=name) | ast.alias(name=name):
+                used += [part for part in name.split(".") if part in NOT_IN_SPARK_CONNECT]
+    return used
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["df.rdd.map(len)", "spark.sparkContext.broadcast(1)", "spark._jvm.java", "from pyspark import SparkContext"],
+)
+def test_a_use_of_what_spark_connect_lacks_is_noticed(code: str) -> None:
+    assert names_outside_of_spark_connect(code)
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.endswith(".py")])
+def test_code_keeps_to_spark_connect(file: str) -> None:
+    assert file == "tests/unit/test_house.py" or names_outside_of_spark_connect((ROOT / file).read_text()) == []
 
 
 @pytest.mark.parametrize("doc", DOCS)

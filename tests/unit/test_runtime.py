@@ -22,7 +22,7 @@ WORKSPACE = "DATABRICKS_RUNTIME_VERSION"
 
 @pytest.fixture(autouse=True)
 def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (WORKSPACE, runtime.LOCAL_DIR, runtime.TASK_VALUES):
+    for name in (WORKSPACE, runtime.LOCAL_DIR, runtime.LOCAL_SPARK, runtime.TASK_VALUES):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -63,3 +63,12 @@ def test_a_misspelt_variable_is_refused_by_name(monkeypatch: pytest.MonkeyPatch)
     for refuses in (runtime.local_dir, connect):
         with pytest.raises(UserError, match=r"^unknown environment variable FLIGHT_DELAYS_LOCALDIR; known are .*$"):
             refuses()
+
+
+def test_a_laptop_has_spark_connect_unless_it_is_asked_for_classic_spark(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert runtime.local_spark() == "connect"
+    monkeypatch.setenv(runtime.LOCAL_SPARK, "classic")
+    assert runtime.local_spark() == "classic"
+    monkeypatch.setenv(runtime.LOCAL_SPARK, "livy")
+    with pytest.raises(UserError, match=r"^FLIGHT_DELAYS_LOCAL_SPARK is 'livy'; set it to connect or classic$"):
+        runtime.local_spark()

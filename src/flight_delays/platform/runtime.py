@@ -6,7 +6,9 @@ from pathlib import Path
 from flight_delays.core.errors import UserError
 
 LOCAL_DIR = "FLIGHT_DELAYS_LOCAL_DIR"
+LOCAL_SPARK = "FLIGHT_DELAYS_LOCAL_SPARK"
 TASK_VALUES = "FLIGHT_DELAYS_TASK_VALUES"
+_KNOWN = (LOCAL_DIR, LOCAL_SPARK, TASK_VALUES)
 
 
 def in_workspace() -> bool:
@@ -16,12 +18,18 @@ def in_workspace() -> bool:
 
 def local_dir() -> Path:
     """Folder of the laptop's world: tables, MLflow, logs. Raises UserError for an unknown FLIGHT_DELAYS_ variable."""
-    unknown = sorted(
-        key for key in os.environ if key.startswith("FLIGHT_DELAYS_") and key not in (LOCAL_DIR, TASK_VALUES)
-    )
+    unknown = sorted(key for key in os.environ if key.startswith("FLIGHT_DELAYS_") and key not in _KNOWN)
     if unknown:
-        raise UserError(f"unknown environment variable {unknown[0]}; known are {LOCAL_DIR} and {TASK_VALUES}")
+        raise UserError(f"unknown environment variable {unknown[0]}; known are {', '.join(_KNOWN)}")
     return Path(os.environ.get(LOCAL_DIR, ".local/dev")).resolve()
+
+
+def local_spark() -> str:
+    """The kind of a laptop's Spark: `connect`, as serverless compute has, or `classic`. Raises UserError for others."""
+    kind = os.environ.get(LOCAL_SPARK, "connect")
+    if kind not in ("connect", "classic"):
+        raise UserError(f"{LOCAL_SPARK} is {kind!r}; set it to connect or classic")
+    return kind
 
 
 def tracking_uri(folder: Path) -> str:

@@ -2,15 +2,18 @@
 
 import logging
 import os
+import secrets
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 from pyspark.sql import SparkSession
 
 from flight_delays.core.errors import UserError
-from flight_delays.platform.runtime import in_workspace, local_dir
+from flight_delays.platform.runtime import in_workspace, local_dir, local_spark
 
 
 def spark_session() -> SparkSession:
@@ -21,6 +24,7 @@ def spark_session() -> SparkSession:
 
 
 def _local_session(folder: Path) -> SparkSession:
+    """Spark Connect, as serverless compute and Databricks Connect are; classic Spark if the environment asks for it."""
     active = SparkSession.getActiveSession()
     if active is not None:
         return active
@@ -44,6 +48,7 @@ def _local_session(folder: Path) -> SparkSession:
         .config("spark.databricks.delta.snapshotPartitions", "2")
         .config("spark.driver.memory", "4g")
         .config("spark.ui.enabled", "false")
+        .config("spark.ui.showConsoleProgress", "false")
         .config("spark.log.level", "ERROR")
     )
     # PySpark logs every error that it raises, as JSON with the JVM's stack; the exception says it already.
@@ -51,11 +56,28 @@ def _local_session(folder: Path) -> SparkSession:
     log = folder / "spark.log"
     try:
         with _stderr_to(log):
-            session = configure_spark_with_delta_pip(builder).getOrCreate()
+            builder = configure_spark_with_delta_pip(builder)
+            session = builder.getOrCreate() if local_spark() == "classic" else _connect(builder)
     except Exception as error:
         raise UserError(f"Spark did not start; Java 17 or 21 must be installed (log: {log})") from error
     _register_tables(session, warehouse)
     return session
+
+
+def _connect(builder: SparkSession.Builder) -> SparkSession:
+    """A session with a server of this process's own, on a port that is free: several may run side by side."""
+    # After Delta's, and not at the top: it needs gRPC, which the wheel does not carry.
+    from pyspark.sql.connect.session import SparkSession as ConnectSession
+
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    os.environ["SPARK_CONNECT_AUTHENTICATE_TOKEN"] = secrets.token_hex()
+    builder.config("spark.plugins", "org.apache.spark.sql.connect.SparkConnectPlugin").config(
+        "spark.connect.grpc.binding.port", str(port)
+    ).getOrCreate()
+    os.environ["SPARK_CONNECT_MODE_ENABLED"] = "1"
+    return cast(SparkSession, ConnectSession.builder.remote(f"sc://localhost:{port}").getOrCreate())
 
 
 @contextmanager

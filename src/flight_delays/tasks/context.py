@@ -1,12 +1,16 @@
 """What every task is given."""
 
+import sys
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from rich.console import Console
 
-from flight_delays.platform.job_context import TaskValues
-from flight_delays.platform.registry import Registry
+from flight_delays.core.errors import UserError
+from flight_delays.platform.job_context import TaskValues, task_values
+from flight_delays.platform.registry import Registry, connect
+from flight_delays.platform.runtime import in_workspace
+from flight_delays.platform.session import spark_session
 from flight_delays.platform.tables import Tables
 
 
@@ -19,3 +23,28 @@ class Context:
     task_values: TaskValues
     console: Console
     as_of: datetime
+
+
+def open_context(schema: str, as_of: str) -> Context:
+    """The context of this process: `schema` is <catalog>.<schema>, `as_of` an ISO 8601 time.
+
+    Raises UserError for a time that is none.
+    """
+    moment = moment_of(as_of)
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    return Context(
+        tables=Tables(spark=spark_session(), schema=schema, unity_catalog=in_workspace()),
+        registry=connect(),
+        task_values=task_values(console),
+        console=console,
+        as_of=moment,
+    )
+
+
+def moment_of(text: str) -> datetime:
+    """A time in UTC from an ISO 8601 text, UTC where it names no offset. Raises UserError for what is none."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UserError(f"as_of is {text!r}, not an ISO 8601 time like 2014-01-02T00:00:00Z") from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
