@@ -1,0 +1,198 @@
+"""What the workflows name exists, and none of them may or does more than it must."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dev import COMMANDS
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / ".github" / "workflows"
+WORKFLOWS = {path.name: path.read_text() for path in sorted(FOLDER.iterdir())}
+TARGETS = set(yaml.safe_load((ROOT / "databricks.yml").read_text())["targets"])
+RESOURCES = [yaml.safe_load(path.read_text())["resources"] for path in (ROOT / "resources").glob("*.yml")]
+BUNDLE_JOBS = {key for resources in RESOURCES for key in resources.get("jobs", {})}
+
+TRIGGERS = {"pull_request", "merge_group", "workflow_call", "push", "workflow_dispatch"}
+WORKFLOW_KEYS = {"name", True, "permissions", "concurrency", "jobs"}  # YAML reads the key `on` as true
+CALL_KEYS = {"permissions", "uses"}
+JOB_KEYS = {"needs", "if", "runs-on", "timeout-minutes", "environment", "permissions", "env", "steps"}
+STEP_KEYS = {"uses", "with", "run"}
+READ = {"contents": "read"}
+LOGIN = {"contents": "read", "id-token": "write"}
+NOT_A_FORK = "github.event_name != 'pull_request' || github.event.pull_request.head.repo.full_name == github.repository"
+SERVICE_PRINCIPAL = {
+    "DATABRICKS_AUTH_TYPE": "github-oidc",
+    "DATABRICKS_HOST": "${{ vars.DATABRICKS_HOST }}",
+    "DATABRICKS_CLIENT_ID": "${{ vars.DATABRICKS_CLIENT_ID }}",
+    "BUNDLE_VAR_service_principal": "${{ vars.DATABRICKS_CLIENT_ID }}",
+}
+PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
+
+
+def faults(text: str) -> list[str]:
+    """All that is wrong with a workflow; what this does not understand is a fault too, until somebody teaches it."""
+    tree = yaml.safe_load(text)
+    found = _unknown("workflow", tree, WORKFLOW_KEYS) + _unknown("trigger", tree[True], TRIGGERS)
+    if tree.get("permissions") != {}:
+        found.append("permissions: the workflow itself must have none")
+    if "group" not in tree.get("concurrency", {}):
+        found.append("concurrency: no group")
+    for line in re.findall(r"uses: (.+)", text):
+        if not (PINNED.fullmatch(line) or (line.startswith("./") and (ROOT / line.split()[0]).is_file())):
+            found.append(f"uses: {line} is neither pinned to a commit with its version nor a file of this repository")
+    for name, job in tree["jobs"].items():
+        found += [f"{name}: {fault}" for fault in (_call_faults(job) if "uses" in job else _job_faults(tree, job))]
+    return found
+
+
+def _call_faults(job: dict[str, Any]) -> list[str]:
+    return _unknown("call", job, CALL_KEYS) + ([] if job.get("permissions") in (READ, LOGIN) else ["permissions"])
+
+
+def _job_faults(tree: dict[Any, Any], job: dict[str, Any]) -> list[str]:
+    steps, commands = job.get("steps", []), commands_of(job)
+    actions = [step["uses"].partition("@")[0] for step in steps if "uses" in step]
+    bundle = [words for words in commands if words[:2] == ["databricks", "bundle"]]
+    verbs, targets = [words[2] for words in bundle], {words[-1] for words in bundle}
+    deploys = set(verbs) - {"validate"} != set()
+    environment = (targets if deploys else {"validate"}) if bundle else {None}
+    wanted = {
+        "runs-on: a fixed version": re.fullmatch(r"ubuntu-\d\d\.\d\d", job.get("runs-on", "")),
+        "timeout-minutes": isinstance(job.get("timeout-minutes"), int),
+        "permissions": job.get("permissions") == (LOGIN if bundle else READ),
+        "env": job.get("env") == (SERVICE_PRINCIPAL if bundle else None),
+        "environment: that of its one target": {job.get("environment")} == environment,
+        "if: not a fork": job.get("if") == (NOT_A_FORK if bundle and "pull_request" in tree[True] else None),
+        "the checkout comes first": actions[:1] == ["actions/checkout"],
+        "databricks is installed": "databricks/setup-cli" in actions or not bundle,
+        "uv is installed": "astral-sh/setup-uv" in actions or not deploys,
+        "validate, deploy, run": re.fullmatch("validate deploy( run)+", " ".join(verbs)) or not deploys,
+        "needs: ci.yml": not deploys or _after_ci(tree, job),
+        "cancel-in-progress: false": not deploys or tree["concurrency"].get("cancel-in-progress") is False,
+    }
+    found = _unknown("job", job, JOB_KEYS) + [what for what, holds in wanted.items() if not holds]
+    for step in steps:
+        found += _unknown("step", step, STEP_KEYS)
+        found += [f"no path {value}" for value in step.get("with", {}).values() if not _exists(value)]
+    return found + [f"not understood: {shlex.join(words)}" for words in commands if not understood(words)]
+
+
+def commands_of(job: dict[str, Any]) -> list[list[str]]:
+    lines = [line for step in job.get("steps", []) for line in step.get("run", "").splitlines()]
+    return [shlex.split(line) for line in lines]
+
+
+def understood(words: list[str]) -> bool:
+    """Whether a command is one of those below, and what it names exists."""
+    match words:
+        case ["python3", "dev.py", command]:
+            return command in COMMANDS
+        case ["go", "run", module]:
+            return re.fullmatch(r"[\w./-]+@v\d+\.\d+\.\d+", module) is not None
+        case ["databricks", "bundle", "validate", "--strict", "-t", target]:
+            return target in TARGETS
+        case ["databricks", "bundle", "deploy", "-t", target]:
+            return target in TARGETS
+        case ["databricks", "bundle", "run", job, "-t", target]:
+            return job in BUNDLE_JOBS and target in TARGETS
+    return False
+
+
+def _after_ci(tree: dict[Any, Any], job: dict[str, Any]) -> bool:
+    return tree["jobs"].get(job.get("needs"), {}).get("uses") == "./.github/workflows/ci.yml"
+
+
+def _exists(value: object) -> bool:
+    return isinstance(value, bool) or (isinstance(value, str) and (ROOT / value).exists())
+
+
+def _unknown(what: str, keys: Any, known: set[Any]) -> list[str]:
+    return [f"unknown {what}: {key}" for key in keys if key not in known]
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_all_that_a_workflow_names_exists(name: str) -> None:
+    assert faults(WORKFLOWS[name]) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "fault"),
+    [
+        ("ci.yml", "-t staging", "-t stagin", "not understood: databricks bundle validate --strict -t stagin"),
+        ("ci.yml", "dev.py check", "dev.py chekc", "not understood: python3 dev.py chekc"),
+        ("ci.yml", "dev.py test", "dev.py test || true", "not understood: python3 dev.py test '||' true"),
+        ("ci.yml", "@v1.7.12", "@latest", "not understood: go run"),
+        ("ci.yml", "      - run: python3 dev.py test", "      - run: make", "not understood: make"),
+        ("ci.yml", "  pull_request:", "  pull_request_target:", "unknown trigger: pull_request_target"),
+        ("ci.yml", "permissions: {}", "permissions: read-all", "permissions: the workflow itself"),
+        ("ci.yml", "      id-token: write", "      actions: write", "validate: permissions"),
+        ("ci.yml", "    timeout-minutes: 15", "    continue-on-error: true", "check: timeout-minutes"),
+        ("ci.yml", "    timeout-minutes: 15", "    continue-on-error: true", "unknown job: continue-on-error"),
+        ("ci.yml", "  group: ci-", "  grup: ci-", "concurrency: no group"),
+        ("ci.yml", "if: github", "if: always() || github", "if: not a fork"),
+        ("ci.yml", "environment: validate", "environment: staging", "environment"),
+        ("ci.yml", "github-oidc", "pat", "validate: env"),
+        ("staging.yml", "run features", "run featurs", "not understood: databricks bundle run featurs -t staging"),
+        ("staging.yml", "bundle deploy", "bundle destroy", "not understood: databricks bundle destroy -t staging"),
+        ("staging.yml", "deploy -t staging", "deploy -t prod", "environment"),
+        ("staging.yml", "environment: staging", "environment: prod", "environment"),
+        ("staging.yml", "bundle deploy -t staging", "bundle run train -t staging", "validate, deploy, run"),
+        ("staging.yml", "      BUNDLE_VAR_service_principal", "      BUNDLE_VAR_principal", "deploy: env"),
+        ("staging.yml", "requirements/dev.txt", "requirements/prod.txt", "no path requirements/prod.txt"),
+        ("staging.yml", "./.github/workflows/ci.yml", "./.github/workflows/test.yml", "uses: ./.github"),
+        ("staging.yml", "      id-token: write\n    uses", "      actions: write\n    uses", "ci: permissions"),
+        ("staging.yml", "cancel-in-progress: false", "cancel-in-progress: true", "cancel-in-progress: false"),
+        ("release.yml", "    needs: ci\n", "", "needs: ci.yml"),
+        ("release.yml", " # v10.0.1", "", "uses: astral-sh/setup-uv@20cfd1bf"),
+        ("release.yml", "@20cfd1bf945f4377ade1205e4dbc17946fc9a30d", "@v10.0.1", "uses: astral-sh/setup-uv@v10.0.1"),
+        ("release.yml", "databricks/setup-cli@", "databricks/setup-cly@", "databricks is installed"),
+        ("release.yml", "astral-sh/setup-uv@", "astral-sh/setup-ux@", "uv is installed"),
+        ("release.yml", "actions/checkout@", "actions/checkin@", "the checkout comes first"),
+        ("release.yml", "runs-on: ubuntu-24.04", "runs-on: ubuntu-latest", "runs-on: a fixed version"),
+    ],
+)
+def test_what_is_wrong_is_found(name: str, old: str, new: str, fault: str) -> None:
+    assert old in WORKFLOWS[name]
+    assert any(fault in found for found in faults(WORKFLOWS[name].replace(old, new)))
+
+
+def test_every_target_is_validated_before_a_merge() -> None:
+    assert {words[-1] for words in commands("ci.yml") if words[:3] == ["databricks", "bundle", "validate"]} == TARGETS
+
+
+def test_staging_builds_features_trains_and_scores() -> None:
+    assert jobs_run("staging.yml") == ["features", "train", "score_batch"]
+
+
+def test_a_release_does_not_change_which_version_serves() -> None:
+    assert {"train", "release"} <= BUNDLE_JOBS
+    assert jobs_run("release.yml") == ["features", "score_batch"]
+
+
+def test_zizmor_finds_nothing() -> None:
+    command = [str(Path(sys.executable).parent / "zizmor"), "--offline", "--no-progress", "--quiet", ".github"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_actionlint_finds_nothing() -> None:
+    command = shutil.which("actionlint")
+    if command is None:
+        pytest.skip("no actionlint on the PATH; ci.yml runs it")
+    ended = subprocess.run([command, *FOLDER.iterdir()], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout
+
+
+def commands(name: str) -> list[list[str]]:
+    return [words for job in yaml.safe_load(WORKFLOWS[name])["jobs"].values() for words in commands_of(job)]
+
+
+def jobs_run(name: str) -> list[str]:
+    return [words[3] for words in commands(name) if words[:3] == ["databricks", "bundle", "run"]]
