@@ -9,7 +9,6 @@ import typer
 from flight_delays.core.errors import UserError
 
 if TYPE_CHECKING:
-    from flight_delays.platform.tables import Tables
     from flight_delays.tasks.context import Context
 
 app = typer.Typer(
@@ -52,7 +51,7 @@ def features(schema: Schema, raw_schema: RawSchema, as_of: AsOf) -> None:
     from flight_delays.tasks import features
 
     context = _context(schema, as_of)
-    features.run(context, _tables(context, raw_schema))
+    features.run(context, context.tables.of(raw_schema))
 
 
 @app.command()
@@ -61,7 +60,7 @@ def labels(schema: Schema, raw_schema: RawSchema, as_of: AsOf) -> None:
     from flight_delays.tasks import labels
 
     context = _context(schema, as_of)
-    labels.run(context, _tables(context, raw_schema))
+    labels.run(context, context.tables.of(raw_schema))
 
 
 @app.command()
@@ -163,9 +162,3 @@ def _context(schema: str, as_of: str) -> "Context":
     from flight_delays.tasks.context import open_context
 
     return open_context(schema, as_of)
-
-
-def _tables(context: "Context", schema: str) -> "Tables":
-    from dataclasses import replace
-
-    return replace(context.tables, schema=schema)

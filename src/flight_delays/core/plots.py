@@ -1,13 +1,18 @@
-"""Pictures of a model's quality: arrays in, a matplotlib Figure out."""
+"""Pictures of data, of a model's quality and of a verdict: arrays in, a matplotlib Figure out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 from sklearn.metrics import roc_curve
 
+from flight_delays.core.gates import Check, Outcome
 from flight_delays.core.metrics import Floats, calibration_bins, metrics
+
+_COLOURS = {Outcome.PASS: "tab:green", Outcome.FAIL: "tab:red", Outcome.INCONCLUSIVE: "tab:orange"}
 
 
 def calibration(labels: Floats, probabilities: Floats) -> Figure:
@@ -57,6 +62,81 @@ def importance(gains: Mapping[str, float]) -> Figure:
     return figure
 
 
-def _figure(height: float = 5.0) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(6.5, height), layout="constrained")
+def daily(days: pd.DatetimeIndex, counts: Floats, rates: Mapping[str, Floats]) -> Figure:
+    """Rows per day as bars, and one line per rate (0 to 1)."""
+    figure, axes = _figure(height=3.4, width=11)
+    axes.bar(days, counts, width=1.0, color="lightgrey")
+    axes.set(ylabel="rows per day", ylim=(0, 2.5 * float(counts.max())))
+    share = axes.twinx()
+    for name, rate in rates.items():
+        share.plot(days, rate, label=name, linewidth=1.2)
+    share.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    share.set(ylim=(0, None))
+    share.legend(loc="upper right", ncols=len(rates))
+    return figure
+
+
+def rate_by_value(columns: Mapping[str, tuple[pd.Series, pd.Series]]) -> Figure:
+    """The rate of a 0/1 label over each column's values: over tenths of the rows of a number, over the twelve levels of
+    a category that most rows have.
+
+    `columns` maps a name to the column and the label of the same rows. The dashed line is the rate of all rows.
+    """
+    across = 4
+    down = -(-len(columns) // across)
+    figure = Figure(figsize=(11, 2.1 * down), layout="constrained")
+    for position, (name, (values, label)) in enumerate(columns.items()):
+        axes = figure.add_subplot(down, across, position + 1)
+        if pd.api.types.is_numeric_dtype(values):
+            groups = pd.qcut(values, 10, duplicates="drop")
+            if groups.nunique() < 3:  # few values, or one that most rows have
+                groups = pd.cut(values, 10) if values.nunique() > 10 else values
+            rates = label.groupby(groups, observed=True).mean()
+            middles = values.groupby(groups, observed=True).median()
+            axes.plot(middles.to_numpy(), rates.to_numpy(), marker=".", linewidth=1.2)
+        else:
+            commonest = values.value_counts().head(12).index
+            rates = label.groupby(values).mean().reindex(commonest).sort_values(ascending=False)
+            axes.bar(rates.index, rates.to_numpy())
+            axes.tick_params(axis="x", labelrotation=90)
+        axes.axhline(float(label.mean()), color="grey", linewidth=1, linestyle="--")
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.tick_params(labelsize=7)
+        axes.set_title(name, fontsize=9)
+        axes.set_ylim(bottom=0)
+    return figure
+
+
+def intervals(checks: Sequence[Check]) -> Figure:
+    """Each check's estimate between its bounds, and the limit at or below which it passes."""
+    measured = [check for check in checks if "limit" in check.evidence]
+    figure = Figure(figsize=(8, 0.4 + 0.9 * max(len(measured), 1)), layout="constrained")
+    for position, check in enumerate(measured):
+        low, estimate, high, limit = (check.evidence[key] for key in ("low", "estimate", "high", "limit"))
+        axes = figure.add_subplot(len(measured), 1, position + 1)
+        reach = max(high, limit, 0.0) - min(low, limit, 0.0)
+        left, right = min(low, limit, 0.0) - 0.1 * reach, max(high, limit, 0.0) + 0.1 * reach
+        axes.axvspan(left, limit, color="tab:green", alpha=0.1)
+        axes.axvline(limit, color="black", linewidth=1)
+        colour = _COLOURS[check.outcome]
+        axes.plot([low, high], [0, 0], color=colour, linewidth=3, solid_capstyle="butt")
+        axes.plot([estimate], [0], marker="o", color=colour)
+        axes.set(xlim=(left, right), ylim=(-1, 1), yticks=[])
+        axes.tick_params(labelsize=8)
+        axes.set_title(f"{check.name.replace('_', ' ')}: {check.outcome}", fontsize=9, loc="left")
+    return figure
+
+
+def distribution(groups: Mapping[str, Floats]) -> Figure:
+    """How often each probability was forecast, for each group of rows by its name."""
+    figure, axes = _figure(height=3.4)
+    for name, probabilities in groups.items():
+        axes.hist(probabilities, bins=np.linspace(0, 1, 51).tolist(), alpha=0.6, density=True, label=name)
+    axes.legend()
+    axes.set(xlabel="forecast probability", ylabel="density")
+    return figure
+
+
+def _figure(height: float = 5.0, width: float = 6.5) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.add_subplot()

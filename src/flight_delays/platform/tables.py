@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from uuid import uuid4
 
@@ -33,6 +33,10 @@ class Tables:
     spark: SparkSession
     schema: str
     unity_catalog: bool
+
+    def of(self, schema: str) -> "Tables":
+        """The tables of another schema."""
+        return replace(self, schema=schema)
 
     def read(self, table: str, *, version: int | None = None) -> DataFrame:
         """The table, at a Delta version if one is given. Raises UserError if it does not exist."""

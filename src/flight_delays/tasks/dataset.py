@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 import pandas as pd
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from flight_delays.platform.tables import Tables
@@ -20,16 +21,23 @@ class Dataset:
 def labelled_flights(tables: Tables, *, as_of: datetime, first: date | None, end: date) -> Dataset:
     """Columns of flight_features plus `is_late` and `label_known_at`, flight_date from `first` up to before `end`."""
     versions = {table: tables.version(table) for table in ("flight_features", "flight_labels")}
-    features = tables.read("flight_features", version=versions["flight_features"]).where(F.col("flight_date") < end)
-    if first is not None:
-        features = features.where(F.col("flight_date") >= first)
-    labels = (
-        tables.read("flight_labels", version=versions["flight_labels"])
-        .where(F.col("known_at") <= F.lit(as_of))
-        .select("flight_id", "is_late", F.col("known_at").alias("label_known_at"))
-    )
-    rows = features.where(F.col("prediction_ts") <= F.lit(as_of)).join(labels, "flight_id").toPandas()
+    features = tables.read("flight_features", version=versions["flight_features"])
+    labels = tables.read("flight_labels", version=versions["flight_labels"])
     return Dataset(
-        rows=rows.sort_values(["sched_dep_ts", "flight_id"], ignore_index=True),
+        rows=with_labels(features, labels, as_of=as_of, first=first, end=end),
         versions={f"{tables.schema}.{table}": version for table, version in versions.items()},
     )
+
+
+def with_labels(
+    features: DataFrame, labels: DataFrame, *, as_of: datetime, first: date | None, end: date
+) -> pd.DataFrame:
+    """The rows of a Dataset, from any DataFrame with the columns of flight_features."""
+    days = F.col("flight_date") < end
+    if first is not None:
+        days &= F.col("flight_date") >= first
+    known = labels.where(F.col("known_at") <= F.lit(as_of)).select(
+        "flight_id", "is_late", F.col("known_at").alias("label_known_at")
+    )
+    rows = features.where(days & (F.col("prediction_ts") <= F.lit(as_of))).join(known, "flight_id").toPandas()
+    return rows.sort_values(["sched_dep_ts", "flight_id"], ignore_index=True)

@@ -1,5 +1,8 @@
 """Build the feature table from what was known."""
 
+from datetime import datetime
+
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from flight_delays.platform.tables import Tables
@@ -10,10 +13,8 @@ from flight_delays.use_case.features import flight_features
 
 def run(context: Context, raw: Tables) -> None:
     """Merge flight_features for every flight of `raw` whose prediction time has come by `as_of`."""
-    known = F.col("known_at") <= F.lit(context.as_of)
-    flights, weather, planes = (raw.read(table).where(known) for table in ("raw_flights", "raw_weather", "raw_planes"))
     merged = context.tables.upsert(
-        "flight_features", flight_features(flights, weather, planes), key=["flight_id", "prediction_ts"]
+        "flight_features", features_as_of(raw, context.as_of), key=["flight_id", "prediction_ts"]
     )
     rows, no_weather, no_plane = (
         context.tables.read("flight_features")
@@ -26,3 +27,10 @@ def run(context: Context, raw: Tables) -> None:
         ("flights", "new", "changed", "without weather of the last 6 hours", "with an unregistered aircraft"),
         [(rows, merged.inserted, merged.updated, no_weather, no_plane)],
     )
+
+
+def features_as_of(raw: Tables, as_of: datetime) -> DataFrame:
+    """Columns of flight_features, one row per flight of `raw` that was known by `as_of`."""
+    known = F.col("known_at") <= F.lit(as_of)
+    flights, weather, planes = (raw.read(table).where(known) for table in ("raw_flights", "raw_weather", "raw_planes"))
+    return flight_features(flights, weather, planes)

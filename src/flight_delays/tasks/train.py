@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from mlflow.models import ModelSignature
 
 import flight_delays
@@ -48,15 +49,7 @@ def run(context: Context, *, model_name: str, experiment: str, holdout_days: int
     zone = ZoneInfo(ZONE)
     holdout = last_whole_days(context.as_of, holdout_days, zone=zone, maturity=MATURITY)
     data = labelled_flights(context.tables, as_of=context.as_of, first=None, end=holdout.end)
-    # An outcome that was not known when the holdout began could not have been learnt from by then.
-    learnable = (data.rows["flight_date"] < holdout.first) & (
-        data.rows["label_known_at"].dt.tz_localize("UTC") <= midnight(holdout.first, zone)
-    )
-    split = Split(
-        training=data.rows[learnable],
-        test=data.rows[data.rows["flight_date"] >= holdout.first],
-        trained_until=holdout.first,
-    )
+    split = split_at(data.rows, holdout.first)
     if split.training.empty or split.test.empty:
         raise UserError(
             f"{len(split.training)} labelled flights before and {len(split.test)} after {holdout.first}, as of "
@@ -83,6 +76,37 @@ def run(context: Context, *, model_name: str, experiment: str, holdout_days: int
     context.task_values.set("model_version", str(number))
 
 
+def split_at(rows: pd.DataFrame, first: date) -> Split:
+    """Rows of a Dataset: those from `first` on, and earlier ones whose outcome was known when that day began."""
+    earlier = rows["flight_date"] < first
+    # What was not known by then could not have been learnt from.
+    known = rows["label_known_at"].dt.tz_localize("UTC") <= midnight(first, ZoneInfo(ZONE))
+    return Split(training=rows[earlier & known], test=rows[~earlier], trained_until=first)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """How a model did on the test rows of a split."""
+
+    scores: Metrics
+    calibration: Figure
+    roc: Figure
+    importance: Figure
+
+
+def evaluate(fitted: Fitted, split: Split) -> Evaluation:
+    """Scores and pictures of a model."""
+    labels = split.test["is_late"].to_numpy(dtype=np.float64)
+    probabilities = np.asarray(fitted.booster.predict(model.prepare(split.test, fitted.levels)))
+    gains = dict(zip(fitted.booster.feature_name(), map(float, fitted.booster.feature_importance("gain")), strict=True))
+    return Evaluation(
+        scores=metrics(labels, probabilities),
+        calibration=plots.calibration(labels, probabilities),
+        roc=plots.roc(labels, probabilities),
+        importance=plots.importance(gains),
+    )
+
+
 def _fingerprint(rows: pd.DataFrame, trained_until: date) -> str:
     """Digest of what a model is made from: the rows, this package's code, the split."""
     package = Path(flight_delays.__file__).parent
@@ -102,20 +126,17 @@ def _training(
     fitted.booster.save_model(booster)
     levels.write_text(json.dumps(fitted.levels))
 
-    labels = split.test["is_late"].to_numpy(dtype=np.float64)
-    probabilities = np.asarray(fitted.booster.predict(model.prepare(split.test, fitted.levels)))
-    scores = metrics(labels, probabilities)
-    gains = dict(zip(fitted.booster.feature_name(), map(float, fitted.booster.feature_importance("gain")), strict=True))
+    evaluation = evaluate(fitted, split)
     days = f"{split.training['flight_date'].min()} to {split.training['flight_date'].max()}"
     training = Training(
         fingerprint=fingerprint,
         tags={"mlflow.source.git.commit": git_commit, "training_days": days},
         parameters={**PARAMETERS, "rounds": fitted.rounds, "training_rows": len(split.training)},
-        metrics={f"test_{name}": value for name, value in scores.as_dict().items()},
+        metrics={f"test_{name}": value for name, value in evaluation.scores.as_dict().items()},
         figures={
-            "plots/calibration.png": plots.calibration(labels, probabilities),
-            "plots/roc.png": plots.roc(labels, probabilities),
-            "plots/importance.png": plots.importance(gains),
+            "plots/calibration.png": evaluation.calibration,
+            "plots/roc.png": evaluation.roc,
+            "plots/importance.png": evaluation.importance,
         },
         inputs=data.versions,
         code=Path(model.__file__),
@@ -130,4 +151,4 @@ def _training(
         },
         description=f"LightGBM, {fitted.rounds} rounds, on {len(split.training):,} flights of {days}.",
     )
-    return training, scores
+    return training, evaluation.scores
