@@ -1,5 +1,9 @@
-"""The bundle's files as written, and one case per resource, job, task and target."""
+"""The bundle's files as written, and one case per resource, job, task, target and kind of compute."""
 
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +15,7 @@ from databricks.bundles.registered_models import RegisteredModel
 from databricks.bundles.schemas import Schema
 from databricks.bundles.volumes import Volume
 
-from flight_delays.local.bundle import load_bundle
+from flight_delays.local.bundle import Bundle, load_bundle
 from flight_delays.local.references import LAPTOP_VARIABLES, Resolver
 
 ROOT = Path(__file__).parents[2]
@@ -60,6 +64,7 @@ JOBS = [resource for resource in RESOURCES if resource.kind == "jobs"]
 TASKS = [Task(job.key, config) for job in JOBS for config in job.config["tasks"]]
 WHEEL_TASKS = [task for task in TASKS if task.is_wheel]
 TARGETS = list(TREES[Path("databricks.yml")]["targets"])
+COMPUTES = ["serverless", "job_cluster"]
 assert RESOURCES and JOBS and WHEEL_TASKS and TARGETS == ["dev", "staging", "prod"]
 
 
@@ -113,20 +118,50 @@ def target(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+@pytest.fixture(params=COMPUTES)
+def compute(request: pytest.FixtureRequest) -> str:
+    """Each choice in turn, whatever the target itself says: a team may switch, and all tests still hold."""
+    return request.param
+
+
 @pytest.fixture
-def resolver(target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Resolver:
-    """The laptop runner's, with the target's own catalogs; a service principal only where one is needed."""
+def resolver_on(target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[object], Resolver]:
+    """The laptop runner's, with the target's own catalogs and this value of the variable `compute`."""
     monkeypatch.delenv("BUNDLE_VAR_service_principal", raising=False)
-    bundle = load_bundle(ROOT, target)
-    own = {name: str(bundle.at(("variables", name, "default"))) for name in LAPTOP_VARIABLES}
-    return Resolver(bundle, tmp_path, own if target == "dev" else {**own, "service_principal": SERVICE_PRINCIPAL})
+    bundle = _loaded(target)
+    given = {name: str(bundle.at(("variables", name, "default"))) for name in LAPTOP_VARIABLES}
+    if target != "dev":
+        given["service_principal"] = SERVICE_PRINCIPAL
+
+    def on(compute: object) -> Resolver:
+        tree: Any = deepcopy(bundle.tree)
+        tree["variables"]["compute"]["default"] = compute
+        return Resolver(replace(bundle, tree=tree), tmp_path, given)
+
+    return on
+
+
+@pytest.fixture
+def resolver(resolver_on: Callable[[object], Resolver], compute: str) -> Resolver:
+    return resolver_on(f"${{var.{compute}}}")
 
 
 @pytest.fixture
 def resolved(resolver: Resolver) -> dict[str, Any]:
     """All files merged for one target, without a reference left."""
     tree = resolver.at(())
-    for job in tree["resources"]["jobs"].values():
-        job["tasks"] = [{"task_key": key, **task} for key, task in job["tasks"].items()]
-        job["parameters"] = [{"name": key, **parameter} for key, parameter in job["parameters"].items()]
+    for key, job in tree["resources"]["jobs"].items():
+        job["tasks"] = [_sent({"task_key": name, **task}) for name, task in job["tasks"].items()]
+        job["parameters"] = [{"name": name, **parameter} for name, parameter in job["parameters"].items()]
+        tree["resources"]["jobs"][key] = _sent(job)
     return tree
+
+
+@cache
+def _loaded(target: str) -> Bundle:
+    return load_bundle(ROOT, target)
+
+
+def _sent(config: dict[str, Any]) -> dict[str, Any]:
+    """As the CLI from version 1.10: a field that holds an empty text or list is not sent."""
+    return {key: value for key, value in config.items() if value not in ("", [])}

@@ -154,6 +154,15 @@ def test_one_reference_alone_keeps_the_type_of_the_value(tmp_path: Path) -> None
     assert read.resolve(["${var.number}", "${var.list}", "n=${var.number}"], ()) == [3, ["x", "y"], "n=3"]
 
 
+def test_a_part_of_a_variable_can_be_referred_to_even_through_another_variable(tmp_path: Path) -> None:
+    more = (
+        "  map: {type: complex, default: {a: {b: '${var.number}'}}}\n  chosen: {type: complex, default: '${var.map}'}\n"
+    )
+    write(tmp_path, main=MAIN.replace("targets:", more + "targets:"))
+    read = Resolver(load_bundle(tmp_path, None), tmp_path, {})
+    assert read.resolve(["${var.map.a}", "${var.chosen.a.b}"], ()) == [{"b": 3}, 3]
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [("true", "true"), ("0.005", "0.005"), ("1.0", "1"), ("007", "7"), ("on", "on"), ("2014-01-02", "2014-01-02")],
@@ -205,6 +214,15 @@ def test_keys_without_effect_on_a_laptop_are_not_even_resolved(tmp_path: Path) -
     assert list(plan(tmp_path).jobs["j"].tasks) == ["t"]
 
 
+def test_a_laptop_reads_past_where_a_job_runs_serverless_or_on_a_cluster(tmp_path: Path) -> None:
+    where = "environment_key: e, job_cluster_key: c, libraries: [{whl: '${var.required}'}], "
+    clusters = "job_clusters: [{job_cluster_key: c, new_cluster: {node_type_id: '${var.required}'}}]"
+    write(tmp_path, j=job(task(where + WHEEL % ""), f"{clusters}\n      environments: [{{environment_key: e}}]"))
+    on_a_cluster = plan(tmp_path)
+    write(tmp_path, j=job(task()))
+    assert on_a_cluster.jobs == plan(tmp_path).jobs
+
+
 JOB = "resources/j.yml: resources.jobs.j"
 ARGUMENT = f"{JOB}.tasks.t.python_wheel_task.parameters[0]"
 REFUSED = "not supported on a laptop (supported keys: flight_delays.local.model)"
@@ -220,8 +238,8 @@ IF = "condition_task: {op: EQUAL_TO, left: a, right: b}"
             f"{JOB}.tasks.t.notebook_task: {REFUSED}",
         ),
         (
-            job(task("libraries: [], " + WHEEL % "")),
-            f"{JOB}.tasks.t.libraries: {REFUSED}",
+            job(task("disabled: true, " + WHEEL % "")),
+            f"{JOB}.tasks.t.disabled: {REFUSED}",
         ),
         (
             job(task("python_wheel_task: {package_name: p, entry_point: e, named_parameters: {}}")),
@@ -266,6 +284,10 @@ IF = "condition_task: {op: EQUAL_TO, left: a, right: b}"
         (
             job(task(WHEEL % "'${var.required}'")),
             "databricks.yml: variables.required: has no value; give --var required=... or set BUNDLE_VAR_required",
+        ),
+        (
+            job(task(WHEEL % "'${var.plain.a}'")),
+            f"{ARGUMENT}: ${{var.plain.a}}: the variable's value has no a; add it there",
         ),
         (
             job(task(WHEEL % "'x ${var.list}'")),

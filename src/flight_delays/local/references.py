@@ -28,6 +28,7 @@ USER = "local"
 
 REFERENCES = (
     "${var.<name>}",
+    "${var.<name>.<key>}",
     "${bundle.name}",
     "${bundle.target}",
     "${bundle.git.commit}",
@@ -112,8 +113,8 @@ class Resolver:
 
     def _look_up(self, reference: str, path: KeyPath) -> Json:
         match reference.split("."):
-            case ["var", name]:
-                return self._variable(name, path)
+            case ["var", name, *keys]:
+                return self._within(self._variable(name, path), reference, keys, path)
             case ["bundle", "name"]:
                 return self.at(("bundle", "name"))
             case ["bundle", "target"]:
@@ -147,6 +148,13 @@ class Resolver:
         if definition.get("default") is None:
             raise self.bundle.error(here, f"has no value; give --var {name}=... or set {environment}")
         return self.resolve(definition["default"], (*here, "default"))
+
+    def _within(self, value: Json, reference: str, keys: list[str], path: KeyPath) -> Json:
+        for key in keys:
+            if not isinstance(value, dict) or key not in value:
+                raise self.bundle.error(path, f"${{{reference}}}: the variable's value has no {key}; add it there")
+            value = value[key]
+        return value
 
     def _variable_file(self) -> dict[str, Json]:
         file = self.bundle.root / ".databricks" / "bundle" / self.bundle.target / "variable-overrides.json"
