@@ -4,7 +4,7 @@ Stated differences from a workspace:
 - a timeout cannot interrupt a task that runs in this process: timeouts are not enforced;
 - attempts are at most MAX_RETRY_WAIT_S apart: nobody else uses the laptop's resources meanwhile;
 - serverless auto-optimization's retries, beyond max_retries, do not happen;
-- tasks run one after the other, in this process and its Python environment.
+- tasks run one after the other, in this process and its Python environment, whatever compute the bundle gives them.
 """
 
 from typing import Annotated
