@@ -40,10 +40,11 @@ _TIMES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """Tables and pictures by title, in the order to read them."""
+    """Tables and pictures by title, in the order to read them. `recorded` are PNG images that a run has kept."""
 
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     figures: Mapping[str, Figure] = field(default_factory=dict)
+    recorded: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def data(context: Context, raw_schema: str) -> Look:
@@ -118,6 +119,30 @@ def training(context: Context, raw_schema: str, *, holdout_days: int, trial_days
     return Look(
         tables={"scores": scores},
         figures={"calibration": evaluation.calibration, "roc": evaluation.roc, "importance": evaluation.importance},
+    )
+
+
+def champion(context: Context, model_name: str) -> Look:
+    """The version that serves, as the run that made it recorded it: `version`, `metrics` by data set, its pictures."""
+    number = context.registry.aliases(model_name).get("champion")
+    if number is None:
+        raise UserError(f"no version of {model_name} serves yet; run the train job, which releases one that passes")
+    record = context.registry.record(context.registry.version(model_name, number))
+    metrics: dict[str, dict[str, float]] = {}
+    for key, value in record.metrics.items():
+        data_set, _, metric = key.partition("_")
+        metrics.setdefault(data_set, {})[metric] = value
+    return Look(
+        tables={
+            "version": pd.DataFrame(
+                [
+                    {"version": number, "made of": record.description}
+                    | {key: record.tags.get(key) for key in ("trained_until", "git_commit", "verdict")}
+                ]
+            ),
+            "metrics": pd.DataFrame([{"data set": name, **values} for name, values in metrics.items()]),
+        },
+        recorded=record.pictures,
     )
 
 

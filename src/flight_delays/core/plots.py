@@ -71,7 +71,7 @@ def daily(days: pd.DatetimeIndex, counts: Floats, rates: Mapping[str, Floats]) -
     for name, rate in rates.items():
         share.plot(days, rate, label=name, linewidth=1.2)
     share.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    share.set(ylim=(0, None))
+    share.set_ylim(0, 1.2 * max(float(np.nanmax(rate)) for rate in rates.values()))
     share.legend(loc="upper right", ncols=len(rates))
     return figure
 

@@ -12,7 +12,7 @@ from flight_delays.local import world
 from flight_delays.local.bundle import load_bundle
 from flight_delays.local.deploy import deploy
 from flight_delays.local.graph import State
-from flight_delays.local.plan import Deployment, check_parameters, make_plan
+from flight_delays.local.plan import Deployment, check_parameters, make_plan, option_values
 from flight_delays.local.references import Resolver
 from flight_delays.local.results import Result, live_line, summary
 from flight_delays.local.runner import Runner
@@ -35,9 +35,37 @@ def run(
     """Run jobs; the exit code is 1 if one fails, and 2 if the bundle asks for what a laptop cannot do."""
     folder = root or world.find_root(Path.cwd())
     variables, parameters = _pairs("--var", var), _pairs("--param", param)
-    results = run_jobs(folder, target, jobs, variables, parameters, deploy, Console())
+    console = Console()
+    results = run_jobs(folder, target, jobs, variables, parameters, deploy, console)
+    _report(folder, target, jobs, results, variables, parameters, console)
     if results[-1].state is State.FAILED:
         raise typer.Exit(1)
+
+
+@app.command()
+def notebook(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Notebooks by their name in notebooks/; default: all.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="A target of databricks.yml; default: its default one.")] = None,
+    var: Annotated[list[str] | None, typer.Option(help="Bundle variable, name=value.")] = None,
+    widget: Annotated[list[str] | None, typer.Option(help="Widget, name=value.")] = None,
+    root: Root = None,
+) -> None:
+    """Run notebooks on what the jobs have made; each is kept as a page and as .ipynb with its results."""
+    from flight_delays.local.notebook import run_notebooks
+
+    folder = root or world.find_root(Path.cwd())
+    known = {path.stem: path for path in sorted((folder / "notebooks").glob("*.py"))}
+    if unknown := [name for name in names or () if name not in known]:
+        raise UserError(f"notebooks/{unknown[0]}.py does not exist; there are {', '.join(known)}")
+    bundle = load_bundle(folder, target)
+    local_dir = world.local_dir(folder, bundle.target)
+    plan = make_plan(bundle, Resolver(bundle, local_dir, _pairs("--var", var)), bundle.map_at(("resources", "jobs")))
+    widgets = {**option_values(plan), **_pairs("--widget", widget)}
+    files = [known[name] for name in names or known]
+    for page in run_notebooks(files, local_dir / "notebooks", local_dir, widgets, typer.echo):
+        typer.echo(page)
 
 
 @app.command()
@@ -85,6 +113,30 @@ def run_jobs(
         advice = f"Tables: {local_dir / 'warehouse'}. {runs}"
     console.print(advice, markup=False, highlight=False, soft_wrap=True)
     return results
+
+
+def _report(
+    root: Path,
+    target: str | None,
+    jobs: list[str],
+    results: list[Result],
+    variables: Mapping[str, str],
+    parameters: Mapping[str, str],
+    console: Console,
+) -> None:
+    from flight_delays.local.report import write_report
+
+    bundle = load_bundle(root, target)
+    local_dir = world.local_dir(root, bundle.target)
+    title = f"{bundle.at(('bundle', 'name'))}, target {bundle.target}"
+    try:
+        plan = make_plan(bundle, Resolver(bundle, local_dir, variables), bundle.map_at(("resources", "jobs")))
+        with environment_of({LOCAL_DIR: str(local_dir)}), live_line(console, "report"):
+            page = write_report(local_dir, title, results, jobs[len(results) :], {**option_values(plan), **parameters})
+        line = f"Report: {page.as_uri()}"
+    except UserError as error:
+        line = f"No report: {error}"
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _pairs(option: str, values: list[str] | None) -> dict[str, str]:

@@ -45,7 +45,7 @@ def live_line(console: Console, label: str) -> Iterator[None]:
 def ended_line(console: Console, label: str, result: Result) -> None:
     """One line for a task that ended."""
     note = f" ({result.note})" if result.note else ""
-    line = f"{label}: {result.state} in {_duration(result.seconds)}{note}"
+    line = f"{label}: {result.state} in {duration(result.seconds)}{note}"
     console.print(line, style=_STYLES[result.state], markup=False, highlight=False, soft_wrap=True)
 
 
@@ -65,12 +65,13 @@ def _add_rows(table: Table, result: Result, depth: int) -> None:
         Text("  " * depth + result.name, style="" if depth else "bold"),
         Text(result.state, style=_STYLES[result.state]),
         Text(str(result.attempts) if ran and depth else ""),
-        Text(_duration(result.seconds) if ran else ""),
+        Text(duration(result.seconds) if ran else ""),
         Text(result.note),
     )
     for inner in result.inner:
         _add_rows(table, inner, depth + 1)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds for people."""
     return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds // 60)} min {int(seconds % 60)} s"

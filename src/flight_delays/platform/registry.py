@@ -1,6 +1,7 @@
 """MLflow: training runs, registered versions and aliases. A version is a number."""
 
 import logging
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,9 +19,10 @@ from mlflow.pyfunc import PyFuncModel
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from flight_delays.core.errors import UserError
-from flight_delays.platform.runtime import in_workspace, local_dir, tracking_uri
+from flight_delays.platform.runtime import Place, local_dir, place, tracking_uri
 
 _FINGERPRINT = "fingerprint"
+_PICTURES = "plots"
 _VERSION = "version."  # prefix of the run's tags that its version gets too
 
 
@@ -53,6 +55,16 @@ class Version:
     tags: Mapping[str, str]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What the run that made a version has kept of it; `pictures` maps a name to a PNG image."""
+
+    description: str
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+    pictures: Mapping[str, bytes]
+
+
 @dataclass(frozen=True)
 class Registry:
     """The model registry and the tracking server behind it."""
@@ -80,6 +92,19 @@ class Registry:
     def download(self, name: str, number: int, folder: Path) -> Path:
         """The version's files, copied into `folder`."""
         return Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{number}", dst_path=str(folder)))
+
+    def record(self, version: Version) -> Record:
+        """What the run that made a version has kept."""
+        run = self.client.get_run(version.run_id)
+        with tempfile.TemporaryDirectory() as folder:
+            files = [found.path for found in self.client.list_artifacts(version.run_id, _PICTURES)]
+            pictures = {
+                Path(file).stem: Path(self.client.download_artifacts(version.run_id, file, folder)).read_bytes()
+                for file in files
+            }
+        return Record(
+            description=run.data.tags[MLFLOW_RUN_NOTE], tags=version.tags, metrics=run.data.metrics, pictures=pictures
+        )
 
     def set_alias(self, name: str, alias: str, number: int) -> None:
         """Point `alias` at a version."""
@@ -126,7 +151,7 @@ class Registry:
             mlflow.log_params(dict(training.parameters))
             mlflow.log_metrics(dict(training.metrics))
             for file, figure in training.figures.items():
-                mlflow.log_figure(figure, file)
+                mlflow.log_figure(figure, f"{_PICTURES}/{file}")
             for table, delta_version in training.inputs.items():
                 source = DeltaDatasetSource(delta_table_name=table, delta_table_version=delta_version)
                 dataset = MetaDataset(source, name=table.rsplit(".", 1)[-1])  # type: ignore[abstract]  # has no profile
@@ -172,13 +197,14 @@ def predict(model: PyFuncModel, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def connect() -> Registry:
-    """Unity Catalog's registry in a workspace, a sqlite database on a laptop."""
-    if in_workspace():
-        mlflow.set_registry_uri("databricks-uc")
-    else:
+    """The workspace's MLflow with Unity Catalog's registry; beside local Spark, a sqlite database."""
+    if place() is Place.LOCAL:
         for noisy in ("mlflow", "alembic"):
             logging.getLogger(noisy).setLevel(logging.ERROR)
         mlflow.set_tracking_uri(tracking_uri(local_dir()))
+    else:
+        mlflow.set_tracking_uri("databricks")
+        mlflow.set_registry_uri("databricks-uc")
     return Registry(client=MlflowClient())
 
 

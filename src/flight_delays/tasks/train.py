@@ -134,9 +134,9 @@ def _training(
         parameters={**PARAMETERS, "rounds": fitted.rounds, "training_rows": len(split.training)},
         metrics={f"test_{name}": value for name, value in evaluation.scores.as_dict().items()},
         figures={
-            "plots/calibration.png": evaluation.calibration,
-            "plots/roc.png": evaluation.roc,
-            "plots/importance.png": evaluation.importance,
+            "calibration.png": evaluation.calibration,
+            "roc.png": evaluation.roc,
+            "importance.png": evaluation.importance,
         },
         inputs=data.versions,
         code=Path(model.__file__),

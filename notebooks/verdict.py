@@ -1,0 +1,66 @@
+# Databricks notebook source
+# MAGIC %md
+# MAGIC # May this version serve?
+# MAGIC
+# MAGIC The latest verdict on the model, every verdict before it, and every change of the version that serves.
+
+# COMMAND ----------
+
+# MAGIC %pip install --quiet --editable ..
+
+# COMMAND ----------
+
+# MAGIC %restart_python
+
+# COMMAND ----------
+
+# MAGIC %load_ext autoreload
+# MAGIC %autoreload 2
+
+# COMMAND ----------
+
+from flight_delays import look
+from flight_delays.tasks.context import open_context
+
+# COMMAND ----------
+
+dbutils.widgets.text("schema", "", "Schema: <catalog>.<schema>")
+dbutils.widgets.text("model_name", "", "Registered model: <catalog>.<schema>.<name>")
+dbutils.widgets.text("as_of", "2014-01-02T00:00:00Z", "As of, UTC")
+
+# COMMAND ----------
+
+context = open_context(dbutils.widgets.get("schema"), dbutils.widgets.get("as_of"))
+verdict = look.verdict(context, dbutils.widgets.get("model_name"))
+
+# COMMAND ----------
+
+# MAGIC %md Each check of the latest verdict and its reason. Only PASS everywhere lets a version serve.
+
+# COMMAND ----------
+
+display(verdict.tables["checks"])
+
+# COMMAND ----------
+
+# MAGIC %md Estimate and bounds from resampled days. A check passes if its whole interval lies at or left of the black line.
+
+# COMMAND ----------
+
+display(verdict.figures["intervals"])
+
+# COMMAND ----------
+
+# MAGIC %md All verdicts, newest first.
+
+# COMMAND ----------
+
+display(verdict.tables["verdicts"])
+
+# COMMAND ----------
+
+# MAGIC %md Which version served when, and by which verdict.
+
+# COMMAND ----------
+
+display(verdict.tables["rollouts"])
