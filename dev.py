@@ -1,51 +1,89 @@
 #!/usr/bin/env python3
 """Everything a checkout needs, from nothing but git and Python 3.11 or later: python3 dev.py demo|test|check|format.
 
-Standard library only. Each command first installs what is locked in requirements/dev.txt into .venv, and looks for the
-Java that Spark needs.
+Standard library only. Each command first installs what is locked in requirements/dev.txt into .venv; demo and test
+also look for what Spark and LightGBM need of the machine, and install it where that needs no question.
 """
+
+from __future__ import annotations  # an older Python must get as far as the line that says it is too old
 
 import argparse
 import ctypes.util
 import hashlib
+import importlib
+import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
+PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 LOCK = ROOT / "requirements" / "dev.txt"
 JAVA_VERSIONS = (17, 21)
+JAVA_HOMES = (
+    "usr/lib/jvm/*",
+    "Library/Java/JavaVirtualMachines/*/Contents/Home",
+    "opt/homebrew/opt/openjdk@*",
+    "usr/local/opt/openjdk@*",
+)
+GIB = 2**30
+# Measured and rounded up: at its peak, a run has 4.2 GiB; all that a first run installs and keeps takes 3.7 GiB.
+MEMORY, DISK, DISK_TO_INSTALL = 5 * GIB, 1 * GIB, 4 * GIB
+# What package tools say, and what a person can do about it.
+REASONS = {
+    r"certificate verif|CERTIFICATE_VERIFY_FAILED|invalid peer certificate": (
+        "the package server's certificate is not trusted here; name your organisation's file in SSL_CERT_FILE"
+    ),
+    r"No space left on device": "the disk is full; free some and run it again",
+    r"error sending request|dns error|NewConnectionError|NameResolutionError|TimeoutError|Temporary failure"
+    r"|(?:Could not|Unable to) (?:resolve|connect)|Network is unreachable|Connection (?:refused|timed out)"
+    r"|from versions: none": ("no network, or the package server does not answer; connect and run it again"),
+}
 
 
 def main() -> None:
     """Run one command; what a person can mend ends in one line and exit code 2."""
+    if sys.version_info < (3, 11):  # noqa: UP036
+        stop(f"Python 3.11 or later is needed, and this is {sys.version.split()[0]}; run it with python3.11 or later")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=sorted(COMMANDS))
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="handed on (to pytest, or to the demo's run)")
     chosen = parser.parse_args()
-    if sys.version_info < (3, 11):  # noqa: UP036
-        stop(f"Python 3.11 or later is needed, this is {sys.version.split()[0]}; run python3.11 dev.py instead")
-    sys.exit(COMMANDS[chosen.command](chosen.arguments))
+    try:
+        tempfile.TemporaryFile(dir=ROOT).close()
+    except OSError as error:
+        stop(f"{ROOT} cannot be written to ({error.strerror}); put the project where you may write")
+    try:
+        sys.exit(COMMANDS[chosen.command](chosen.arguments))
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def demo(arguments: list[str]) -> int:
     """Features -> train -> validate -> deploy -> score, on all flights, by the bundle's own jobs."""
+    enough("memory", available_memory(), MEMORY)
+    machine()
     install()
-    java()
-    openmp()
     return run("flight-delays", "local", "run", "features", "train", "score_batch", *arguments)
 
 
 def test(arguments: list[str]) -> int:
     """All tests, or those that the arguments choose."""
+    if not arguments:
+        enough("memory", available_memory(), MEMORY)
+    machine()
     install()
-    java()
-    openmp()
     return run("pytest", *arguments)
 
 
@@ -64,11 +102,10 @@ def format_code(arguments: list[str]) -> int:
 
 def lock(arguments: list[str]) -> int:
     """Resolve pyproject.toml anew into requirements/dev.txt, with hashes and without any index address."""
+    install()
     options = ["--group", "dev", "--universal", "--python-version", "3.11", "--generate-hashes", "--upgrade"]
     target = ["--no-emit-package", "flight-delays", "--custom-compile-command", "python3 dev.py lock", "-o", str(LOCK)]
-    return subprocess.call(
-        [uv(), "pip", "compile", "--quiet", "pyproject.toml", *options, *target, *arguments], cwd=ROOT
-    )
+    return run("uv", "pip", "compile", "--quiet", "pyproject.toml", *options, *target, *arguments)
 
 
 def setup(_: list[str]) -> int:
@@ -82,105 +119,187 @@ COMMANDS = {"demo": demo, "test": test, "check": check, "format": format_code, "
 
 def install() -> None:
     """Bring .venv to exactly what is locked; quick when it is already there."""
-    wanted = hashlib.sha256(LOCK.read_bytes() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    identity = f"{VENV} {sys.version_info[:2]} "  # in another place or of another Python, it is made anew
+    wanted = identity + hashlib.sha256(LOCK.read_bytes() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()
     stamp = VENV / "installed"
-    if stamp.exists() and stamp.read_text() == wanted:
+    found = stamp.read_text() if stamp.exists() and PYTHON.exists() else ""
+    new = not found.startswith(identity)
+    enough("disk", shutil.disk_usage(ROOT).free, DISK_TO_INSTALL if new else DISK)
+    if found == wanted:
         return
-    installer = uv()
-    print("Installing the locked environment into .venv ...", flush=True)
-    if not (BIN / "python").exists() and not (BIN / "python.exe").exists():
-        call(installer, "venv", "--quiet", "--python", sys.executable, str(VENV))
-    call(installer, "pip", "sync", "--quiet", "--require-hashes", str(LOCK))
-    call(installer, "pip", "install", "--quiet", "--no-deps", "--editable", str(ROOT))
-    stamp.write_text(wanted)
+    print("Installing the locked environment into .venv (minutes, the first time) ...", flush=True)
+    stamp.unlink(missing_ok=True)  # written last: a .venv without it was left half-made
+    try:
+        if new:
+            call("making .venv", sys.executable, "-m", "venv", "--clear", "--without-pip", str(VENV))
+        command, options = [uv(), "pip"], ["--quiet", "--python", str(PYTHON)]
+        call("installing the locked packages", *command, "sync", *options, "--require-hashes", str(LOCK))
+        call("installing the project", *command, "install", *options, "--no-deps", "--editable", str(ROOT))
+        stamp.write_text(wanted)
+    except BaseException:
+        if new:
+            shutil.rmtree(VENV, ignore_errors=True)
+        raise
 
 
 def uv() -> str:
     """The uv to install with; where there is none, the locked one by pip into .venv."""
     for found in (shutil.which("uv"), shutil.which("uv", path=str(BIN))):
-        if found:
+        if found and quietly(found, "--version")[0] == 0:  # a version manager's shim may lead nowhere
             return found
-    call(sys.executable, "-m", "venv", str(VENV))
-    version = re.search(r"^uv==(\S+)", LOCK.read_text(), re.MULTILINE)
-    call(str(BIN / "python"), "-m", "pip", "install", "--quiet", f"uv=={version[1]}" if version else "uv")
+    provide("this Python brings no pip", has_ensurepip, apt=["python{}.{}-venv".format(*sys.version_info)])
+    requirement = VENV / "uv.txt"
+    requirement.write_text(locked("uv", LOCK.read_text()))
+    call("making pip", str(PYTHON), "-m", "ensurepip")
+    call("installing uv", str(PYTHON), "-m", "pip", "install", "--require-hashes", "--requirement", str(requirement))
     return str(BIN / "uv")
 
 
-def java() -> None:
-    """Make sure that a Java runtime which Spark 4.1 runs on is found, installing one where that needs no question."""
-    found = java_version()
-    if found in JAVA_VERSIONS:
-        return
-    print(
-        f"Spark needs Java {' or '.join(map(str, JAVA_VERSIONS))}; found {found or 'none'}. Installing ...", flush=True
-    )
-    for command in java_installers():
-        if subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0:
-            use_installed_java()
-            if java_version() in JAVA_VERSIONS:
-                return
-    stop("Spark needs Java 17 or 21 and none could be installed; install one and set JAVA_HOME to it")
+def locked(package: str, lock: str) -> str:
+    """A package's part of the lock: its version and its hashes."""
+    return "".join(re.findall(rf"^{package}==.*\n(?: +--hash=.*\n)+", lock, re.MULTILINE))
 
 
-def openmp() -> None:
-    """LightGBM needs the OpenMP runtime, which slim images lack."""
-    if sys.platform.startswith("linux") and not ctypes.util.find_library("gomp"):
-        sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
-        for step in (["update"], ["install", "--yes", "libgomp1"]):
-            if not shutil.which("apt-get") or subprocess.call([*sudo, "apt-get", *step], stdout=subprocess.DEVNULL):
-                stop("LightGBM needs the OpenMP runtime (libgomp); install it with your package manager")
+def has_ensurepip() -> bool:
+    """Whether this Python can make a pip; Debian has that in a package of its own."""
+    importlib.invalidate_caches()
+    return importlib.util.find_spec("ensurepip") is not None
 
 
-def java_version() -> int | None:
-    """Major version of the Java that Spark would start."""
-    home = os.environ.get("JAVA_HOME")
+def machine() -> None:
+    """What the environment does not bring: git, Java and OpenMP."""
+    provide("git is missing", lambda: shutil.which("git"), apt=["git"], brew=["git"])
+    java()
+    provide("LightGBM needs the OpenMP runtime", has_openmp, apt=["libgomp1"], brew=["libomp"])
+
+
+def java(root: Path = Path("/")) -> None:
+    """Lead Spark to a Java it runs on: the one it would find, another that is there, or one installed now."""
+    named = os.environ.get("JAVA_HOME")
+    there = f"{f'JAVA_HOME ({named})' if named else 'the PATH'} has {java_version(named) or 'none'}"
+    lack = f"Spark needs Java {' or '.join(map(str, JAVA_VERSIONS))}, and {there}"
+    apt = [f"openjdk-{version}-jre-headless" for version in JAVA_VERSIONS]
+    provide(lack, lambda: use_java(root), apt=apt, brew=[f"openjdk@{version}" for version in JAVA_VERSIONS])
+    used = os.environ.get("JAVA_HOME")
+    if named and used != named:
+        print(f"{lack}: using {used or 'the PATH'}", flush=True)
+
+
+def use_java(root: Path) -> bool:
+    """Whether there is a Java that Spark runs on; JAVA_HOME, or without one the PATH, then leads to it."""
+    installed = [str(home) for pattern in JAVA_HOMES for home in sorted(root.glob(pattern))]
+    for home in (os.environ.get("JAVA_HOME"), None, *installed):
+        if java_version(home) in JAVA_VERSIONS:
+            os.environ.pop("JAVA_HOME", None)
+            os.environ.update({"JAVA_HOME": home} if home else {})
+            return True
+    return False
+
+
+def java_version(home: str | None) -> int | None:
+    """Major version of the Java in a folder, or of the PATH's."""
     program = shutil.which("java", path=str(Path(home) / "bin")) if home else shutil.which("java")
-    if not program:
-        return None
-    said = subprocess.run([program, "-version"], capture_output=True, text=True, check=False).stderr
-    version = re.search(r'version "(\d+)', said)
+    return java_major(quietly(program, "-version")[1]) if program else None
+
+
+def java_major(said: str) -> int | None:
+    """The 17 of `openjdk version "17.0.15"`, the 8 of `java version "1.8.0_292"`."""
+    version = re.search(r'version "(?:1\.)?(\d+)', said)
     return int(version[1]) if version else None
 
 
-def java_installers() -> list[list[str]]:
-    """Commands that may install one, none of which asks anything."""
-    if shutil.which("apt-get"):
-        sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
-        packages = [f"openjdk-{version}-jre-headless" for version in JAVA_VERSIONS]
-        update = [[*sudo, "apt-get", "update"]]
-        return update + [[*sudo, "apt-get", "install", "--yes", package] for package in packages]
-    if shutil.which("brew"):
-        return [["brew", "install", "openjdk@17"]]
-    return []
+def has_openmp() -> bool:
+    """Whether LightGBM finds the OpenMP runtime, which slim images and bare Macs lack."""
+    if sys.platform == "darwin":
+        return any(Path(opt, "libomp").exists() for opt in ("/opt/homebrew/opt", "/usr/local/opt", "/opt/local/lib"))
+    return ctypes.util.find_library("gomp") is not None
 
 
-def use_installed_java() -> None:
-    """Point JAVA_HOME at what apt or brew has just installed."""
-    places = [
-        *Path("/usr/lib/jvm").glob("java-1[7]-openjdk*"),
-        *Path("/usr/lib/jvm").glob("java-21-openjdk*"),
-        *(Path(prefix) / "opt/openjdk@17" for prefix in ("/opt/homebrew", "/usr/local")),
-    ]
-    for place in places:
-        if (place / "bin" / "java").exists():
-            os.environ["JAVA_HOME"] = str(place)
+def available_memory(root: Path = Path("/")) -> int:
+    """Bytes that programs can still get: of the machine, or of the container that this runs in."""
+    meminfo = root / "proc/meminfo"
+    if not meminfo.exists():
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    free = sum(int(kib) << 10 for kib in re.findall(r"(?:MemAvailable|SwapFree): +(\d+)", meminfo.read_text()))
+    limits = [root / "sys/fs/cgroup" / name for name in ("memory.max", "memory/memory.limit_in_bytes")]
+    said = [limit.read_text().strip() for limit in limits if limit.exists()]
+    return min([free, *(int(limit) for limit in said if limit.isdigit())])  # no limit is "max"
+
+
+def enough(what: str, have: int, need: int) -> None:
+    """Stop where there is too little of it."""
+    if have < need:
+        stop(f"too little {what}: {have / GIB:.1f} GiB free, {need / GIB:.0f} GiB needed; free some and run it again")
+
+
+def provide(lack: str, there: Callable[[], object], apt: Sequence[str], brew: Sequence[str] = ()) -> None:
+    """Install a system package, the first of the names that can be had, without asking; or say what to install."""
+    if there():
+        return
+    manager = next((name for name in ("apt-get", "brew") if shutil.which(name)), None)
+    commands = installers(manager, apt, brew, root=os.name != "nt" and os.geteuid() == 0)
+    if commands:
+        print(f"{lack}: installing it ...", flush=True)
+    said = ""
+    for command in commands:
+        said += quietly(*command)[1]
+        if there():
             return
+    names = " or ".join(brew if manager == "brew" else apt)
+    stop(f"{lack}; {reason(said) or f'install it ({names}) and run this again'}")
+
+
+def installers(manager: str | None, apt: Sequence[str], brew: Sequence[str], *, root: bool) -> list[list[str]]:
+    """Commands that may install a package, none of which asks anything."""
+    if manager == "brew":
+        return [["brew", "install", name] for name in brew]
+    if manager != "apt-get":
+        return []
+    apt_get = [*([] if root else ["sudo", "-n"]), "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
+    options = ["--yes", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=60"]
+    return [[*apt_get, "update"], *([*apt_get, "install", *options, name] for name in apt)]
+
+
+def reason(said: str) -> str | None:
+    """What a person can do about what an installing program said."""
+    return next((advice for pattern, advice in REASONS.items() if re.search(pattern, said)), None)
 
 
 def run(program: str, *arguments: str) -> int:
     """Exit code of a program of .venv, run in the project's folder."""
     path = os.pathsep.join([str(BIN), os.environ.get("PATH", "")])
-    return subprocess.call([str(BIN / program), *arguments], cwd=ROOT, env={**os.environ, "PATH": path})
+    return ended(subprocess.Popen([str(BIN / program), *arguments], cwd=ROOT, env={**os.environ, "PATH": path}))[0]
 
 
-def call(*command: str) -> None:
-    """Run an installing step, or stop with its own words."""
-    environment = {**os.environ, "VIRTUAL_ENV": str(VENV)}
-    if subprocess.call(command, cwd=ROOT, env=environment):
-        stop(f"'{' '.join(command)}' failed; its message stands above")
+def call(what: str, *command: str) -> None:
+    """Run an installing step, or stop."""
+    code, said = quietly(*command)
+    if code and not reason(said):
+        print(said.strip(), file=sys.stderr)
+    if code:
+        stop(f"{what} failed: {reason(said) or 'its message stands above'}")
 
 
-def stop(message: str) -> None:
+def quietly(*command: str) -> tuple[int, str]:
+    """Exit code and words of a program that gets no chance to ask."""
+    pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
+    try:
+        return ended(subprocess.Popen(command, cwd=ROOT, stdin=nothing, stdout=pipe, stderr=subprocess.STDOUT))
+    except OSError as error:
+        return 127, str(error)
+
+
+def ended(process: subprocess.Popen[bytes]) -> tuple[int, str]:
+    """Exit code and words of a program; Ctrl-C reaches it too, and it is given the time to tidy up."""
+    try:
+        said = process.communicate()[0]
+    except KeyboardInterrupt:
+        process.communicate()
+        raise
+    return process.returncode, (said or b"").decode(errors="replace")
+
+
+def stop(message: str) -> NoReturn:
     """Say what is wrong and how to mend it."""
     print(f"dev.py: {message}", file=sys.stderr)
     sys.exit(2)
