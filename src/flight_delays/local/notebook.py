@@ -8,7 +8,9 @@ Stated differences from a workspace:
 
 import os
 import re
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,11 +104,8 @@ def run_notebooks(
     Raises UserError with the error of the first cell that failed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    kernel = KernelManager(kernel_name="python3", transport="ipc")
     pages = []
-    with environment_of({LOCAL_DIR: str(local_dir)}):
-        kernel.start_kernel(cwd=str(files[0].parent))
-    try:
+    with environment_of({LOCAL_DIR: str(local_dir)}), kernel_in(files[0].parent) as kernel:
         for file in files:
             notebook = to_ipynb(file.read_text(encoding="utf-8"), local_dir, widgets)
             notebook.cells[0].source = "%reset -f\n" + notebook.cells[0].source
@@ -117,9 +116,20 @@ def run_notebooks(
                 raise UserError(f"{file.name}: {error.ename}: {error.evalue}; see {folder / file.stem}.html") from error
             finally:
                 pages.append(_save(notebook, folder / file.stem))
-    finally:
-        kernel.shutdown_kernel(now=True)
     return pages
+
+
+@contextmanager
+def kernel_in(folder: Path) -> Iterator[KernelManager]:
+    """A running Python kernel whose working directory is `folder`; killed at the end."""
+    # Sockets in files: no port to be taken. Their folder is named in full, since the kernel works in another one.
+    with tempfile.TemporaryDirectory() as sockets:
+        kernel = KernelManager(kernel_name="python3", transport="ipc", connection_file=f"{sockets}/kernel.json")
+        kernel.start_kernel(cwd=str(folder))
+        try:
+            yield kernel
+        finally:
+            kernel.shutdown_kernel(now=True)
 
 
 def _save(notebook: nbformat.NotebookNode, path: Path) -> Path:

@@ -1,0 +1,153 @@
+"""What people look at: the notebooks, run for real, and the page at the end of a run."""
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+from jupyter_client.blocking import BlockingKernelClient
+from pyspark.sql import SparkSession
+from tests.worlds import MODEL, ROOT, SCHEMA, TWO_MONTHS, World, contents
+
+from flight_delays import look
+from flight_delays.core.errors import UserError
+from flight_delays.local.graph import State
+from flight_delays.local.notebook import kernel_in, run_notebooks
+from flight_delays.local.report import write_report
+from flight_delays.local.results import Result
+from flight_delays.platform.runtime import LOCAL_DIR
+from flight_delays.tasks.context import Context, open_context
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
+QUALIFIED = f"spark_catalog.{SCHEMA}"
+# January and February leave too few days for the usual 28.
+OPTIONS = {"schema": QUALIFIED, "raw_schema": QUALIFIED, "model_name": MODEL, "trial_days": "7", **TWO_MONTHS}
+
+
+@pytest.fixture(scope="module")
+def folder(world: World, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A local world for other processes: the tables of the tests' session, the registry of the world."""
+    folder = tmp_path_factory.mktemp("looks")
+    warehouse = re.sub("^file:/*", "/", str(spark.conf.get("spark.sql.warehouse.dir")))
+    (folder / "warehouse").mkdir()
+    (folder / "warehouse" / f"{SCHEMA}.db").symlink_to(Path(warehouse) / f"{SCHEMA}.db")
+    (folder / "mlflow.db").symlink_to(world.root / ".local" / "dev" / "mlflow.db")
+    return folder
+
+
+@pytest.fixture
+def context(folder: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> Context:  # noqa: ARG001
+    monkeypatch.setenv(LOCAL_DIR, str(folder))
+    return open_context(QUALIFIED, TWO_MONTHS["as_of"])
+
+
+def test_every_notebook_runs_from_top_to_bottom_and_shows_its_pictures(folder: Path) -> None:
+    pages = run_notebooks(NOTEBOOKS, folder / "notebooks", folder, OPTIONS, print)
+    assert [page.stem for page in pages] == [notebook.stem for notebook in NOTEBOOKS]
+    assert len(pages) == 6
+    shown = {page.stem: _shown(page.with_suffix(".ipynb")) for page in pages}
+    pictures = {name: types.count("image/png") for name, types in shown.items()}
+    assert pictures == {
+        "data_overview": 1,
+        "exploration": 0,
+        "features": 1,
+        "predictions": 2,
+        "training": 3,
+        "verdict": 1,
+    }
+    assert all("text/html" in types for types in shown.values())
+    assert all("<img" in page.read_text() for page in pages if pictures[page.stem])
+
+
+def _shown(file: Path) -> list[str]:
+    """Kinds of everything that the cells have shown."""
+    cells = nbformat.read(file, as_version=4).cells
+    outputs = [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
+    return [kind for output in outputs for kind in output.get("data", {})]
+
+
+def test_a_notebook_that_fails_says_where_and_keeps_what_it_showed(folder: Path, tmp_path: Path) -> None:
+    failing = tmp_path / "failing.py"
+    failing.write_text(
+        "# Databricks notebook source\nprint('so far')\n\n# COMMAND ----------\n\nspark.table('nowhere')\n"
+    )
+    with pytest.raises(UserError, match=r"^failing\.py: \w+: .*nowhere"):
+        run_notebooks([failing], tmp_path / "out", folder, OPTIONS, print)
+    assert "so far" in (tmp_path / "out" / "failing.html").read_text()
+
+
+def test_a_changed_feature_counts_when_its_cell_is_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "src" / "flight_delays"
+    shutil.copytree(ROOT / "src" / "flight_delays", package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+    with kernel_in(tmp_path) as kernel:
+        client = kernel.blocking_client()
+        client.start_channels()
+        client.wait_for_ready(timeout=120)
+        _change_a_feature(client, package / "use_case" / "model.py")
+        client.stop_channels()
+
+
+def _change_a_feature(client: BlockingKernelClient, file: Path) -> None:
+    def run(code: str) -> str:
+        printed: list[str] = []
+
+        def hear(message: dict[str, dict[str, str]]) -> None:
+            printed.append(message["content"].get("text", "") + message["content"].get("evalue", ""))
+
+        client.execute_interactive(code, output_hook=hear, timeout=120)
+        return "".join(printed)
+
+    cell = "print(list(model.prepare(rows, {'carrier': ['UA']})))"
+    run("%load_ext autoreload\n%autoreload 2")
+    run(
+        "import pandas as pd\nfrom flight_delays.use_case import model\n"
+        "rows = pd.DataFrame({'carrier': ['UA'], 'distance': [700], 'sched_arr_time': [900],"
+        " 'sched_dep_ts': pd.to_datetime(['2013-01-01 12:00'])})"
+    )
+    assert "'distance'" in run(cell)
+    assert "is_far" not in run(cell)
+
+    text = file.read_text()
+    line = '            "weekday": local'
+    assert line in text
+    file.write_text(text.replace(line, f'            "is_far": (rows["distance"] > 1000).astype("float64"),\n{line}'))
+    assert "'is_far'" in run(cell)
+
+
+def test_the_data_is_counted_as_the_tables_hold_it(context: Context, spark: SparkSession) -> None:
+    rows = look.data(context, QUALIFIED).tables["rows"].set_index("table")
+    tables = contents(spark)
+    assert dict(rows["rows"]) == {name: len(table) for name, table in tables.items() if name != "raw_rejects"}
+    assert rows.loc["flight_features", "last"] == tables["flight_features"]["prediction_ts"].max()
+
+
+def test_a_trial_leaves_the_holdout_unseen(context: Context) -> None:
+    trial = look.training(context, QUALIFIED, holdout_days=14, trial_days=7).tables["scores"].iloc[0]
+    assert str(trial["trained_until"]) == "2013-02-07"
+    with pytest.raises(UserError, match="lower holdout_days or trial_days"):
+        look.training(context, QUALIFIED, holdout_days=14, trial_days=60)
+
+
+def test_forecasts_are_shown_on_days_that_the_champion_has_not_seen(context: Context) -> None:
+    by_day = look.predictions(context, MODEL).figures["by day"]
+    first, *_ = by_day.axes[1].lines[0].get_xdata()
+    assert pd.Timestamp(first) == pd.Timestamp("2013-02-14")
+
+
+def test_what_is_not_there_yet_is_said_in_one_line(context: Context) -> None:
+    for nothing in (look.champion, look.verdict, look.predictions):
+        with pytest.raises(UserError, match=r"run the|deploy the bundle"):
+            nothing(context, f"{QUALIFIED}.nothing")
+
+
+def test_the_report_says_which_version_serves_and_why(context: Context, folder: Path) -> None:  # noqa: ARG001
+    ran = [Result(name="features", state=State.SUCCESS, attempts=1, seconds=1.0)]
+    page = write_report(folder, "flights, target dev", ran, [], OPTIONS).read_text()
+    for said in ("version 1", "better_than_base_rate", "52,195", "mlflow ui --backend-store-uri sqlite:///"):
+        assert said in page
+    assert page.count("<img") == 3 + 1 + 2 + 1
+    assert sys.executable not in page
