@@ -1,11 +1,20 @@
-"""What the pictures of a model show."""
+"""What the pictures of a model, of data and of a verdict show."""
+
+import math
+from datetime import date
 
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from flight_delays.core import plots
+from flight_delays.core.gates import Check, Interval, Policy, at_most, enough_days
 from flight_delays.core.metrics import metrics
+
+pytestmark = pytest.mark.filterwarnings("error")
 
 LABELS = np.array([0.0, 0, 0, 1, 0, 1, 1, 1])
 PROBABILITIES = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8])
@@ -14,6 +23,12 @@ PROBABILITIES = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8])
 def model_line(figure: Figure) -> tuple[list[float], list[float]]:
     (line,) = [line for line in figure.axes[0].lines if line.get_label() == "model"]
     return list(line.get_xdata()), list(line.get_ydata())
+
+
+def drawn(figure: Figure) -> Figure:
+    """A figure that was drawn, where some mistakes show only."""
+    figure.draw_without_rendering()
+    return figure
 
 
 def words(figure: Figure) -> tuple[str, str, str]:
@@ -55,3 +70,209 @@ def test_importance_lists_every_input_by_its_share_of_the_gain() -> None:
 
 def test_importance_of_a_model_that_learnt_nothing_is_zero() -> None:
     assert [bar.get_width() for bar in plots.importance({"wind": 0.0}).axes[0].patches] == [0]
+
+
+DAYS = pd.date_range("2013-01-01", periods=4)
+NAN = math.nan
+
+
+def test_daily_shows_rows_as_bars_and_each_rate_as_a_line_by_its_name() -> None:
+    rates = {"forecast": np.array([0.1, 0.2, 0.3, 0.4]), "arrived late": np.array([0.2, 0.2, 0.2, 0.5])}
+    figure = drawn(plots.daily(DAYS, np.array([10.0, 20, 0, 40]), rates))
+    bars, lines = figure.axes
+    assert [bar.get_height() for bar in bars.patches] == [10, 20, 0, 40]
+    assert {line.get_label(): list(line.get_ydata()) for line in lines.lines} == {k: list(v) for k, v in rates.items()}
+    assert pd.DatetimeIndex(lines.lines[0].get_xdata()).equals(DAYS)
+    assert [text.get_text() for text in lines.get_legend().get_texts()] == ["forecast", "arrived late"]
+    assert lines.get_ylim() == (0, pytest.approx(0.6))
+    assert bars.get_ylim() == (0, 100)
+
+
+@pytest.mark.parametrize(
+    ("rates", "top"),
+    [
+        ({"late": [NAN, 0.3, NAN, 0.1]}, 0.36),
+        ({"late": [NAN] * 4, "forecast": [0.2] * 4}, 0.24),
+        ({"late": [NAN] * 4}, 1.2),
+        ({"late": [0.0] * 4}, 1.2),
+    ],
+)
+def test_a_day_without_labels_leaves_a_gap_and_the_others_are_shown(rates: dict[str, list[float]], top: float) -> None:
+    figure = drawn(plots.daily(DAYS, np.ones(4), {name: np.array(rate) for name, rate in rates.items()}))
+    lines = figure.axes[1]
+    assert [line.get_ydata() for line in lines.lines] == [
+        pytest.approx(rate, nan_ok=True) for rate in rates.values()
+    ]  # fmt: skip
+    assert lines.get_ylim() == (0, pytest.approx(top))
+
+
+def test_a_day_alone_between_days_without_labels_is_seen() -> None:
+    (line,) = plots.daily(DAYS, np.ones(4), {"late": np.array([NAN, 0.3, NAN, 0.1])}).axes[1].lines
+    assert line.get_marker() == "o"
+    assert line.get_markersize() > line.get_linewidth()
+
+
+def test_no_day_at_all_is_an_empty_picture() -> None:
+    figure = drawn(plots.daily(DAYS[:0], np.empty(0), {"late": np.empty(0)}))
+    assert len(figure.axes[0].patches) == 0
+
+
+def late_rate(values: object, label: object = None) -> Axes:
+    """The one picture of a column whose rows are late in turn, unless `label` says which."""
+    column = pd.Series(values)
+    labels = pd.Series(np.arange(len(column)) % 2 if label is None else label)
+    (axes,) = drawn(plots.rate_by_value({"x": (column, labels)})).axes
+    return axes
+
+
+def points(axes: Axes) -> dict[float, float]:
+    line, _ = axes.lines
+    return dict(zip(line.get_xdata(), line.get_ydata(), strict=True))
+
+
+def bars(axes: Axes) -> dict[str, float]:
+    names = [label.get_text() for label in axes.get_xticklabels()]
+    return dict(zip(names, [bar.get_height() for bar in axes.patches], strict=True))
+
+
+def test_a_numbers_rate_is_shown_over_tenths_of_its_rows() -> None:
+    rows = np.arange(1000.0)
+    axes = late_rate(rows**2, label=rows >= 900)
+    assert list(points(axes).values()) == [0] * 9 + [1]
+    assert list(points(axes)) == pytest.approx([(100 * tenth + 49.5) ** 2 for tenth in range(10)], abs=1)
+    _, all_rows = axes.lines
+    assert set(all_rows.get_ydata()) == {0.1}
+
+
+def test_a_column_most_of_whose_rows_have_one_value_is_cut_by_value_instead() -> None:
+    rain = [0.0] * 950 + [float(value) for value in range(1, 51)]
+    shown = points(late_rate(rain, label=[0] * 950 + [1] * 50))
+    assert list(shown) == [0, 8, 13, 18, 23, 28, 33, 38, 43, 48]
+    assert list(shown.values()) == [pytest.approx(5 / 955), *[1] * 9]
+
+
+@pytest.mark.parametrize("weekdays", [1, 2, 4, 7, 10])
+def test_each_of_few_values_is_a_point_of_its_own(weekdays: int) -> None:
+    values = np.repeat(np.arange(weekdays), 20)
+    assert points(late_rate(values, label=values == 0)) == {day: float(day == 0) for day in range(weekdays)}
+
+
+def test_a_value_that_nearly_every_row_has_still_leaves_the_others_seen() -> None:
+    assert points(late_rate([0] * 97 + [1, 2, 3], label=[0] * 97 + [1, 1, 1])) == {0: 0, 1: 1, 2: 1, 3: 1}
+
+
+def test_a_category_shows_the_twelve_levels_that_most_rows_have_from_high_to_low() -> None:
+    airports = [name for number, name in enumerate("ABCDEFGHIJKLMNO") for _ in range(20 - number)]
+    label = [int(name in "CN") for name in airports]
+    shown = bars(late_rate(airports, label=label))
+    assert next(iter(shown.items())) == ("C", 1)
+    assert sorted(shown) == sorted("ABCDEFGHIJKL")
+    assert sum(shown.values()) == 1
+
+
+@pytest.mark.parametrize("dtype", [None, "category"])
+def test_missing_levels_are_left_out(dtype: str | None) -> None:
+    values = pd.Series(["A", None, "B", "A"], dtype=dtype)
+    assert bars(late_rate(values, label=[1, 1, 0, 0])) == {"A": 0.5, "B": 0}
+
+
+def test_a_level_of_which_there_are_no_rows_is_left_out() -> None:
+    assert bars(late_rate(pd.Categorical(["A", "B"], categories=["A", "B", "C"]))) == {"B": 1, "A": 0}
+
+
+def test_missing_numbers_are_left_out_of_the_line_and_count_among_all_rows() -> None:
+    axes = late_rate([NAN, 1.0, 1.0, 2.0], label=[1, 1, 0, 0])
+    assert points(axes) == {1: 0.5, 2: 0}
+    assert set(axes.lines[1].get_ydata()) == {0.5}
+    assert list(points(late_rate([NAN] * 40 + list(range(40)))).values()) == [0.5] * 10
+
+
+@pytest.mark.parametrize("values", [[NAN] * 4, [None] * 4])
+def test_a_column_that_nobody_fills_is_an_empty_picture(values: list[object]) -> None:
+    axes = late_rate(values)
+    assert axes.get_title() == "x"
+    assert [len(line.get_xdata()) for line in axes.lines[:-1]] in ([], [0])
+    assert not axes.patches
+
+
+@pytest.mark.parametrize("dtype", ["bool", "boolean", "object"])
+def test_a_boolean_has_a_bar_for_each_of_its_two_values(dtype: str) -> None:
+    assert bars(late_rate(pd.Series([True, True, False, False], dtype=dtype), label=[1, 1, 1, 0])) == {
+        "True": 1,
+        "False": 0.5,
+    }
+    missing = pd.Series([True, None, False], dtype="boolean")
+    assert bars(late_rate(missing, label=[1, 1, 0])) == {"True": 1, "False": 0}
+
+
+def test_days_are_levels_too() -> None:
+    assert bars(late_rate([date(2013, 1, 1), date(2013, 1, 2)] * 2)) == {"2013-01-02": 1, "2013-01-01": 0}
+
+
+def test_every_column_has_its_picture_and_room_above_rates_that_differ_little() -> None:
+    label = pd.Series([0, 1] * 50)
+    columns = {str(number): (pd.Series(np.arange(100) // 10), label) for number in range(5)}
+    figure = drawn(plots.rate_by_value(columns))
+    assert [axes.get_title() for axes in figure.axes] == list("01234")
+    assert all(axes.get_ylim()[0] == 0 and axes.get_ylim()[1] >= 0.55 for axes in figure.axes)
+
+
+def check(low: float, high: float, limit: float) -> Check:
+    return at_most("log_loss", "loss", Interval(low=low, estimate=(low + high) / 2, high=high), limit)
+
+
+def test_each_measured_check_is_a_bar_with_its_limit_in_the_colour_of_its_outcome() -> None:
+    checks = [check(0.1, 0.3, 0.5), check(0.1, 0.3, 0.2), check(0.1, 0.3, 0.05)]
+    figure = drawn(plots.intervals(checks))
+    colours = {"PASS": "tab:green", "INCONCLUSIVE": "tab:orange", "FAIL": "tab:red"}
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [f"log loss: {outcome}" for outcome in colours]
+    for axes, one, colour in zip(figure.axes, checks, colours.values(), strict=True):
+        limit, bar, estimate = axes.lines
+        assert set(limit.get_xdata()) == {one.evidence["limit"]}
+        assert list(bar.get_xdata()) == [0.1, 0.3]
+        assert list(estimate.get_xdata()) == [pytest.approx(0.2)]
+        assert bar.get_color() == estimate.get_color() == colour
+        (passing,) = axes.patches
+        assert passing.get_extents().x1 == pytest.approx(axes.transData.transform((one.evidence["limit"], 0))[0])
+        assert to_rgba(passing.get_facecolor())[:3] == to_rgba("tab:green")[:3]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "limit"), [(-0.3, -0.1, -0.001), (-0.3, -0.2, -0.5), (0.1, 0.2, 0.05), (0, 0, 0), (-1e-9, 0, 0)]
+)
+def test_bounds_limit_and_zero_are_always_within_the_picture(low: float, high: float, limit: float) -> None:
+    (axes,) = drawn(plots.intervals([check(low, high, limit)])).axes
+    left, right = axes.get_xlim()
+    assert left < min(low, limit, 0)
+    assert right > max(high, limit, 0)
+
+
+def test_a_check_without_a_limit_is_left_out() -> None:
+    policy = Policy(min_holdout_days=14, log_loss_margin=0.005, max_calibration_error=0.05)
+    figure = plots.intervals([enough_days(92, policy), check(0, 0.1, 0.2)])
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["log loss: PASS"]
+    nothing = drawn(plots.intervals([enough_days(3, policy)]))
+    assert nothing.axes == []
+    assert [text.get_text() for text in nothing.texts] == ["nothing was measured: the reasons of the checks say why"]
+    assert not figure.texts
+
+
+def test_no_check_was_measured_if_there_is_no_check() -> None:
+    assert len(drawn(plots.intervals([])).texts) == 1
+
+
+def test_distribution_shows_a_density_per_group_so_that_the_smaller_is_seen_too() -> None:
+    groups = {"arrived on time": np.full(900, 0.11), "arrived late": np.full(100, 0.71)}
+    (axes,) = drawn(plots.distribution(groups)).axes
+    shown = [
+        [(round(bar.get_x(), 2), round(bar.get_height())) for bar in group if bar.get_height()]
+        for group in axes.containers
+    ]
+    assert shown == [[(0.1, 50)], [(0.7, 50)]]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == list(groups)
+
+
+def test_a_group_without_rows_is_named_and_has_no_height() -> None:
+    (axes,) = drawn(plots.distribution({"arrived on time": np.array([0.2]), "arrived late": np.empty(0)})).axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["arrived on time", "arrived late"]
+    assert {bar.get_height() for bar in axes.containers[1]} == {0}

@@ -63,22 +63,23 @@ def importance(gains: Mapping[str, float]) -> Figure:
 
 
 def daily(days: pd.DatetimeIndex, counts: Floats, rates: Mapping[str, Floats]) -> Figure:
-    """Rows per day as bars, and one line per rate (0 to 1)."""
+    """Rows per day as bars, and one line per rate (0 to 1; NaN where a day has none)."""
     figure, axes = _figure(height=3.4, width=11)
     axes.bar(days, counts, width=1.0, color="lightgrey")
-    axes.set(ylabel="rows per day", ylim=(0, 2.5 * float(counts.max())))
+    axes.set(ylabel="rows per day", ylim=(0, 2.5 * (float(counts.max(initial=0)) or 1.0)))
     share = axes.twinx()
     for name, rate in rates.items():
-        share.plot(days, rate, label=name, linewidth=1.2)
+        # Dots as thick as the line, because a day between two without a rate has no line.
+        share.plot(days, rate, label=name, linewidth=1.2, marker="o", markersize=1.6)
     share.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    share.set_ylim(0, 1.2 * max(float(np.nanmax(rate)) for rate in rates.values()))
+    share.set_ylim(0, 1.2 * (float(np.nanmax(np.concatenate([[0.0], *rates.values()]))) or 1.0))
     share.legend(loc="upper right", ncols=len(rates))
     return figure
 
 
 def rate_by_value(columns: Mapping[str, tuple[pd.Series, pd.Series]]) -> Figure:
-    """The rate of a 0/1 label over each column's values: over tenths of the rows of a number, over the twelve levels of
-    a category that most rows have.
+    """The rate of a 0/1 label over each column's values: over tenths of the rows of a number with more than ten values,
+    over the twelve levels of a category that most rows have.
 
     `columns` maps a name to the column and the label of the same rows. The dashed line is the rate of all rows.
     """
@@ -87,23 +88,25 @@ def rate_by_value(columns: Mapping[str, tuple[pd.Series, pd.Series]]) -> Figure:
     figure = Figure(figsize=(11, 2.1 * down), layout="constrained")
     for position, (name, (values, label)) in enumerate(columns.items()):
         axes = figure.add_subplot(down, across, position + 1)
-        if pd.api.types.is_numeric_dtype(values):
-            groups = pd.qcut(values, 10, duplicates="drop")
-            if groups.nunique() < 3:  # few values, or one that most rows have
-                groups = pd.cut(values, 10) if values.nunique() > 10 else values
+        if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+            groups = values
+            if values.nunique() > 10:
+                groups = pd.qcut(values, 10, duplicates="drop")
+                if groups.nunique() < 3:  # one value that most rows have takes nearly all tenths
+                    groups = pd.cut(values, 10)
             rates = label.groupby(groups, observed=True).mean()
             middles = values.groupby(groups, observed=True).median()
             axes.plot(middles.to_numpy(), rates.to_numpy(), marker=".", linewidth=1.2)
         else:
             commonest = values.value_counts().head(12).index
-            rates = label.groupby(values).mean().reindex(commonest).sort_values(ascending=False)
-            axes.bar(rates.index, rates.to_numpy())
+            rates = label.groupby(values, observed=True).mean().reindex(commonest).dropna().sort_values(ascending=False)
+            axes.bar(rates.index.astype(str), rates.to_numpy())
             axes.tick_params(axis="x", labelrotation=90)
         axes.axhline(float(label.mean()), color="grey", linewidth=1, linestyle="--")
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.tick_params(labelsize=7)
         axes.set_title(name, fontsize=9)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.1 * axes.get_ylim()[1])  # room above rates that differ little
     return figure
 
 
@@ -111,10 +114,12 @@ def intervals(checks: Sequence[Check]) -> Figure:
     """Each check's estimate between its bounds, and the limit at or below which it passes."""
     measured = [check for check in checks if "limit" in check.evidence]
     figure = Figure(figsize=(8, 0.4 + 0.9 * max(len(measured), 1)), layout="constrained")
+    if not measured:
+        figure.text(0.5, 0.5, "nothing was measured: the reasons of the checks say why", ha="center", va="center")
     for position, check in enumerate(measured):
         low, estimate, high, limit = (check.evidence[key] for key in ("low", "estimate", "high", "limit"))
         axes = figure.add_subplot(len(measured), 1, position + 1)
-        reach = max(high, limit, 0.0) - min(low, limit, 0.0)
+        reach = max(high, limit, 0.0) - min(low, limit, 0.0) or 1.0
         left, right = min(low, limit, 0.0) - 0.1 * reach, max(high, limit, 0.0) + 0.1 * reach
         axes.axvspan(left, limit, color="tab:green", alpha=0.1)
         axes.axvline(limit, color="black", linewidth=1)
@@ -131,7 +136,8 @@ def distribution(groups: Mapping[str, Floats]) -> Figure:
     """How often each probability was forecast, for each group of rows by its name."""
     figure, axes = _figure(height=3.4)
     for name, probabilities in groups.items():
-        axes.hist(probabilities, bins=np.linspace(0, 1, 51).tolist(), alpha=0.6, density=True, label=name)
+        bins = np.linspace(0, 1, 51).tolist()
+        axes.hist(probabilities, bins=bins, alpha=0.6, density=probabilities.size > 0, label=name)
     axes.legend()
     axes.set(xlabel="forecast probability", ylabel="density")
     return figure
