@@ -17,7 +17,6 @@ from matplotlib.figure import Figure
 from flight_delays import look
 from flight_delays.core.errors import UserError
 from flight_delays.core.gates import Outcome
-from flight_delays.local.graph import State
 from flight_delays.local.results import Result, duration
 from flight_delays.platform.runtime import tracking_uri
 from flight_delays.tasks.context import open_context
@@ -65,6 +64,15 @@ class Picture:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Part:
+    """What to show under a title: what was found, which `text` explains, or why there is nothing."""
+
+    title: str
+    text: str
+    found: look.Look | UserError
+
+
+@dataclass(frozen=True, kw_only=True)
 class Section:
     """A part of the page; where there is nothing to show, `text` says why."""
 
@@ -99,40 +107,50 @@ def write_report(
     folder: Path, title: str, results: Sequence[Result], not_started: Sequence[str], options: Mapping[str, str]
 ) -> Path:
     """The page's path, in `folder`, the local world. `options` are the bundle's values for its tasks' options."""
-    looks = dict(_looks(options))
-    sections = [
-        Section(title=name, text=text, tables=_tables(found), pictures=_pictures(found))
-        if isinstance(found, look.Look)
-        else Section(title=name, text=str(found))
-        for (name, text), found in looks.items()
-    ]
-    template = files("flight_delays.local").joinpath(FILE).read_text(encoding="utf-8")
-    page = (
-        Environment(autoescape=True, undefined=StrictUndefined)
-        .from_string(template)
-        .render(
-            title=title,
-            subtitle=f"{datetime.now(tz=UTC):%Y-%m-%d %H:%M} UTC, as of {options.get('as_of', 'no moment')}",
-            tiles=_tiles(results, [found for found in looks.values() if isinstance(found, look.Look)]),
-            ran=[*_ran(results, 0), *(_not_started(job) for job in not_started)],
-            sections=sections,
-            further=[
-                (
-                    "Runs, metrics and models in MLflow's own pages",
-                    f"mlflow ui --backend-store-uri {tracking_uri(folder)}",
-                ),
-                ("Tables, as Delta", str(folder / "warehouse")),
-                ("Notebooks on this data", "flight-delays local notebook"),
-                ("Start anew", "flight-delays local reset"),
-            ],
-        )
+    page = render(
+        title=title,
+        subtitle=f"{datetime.now(tz=UTC):%Y-%m-%d %H:%M} UTC, as of {options['as_of']}",
+        results=results,
+        not_started=not_started,
+        parts=list(_parts(options)),
+        further={
+            "Runs, metrics and models in MLflow's own pages": f"mlflow ui --backend-store-uri {tracking_uri(folder)}",
+            "Tables, as Delta": str(folder / "warehouse"),
+            "Notebooks on this data": "flight-delays local notebook",
+            "Start anew": "flight-delays local reset",
+        },
     )
     path = folder / FILE
     path.write_text(page, encoding="utf-8")
     return path
 
 
-def _looks(options: Mapping[str, str]) -> Iterator[tuple[tuple[str, str], look.Look | UserError]]:
+def render(
+    *,
+    title: str,
+    subtitle: str,
+    results: Sequence[Result],
+    not_started: Sequence[str],
+    parts: Sequence[Part],
+    further: Mapping[str, str],
+) -> str:
+    """The page: what ran, then each part; `further` maps what there is to see to how."""
+    template = files("flight_delays.local").joinpath(FILE).read_text(encoding="utf-8")
+    return (
+        Environment(autoescape=True, undefined=StrictUndefined)
+        .from_string(template)
+        .render(
+            title=title,
+            subtitle=subtitle,
+            tiles=_tiles(results, [part.found for part in parts if isinstance(part.found, look.Look)]),
+            ran=[*_ran(results, 0), *(_not_started(job) for job in not_started)],
+            sections=[_section(part) for part in parts],
+            further=further.items(),
+        )
+    )
+
+
+def _parts(options: Mapping[str, str]) -> Iterator[Part]:
     context = open_context(options["schema"], options["as_of"])
     parts: list[tuple[str, str, Callable[[], look.Look]]] = [
         (
@@ -158,22 +176,28 @@ def _looks(options: Mapping[str, str]) -> Iterator[tuple[tuple[str, str], look.L
     ]
     for title, text, make in parts:
         try:
-            yield (title, text), make()
+            yield Part(title=title, text=text, found=make())
         except UserError as nothing:
-            yield (title, text), nothing
+            yield Part(title=title, text=text, found=nothing)
+
+
+def _section(part: Part) -> Section:
+    if isinstance(part.found, UserError):
+        return Section(title=part.title, text=str(part.found))
+    return Section(title=part.title, text=part.text, tables=_tables(part.found), pictures=_pictures(part.found))
 
 
 def _tiles(results: Sequence[Result], looks: Sequence[look.Look]) -> list[Tile]:
-    failed = results[-1].state is State.FAILED
-    tiles = [Tile(name="this run", value=results[-1].state if failed else "SUCCESS", style=results[-1].state)]
+    tiles = [Tile(name="this run", value=results[-1].state, style=results[-1].state)]
     tables = {name: table for found in looks for name, table in found.tables.items()}
     if "verdicts" in tables:
         latest = str(tables["verdicts"]["verdict"].iloc[0])
         tiles.append(Tile(name="latest verdict", value=latest, style=latest))
     if "version" in tables:
         tiles.append(Tile(name="champion", value=f"version {tables['version']['version'].iloc[0]}"))
-        metrics = tables["metrics"].set_index("data set").loc["holdout"]
-        tiles += [Tile(name=name, value=f"{metrics[key]:.4f}") for key, name in _TILES.items()]
+        # A version that serves without having been judged has none.
+        metrics = {row["data set"]: row for row in tables["metrics"].to_dict("records")}.get("holdout", {})
+        tiles += [Tile(name=name, value=_cell(metrics[key]).text) for key, name in _TILES.items() if key in metrics]
     return tiles
 
 
@@ -216,7 +240,7 @@ def _pictures(found: look.Look) -> list[Picture]:
 
 
 def _numeric(column: "pd.Series[float]") -> bool:
-    return pd.api.types.is_numeric_dtype(column)
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
 
 
 def _cell(value: object) -> Cell:
