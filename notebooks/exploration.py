@@ -20,7 +20,6 @@
 
 # COMMAND ----------
 
-from flight_delays import look
 from flight_delays.tasks.context import open_context
 
 # COMMAND ----------

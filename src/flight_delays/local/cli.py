@@ -57,6 +57,8 @@ def notebook(
 
     folder = root or world.find_root(Path.cwd())
     known = {path.stem: path for path in sorted((folder / "notebooks").glob("*.py"))}
+    if not known:
+        raise UserError("notebooks/*.py: there is no notebook")
     if unknown := [name for name in names or () if name not in known]:
         raise UserError(f"notebooks/{unknown[0]}.py does not exist; there are {', '.join(known)}")
     bundle = load_bundle(folder, target)
