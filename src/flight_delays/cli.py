@@ -1,6 +1,7 @@
 """`flight-delays <task> ...`: the same command in a job and on a laptop."""
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,11 +13,13 @@ if TYPE_CHECKING:
     from flight_delays.tasks.context import Context
 
 app = typer.Typer(
-    help="Will this flight arrive 15 minutes late or more? One subcommand per job task.",
+    help="Will this flight arrive 15 minutes late or more? One subcommand per job task. In a checkout, "
+    "TASK --target NAME takes the options that are not given from that target's job.",
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-if find_spec("flight_delays.local") and find_spec("flight_delays.local.cli"):  # a checkout; the wheel goes without
+_CHECKOUT = bool(find_spec("flight_delays.local") and find_spec("flight_delays.local.cli"))  # the wheel goes without
+if _CHECKOUT:
     from flight_delays.local.cli import app as local_app
 
     app.add_typer(local_app, name="local")
@@ -147,14 +150,27 @@ def job() -> None:
 
 def console() -> None:
     """What a person calls: an error that people can mend is one line and exit code 2."""
-    if not sys.argv[1:]:
-        sys.argv.append("--help")
     try:
-        sys.exit(app(prog_name="flight-delays", standalone_mode=False))
+        with _completed(sys.argv[1:] or ["--help"]) as arguments:
+            sys.exit(app(arguments, prog_name="flight-delays", standalone_mode=False))
     except (UserError, typer.TyperException) as error:
         message = error.format_message() if isinstance(error, typer.TyperException) else str(error)
         print(f"flight-delays: {message}", file=sys.stderr)
         sys.exit(2)
+
+
+def _completed(arguments: list[str]) -> AbstractContextManager[list[str]]:
+    """The arguments, with what a task's --target stands for."""
+    if arguments[0] == "local" or not any(text.partition("=")[0] == "--target" for text in arguments):
+        return nullcontext(arguments)
+    if not _CHECKOUT:
+        raise UserError("--target reads databricks.yml, which only a checkout has; give the task's options themselves")
+    from flight_delays.local.target import completed
+
+    def check(task: str, *options: str) -> None:
+        typer.main.get_group(app).commands[task].make_context(task, list(options))
+
+    return completed(arguments, check)
 
 
 def _context(schema: str, as_of: str) -> "Context":

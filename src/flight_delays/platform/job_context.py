@@ -8,7 +8,7 @@ from typing import Protocol
 
 from rich.console import Console
 
-from flight_delays.platform.runtime import TASK_VALUES, in_workspace
+from flight_delays.platform.runtime import TASK_VALUES, Place, place
 
 
 class TaskValues(Protocol):
@@ -53,7 +53,7 @@ class PrintedTaskValues:
 
 def task_values(console: Console) -> TaskValues:
     """The task values of the job that runs this process."""
-    if in_workspace():
+    if place() is Place.RUNTIME:
         return WorkspaceTaskValues()
     if TASK_VALUES in os.environ:
         return FileTaskValues(Path(os.environ[TASK_VALUES]))

@@ -1,6 +1,8 @@
-"""Where this process runs: in a Databricks workspace, or on a laptop."""
+"""Where this process runs, and so whose Spark, tables and models it works with."""
 
 import os
+from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 
 from flight_delays.core.errors import UserError
@@ -11,9 +13,23 @@ TASK_VALUES = "FLIGHT_DELAYS_TASK_VALUES"
 _KNOWN = (LOCAL_DIR, LOCAL_SPARK, TASK_VALUES)
 
 
-def in_workspace() -> bool:
-    """Whether a Databricks runtime (a cluster's or serverless) runs this process."""
-    return "DATABRICKS_RUNTIME_VERSION" in os.environ
+class Place(StrEnum):
+    """What a process runs in. In all but LOCAL, Spark, Unity Catalog and MLflow are the workspace's."""
+
+    RUNTIME = "a Databricks runtime: a job, a cluster's or serverless notebook"
+    CONNECTED = "a laptop with Databricks Connect"
+    LOCAL = "a laptop with Spark of its own"
+
+
+def place() -> Place:
+    """Where this process runs. Raises UserError for a laptop that is told to be both."""
+    if "DATABRICKS_RUNTIME_VERSION" in os.environ:
+        return Place.RUNTIME
+    if find_spec("databricks.connect") is None:
+        return Place.LOCAL
+    if LOCAL_DIR in os.environ:
+        raise UserError("a local run needs Spark of its own, not Databricks Connect; use the .venv that dev.py makes")
+    return Place.CONNECTED
 
 
 def local_dir() -> Path:

@@ -1,4 +1,4 @@
-"""The Spark session: the workspace's own, or a local one with Delta."""
+"""The Spark session: the workspace's, from within or over Databricks Connect, or a local one with Delta."""
 
 import logging
 import os
@@ -13,12 +13,19 @@ from typing import cast
 from pyspark.sql import SparkSession
 
 from flight_delays.core.errors import UserError
-from flight_delays.platform.runtime import in_workspace, local_dir, local_spark
+from flight_delays.platform.connected import connected_session
+from flight_delays.platform.runtime import Place, local_dir, local_spark, place
 
 
 def spark_session() -> SparkSession:
     """The process's session, in UTC; started on first use."""
-    session = SparkSession.builder.getOrCreate() if in_workspace() else _local_session(local_dir())
+    match place():
+        case Place.RUNTIME:
+            session = SparkSession.builder.getOrCreate()
+        case Place.CONNECTED:
+            session = connected_session()
+        case Place.LOCAL:
+            session = _local_session(local_dir())
     session.conf.set("spark.sql.session.timeZone", "UTC")
     return session
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from flight_delays.core.errors import UserError
 from flight_delays.platform.job_context import TaskValues, task_values
 from flight_delays.platform.registry import Registry, connect
-from flight_delays.platform.runtime import in_workspace
+from flight_delays.platform.runtime import Place, place
 from flight_delays.platform.session import spark_session
 from flight_delays.platform.tables import Tables
 
@@ -33,7 +33,7 @@ def open_context(schema: str, as_of: str) -> Context:
     moment = moment_of(as_of)
     console = Console(width=None if sys.stdout.isatty() else 140)
     return Context(
-        tables=Tables(spark=spark_session(), schema=schema, unity_catalog=in_workspace()),
+        tables=Tables(spark=spark_session(), schema=schema, unity_catalog=place() is not Place.LOCAL),
         registry=connect(),
         task_values=task_values(console),
         console=console,
