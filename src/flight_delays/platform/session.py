@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import secrets
 import socket
 import sys
@@ -15,6 +16,23 @@ from pyspark.sql import SparkSession
 from flight_delays.core.errors import UserError
 from flight_delays.platform.connected import connected_session
 from flight_delays.platform.runtime import Place, local_dir, local_spark, place
+
+_START_FAILURES = {
+    r"No space left on device": "the disk is full; free some and run it again",
+    r"[Cc]annot allocate memory|insufficient memory|Could not reserve enough space|OutOfMemoryError": (
+        "too little memory for its 4 GiB; free some and run it again"
+    ),
+    r"UnsupportedClassVersionError|Unrecognized option|JAVA_HOME is not set|java: (?:command not found|No such file)": (
+        "it needs Java 17 or 21; install one and name it in JAVA_HOME"
+    ),
+    r"unresolved dependenc|UNRESOLVED DEPENDENCIES|UnknownHostException": (
+        "the jars of Delta could not be fetched from Maven Central; connect to the network and run it again"
+    ),
+    r"BindException|Address already in use": (
+        "a port was taken or this machine's name leads nowhere; run it again, or set SPARK_LOCAL_IP=127.0.0.1"
+    ),
+}
+"""What the log of a Spark that failed to start says, and what a person can do about it."""
 
 
 def spark_session() -> SparkSession:
@@ -60,13 +78,15 @@ def _local_session(folder: Path) -> SparkSession:
     )
     # PySpark logs every error that it raises, as JSON with the JVM's stack; the exception says it already.
     logging.getLogger("DataFrameQueryContextLogger").setLevel(logging.CRITICAL)
+    # A process that has Spark Connect leaves this to those that it starts.
+    os.environ.pop("SPARK_CONNECT_MODE_ENABLED", None)
     log = folder / "spark.log"
     try:
         with _stderr_to(log):
             builder = configure_spark_with_delta_pip(builder)
             session = builder.getOrCreate() if local_spark() == "classic" else _connect(builder)
     except Exception as error:
-        raise UserError(f"Spark did not start; Java 17 or 21 must be installed (log: {log})") from error
+        raise UserError(f"Spark did not start: {why_not(str(error), log.read_text(errors='replace'))}") from error
     _register_tables(session, warehouse)
     return session
 
@@ -87,12 +107,20 @@ def _connect(builder: SparkSession.Builder) -> SparkSession:
     return cast(SparkSession, ConnectSession.builder.remote(f"sc://localhost:{port}").getOrCreate())
 
 
+def why_not(error: str, log: str) -> str:
+    """What a person can do about a Spark that failed to start; without a better idea, the error's first line."""
+    for pattern, advice in _START_FAILURES.items():
+        if re.search(pattern, log):
+            return advice
+    return error.partition("\n")[0]
+
+
 @contextmanager
 def _stderr_to(log: Path) -> Iterator[None]:
-    """The JVM inherits this process's stderr: what Spark has to say goes to its own log, not between our lines."""
+    """The JVM inherits this process's stderr: what Spark has to say goes to a log of its own, not between our lines."""
     sys.stderr.flush()
     kept = os.dup(2)
-    with log.open("ab") as file:
+    with log.open("wb") as file:
         os.dup2(file.fileno(), 2)
     try:
         yield
