@@ -16,8 +16,9 @@ from flight_delays.core.errors import UserError
 from flight_delays.local.bundle import load_bundle
 from flight_delays.local.cli import app
 from flight_delays.local.notebook import HEADER, Widgets, to_ipynb
-from flight_delays.local.plan import Plan, make_plan, option_values
+from flight_delays.local.plan import Plan, make_plan
 from flight_delays.local.references import Resolver
+from flight_delays.local.target import option_values
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "notebooks").glob("*.py"))

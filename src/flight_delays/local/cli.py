@@ -12,10 +12,11 @@ from flight_delays.local import world
 from flight_delays.local.bundle import load_bundle
 from flight_delays.local.deploy import deploy
 from flight_delays.local.graph import State
-from flight_delays.local.plan import Deployment, check_parameters, make_plan, option_values
+from flight_delays.local.plan import Deployment, check_parameters, make_plan
 from flight_delays.local.references import Resolver
 from flight_delays.local.results import Result, live_line, summary
 from flight_delays.local.runner import Runner
+from flight_delays.local.target import option_values
 from flight_delays.local.wheel import environment_of
 from flight_delays.platform.runtime import LOCAL_DIR, tracking_uri
 

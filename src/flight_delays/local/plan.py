@@ -2,14 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from flight_delays.local.bundle import Bundle, KeyPath
-from flight_delays.local.expressions import Expression, ParameterOf, TriggerTime, ValueOf, expressions, fill_in
+from flight_delays.local.expressions import Expression, ParameterOf, TriggerTime, ValueOf, expressions
 from flight_delays.local.graph import Graph, cycle_in, ordered, undecided, upstream_of
 from flight_delays.local.model import JOB_KEYS_WITHOUT_EFFECT, TASK_KEYS_WITHOUT_EFFECT, Job, Task
 from flight_delays.local.references import Resolver
@@ -199,24 +197,3 @@ def _deployment(resolver: Resolver) -> Deployment:
 def execution_order(job: Job) -> tuple[str, ...]:
     """Task keys, each after those it depends on."""
     return ordered(graph_of(job))
-
-
-def option_values(plan: Plan) -> dict[str, str]:
-    """What the bundle gives the options of its tasks, by name in snake case; not what only a run knows."""
-    values = {}
-    for job in plan.jobs.values():
-        for task in job.tasks.values():
-            for parameter in task.python_wheel_task.parameters if task.python_wheel_task else ():
-                option, _, text = parameter.removeprefix("--").partition("=")
-                if value := fill_in(text, partial(_before_any_run, job)):
-                    values[option.replace("-", "_")] = value
-    return values
-
-
-def _before_any_run(job: Job, expression: Expression) -> str:
-    match expression:
-        case ParameterOf(name):
-            return fill_in(job.parameters[name].default, partial(_before_any_run, job))
-        case TriggerTime():
-            return datetime.now(tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return ""

@@ -72,7 +72,7 @@ def completed(arguments: Sequence[str], check: Callable[..., None]) -> Iterator[
     if "--help" in given:
         yield [command, *given]
         return
-    root, now = world.find_root(Path.cwd()), datetime.now(tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    root, now = world.find_root(Path.cwd()), _now()
     if place() is not Place.LOCAL:
         yield [command, *options(workspace_calls(_validated(root, target)), command, now), *given]
         return
@@ -112,6 +112,13 @@ def options(calls: Sequence[Call], command: str, now: str) -> list[str]:
     return found[0]
 
 
+def option_values(plan: Plan) -> dict[str, str]:
+    """What the bundle gives the options of a plan's tasks before a run, by their names in snake case."""
+    now = _now()
+    pairs = [text.removeprefix("--").partition("=") for call in local_calls(plan) for text in _known(call, now)]
+    return {name.replace("-", "_"): value for name, _, value in pairs if value}
+
+
 def jobs_with(bundle: Bundle, command: str) -> list[str]:
     """The jobs with a task that calls `command`; all, if there is none."""
     jobs = bundle.map_at(("resources", "jobs"))
@@ -146,6 +153,10 @@ def workspace_calls(answer: str) -> list[Call]:
         for job in jobs
         for task in job.tasks
     ]
+
+
+def _now() -> str:
+    return datetime.now(tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _known(call: Call, now: str) -> list[str]:
