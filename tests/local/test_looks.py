@@ -72,9 +72,9 @@ def _shown(file: Path) -> list[str]:
 def test_a_notebook_that_fails_says_where_and_keeps_what_it_showed(folder: Path, tmp_path: Path) -> None:
     failing = tmp_path / "failing.py"
     failing.write_text(
-        "# Databricks notebook source\nprint('so far')\n\n# COMMAND ----------\n\nspark.table('nowhere')\n"
+        "# Databricks notebook source\nprint('so far')\n\n# COMMAND ----------\n\nspark.table('nowhere').count()\n"
     )
-    with pytest.raises(UserError, match=r"^failing\.py: \w+: .*nowhere"):
+    with pytest.raises(UserError, match=r"^failing\.py: AnalysisException: .*`nowhere`.*; see .*failing\.html$"):
         run_notebooks([failing], tmp_path / "out", folder, OPTIONS, print)
     assert "so far" in (tmp_path / "out" / "failing.html").read_text()
 

@@ -113,7 +113,8 @@ def run_notebooks(
             try:
                 NotebookClient(notebook, km=kernel, timeout=None).execute()
             except CellExecutionError as error:
-                raise UserError(f"{file.name}: {error.ename}: {error.evalue}; see {folder / file.stem}.html") from error
+                why = str(error.evalue).partition("\n")[0]
+                raise UserError(f"{file.name}: {error.ename}: {why}; see {folder / file.stem}.html") from error
             finally:
                 pages.append(_save(notebook, folder / file.stem))
     return pages
