@@ -30,6 +30,7 @@ VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 LOCK = ROOT / "requirements" / "dev.txt"
+LOCKED = (("dev", "3.11", str(LOCK)), ("workspace", "3.12", str(LOCK.with_name("workspace.txt"))))
 JAVA_VERSIONS = (17, 21)
 JAVA_HOMES = (
     "usr/lib/jvm/*",
@@ -101,11 +102,16 @@ def format_code(arguments: list[str]) -> int:
 
 
 def lock(arguments: list[str]) -> int:
-    """Resolve pyproject.toml anew into requirements/dev.txt, with hashes and without any index address."""
+    """Resolve pyproject.toml anew into requirements/, with hashes and without any index address."""
     install()
-    options = ["--group", "dev", "--universal", "--python-version", "3.11", "--generate-hashes", "--upgrade"]
-    target = ["--no-emit-package", "flight-delays", "--custom-compile-command", "python3 dev.py lock", "-o", str(LOCK)]
-    return run("uv", "pip", "compile", "--quiet", "pyproject.toml", *options, *target, *arguments)
+    options = ["--quiet", "--universal", "--generate-hashes", "--upgrade", "--no-emit-package", "flight-delays"]
+    options += ["--custom-compile-command", "python3 dev.py lock", *arguments]
+    return max(
+        run(
+            "uv", "pip", "compile", "pyproject.toml", "--group", group, "--python-version", python, "-o", file, *options
+        )
+        for group, python, file in LOCKED
+    )
 
 
 def setup(_: list[str]) -> int:
