@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -64,6 +65,29 @@ def test_a_job_that_succeeds_returns_none(
     argv += arguments
     assert cli.job() is None
     assert "Usage: flight-delays" in capfd.readouterr().out
+
+
+def test_what_a_target_leaves_to_the_person_is_asked_for(
+    argv: list[str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])
+    argv += ["deploy", "--target=dev", "--model-version=1"]
+    with pytest.raises(SystemExit) as stopped:
+        cli.console()
+    assert stopped.value.code == 2
+    assert capfd.readouterr().err == "flight-delays: Missing option '--verdict-id'.\n"
+
+
+def test_a_job_gives_each_option_itself(argv: list[str]) -> None:
+    argv += ["tables", "--target=dev"]
+    with pytest.raises(UserError, match=r"^No such option: --target"):
+        cli.job()
+
+
+def test_help_mentions_the_target(argv: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    argv += ["--help"]
+    assert cli.job() is None
+    assert "TASK --target NAME" in capfd.readouterr().out
 
 
 def test_a_person_who_asks_for_help_gets_exit_code_0(argv: list[str]) -> None:

@@ -80,8 +80,9 @@ def test_a_document_points_at_what_exists(doc: str) -> None:
     assert not missing
 
 
-def test_every_locked_package_has_a_hash() -> None:
-    locked = (ROOT / "requirements" / "dev.txt").read_text()
+@pytest.mark.parametrize("lock", sorted((ROOT / "requirements").iterdir()), ids=lambda lock: lock.name)
+def test_every_locked_package_has_a_hash(lock: Path) -> None:
+    locked = lock.read_text()
     packages = re.findall(r"^([\w.\[\]-]+)==.*\n((?:    .*\n)*)", locked, re.MULTILINE)
     assert len(packages) > 80
     assert not [name for name, details in packages if "--hash=sha256:" not in details]
