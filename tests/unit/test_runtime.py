@@ -209,11 +209,9 @@ def test_databricks_connect_is_declared_to_conflict_with_local_spark() -> None:
         for name, group in project["dependency-groups"].items()
         if any(isinstance(entry, str) and entry.startswith(("pyspark", "delta-spark")) for entry in group)
     }
-    including = {
-        name for name, group in project["dependency-groups"].items() for entry in group if isinstance(entry, dict)
-    }
+    including = {name for name, group in project["dependency-groups"].items() if {"include-group": "local"} in group}
     pairs = [{entry["group"] for entry in pair} for pair in project["tool"]["uv"]["conflicts"]]
-    assert holders == {"local"}
+    assert (holders, including) == ({"local"}, {"dev"})
     assert all({"workspace", name} in pairs for name in holders | including)
 
 
