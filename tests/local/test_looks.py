@@ -45,7 +45,7 @@ def context(folder: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_every_notebook_runs_from_top_to_bottom_and_shows_its_pictures(folder: Path) -> None:
-    pages = run_notebooks(NOTEBOOKS, folder / "notebooks", folder, OPTIONS, print)
+    pages = run_notebooks(NOTEBOOKS, folder / "notebooks", {LOCAL_DIR: str(folder)}, OPTIONS, print)
     assert [page.stem for page in pages] == [notebook.stem for notebook in NOTEBOOKS]
     assert len(pages) == 6
     shown = {page.stem: _shown(page.with_suffix(".ipynb")) for page in pages}
@@ -75,7 +75,7 @@ def test_a_notebook_that_fails_says_where_and_keeps_what_it_showed(folder: Path,
         "# Databricks notebook source\nprint('so far')\n\n# COMMAND ----------\n\nspark.table('nowhere').count()\n"
     )
     with pytest.raises(UserError, match=r"^failing\.py: AnalysisException: .*`nowhere`.*; see .*failing\.html$"):
-        run_notebooks([failing], tmp_path / "out", folder, OPTIONS, print)
+        run_notebooks([failing], tmp_path / "out", {LOCAL_DIR: str(folder)}, OPTIONS, print)
     assert "so far" in (tmp_path / "out" / "failing.html").read_text()
 
 

@@ -4,6 +4,7 @@ import ast
 import inspect
 import re
 import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from flight_delays.local.cli import app
 from flight_delays.local.notebook import HEADER, Widgets, to_ipynb
 from flight_delays.local.plan import Plan, make_plan
 from flight_delays.local.references import Resolver
-from flight_delays.local.target import option_values
+from flight_delays.local.target import local_calls, option_values
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "notebooks").glob("*.py"))
@@ -31,7 +32,7 @@ OF_NOTEBOOKS_ALONE = {"trial_days"}
 
 def converted(*cells: str) -> list[tuple[str, str]]:
     """Kind and source of each cell but the first."""
-    _, *others = to_ipynb(f"{HEADER}\n{SEPARATOR.join(cells)}\n", Path("/local"), {}).cells
+    _, *others = to_ipynb(f"{HEADER}\n{SEPARATOR.join(cells)}\n", {}, {}).cells
     return [(cell.cell_type, cell.source) for cell in others]
 
 
@@ -59,7 +60,8 @@ def test_cells_keep_their_order_and_those_for_a_workspace_alone_or_empty_are_dro
 
 def test_the_first_cell_makes_what_a_workspace_provides() -> None:
     widgets = {"schema": "c.s", "note": 'it\'s "quoted"\n'}
-    notebook = to_ipynb(f"{HEADER}\ndisplay(1)", Path("/local dir"), widgets)
+    environment = {"FLIGHT_DELAYS_LOCAL_DIR": "/local dir"}
+    notebook = to_ipynb(f"{HEADER}\ndisplay(1)", environment, widgets)
     nbformat.validate(notebook)
     assert notebook.metadata.kernelspec.name == "python3"
     magic, code = notebook.cells[0].source.split("\n", 1)
@@ -69,13 +71,13 @@ def test_the_first_cell_makes_what_a_workspace_provides() -> None:
     assert isinstance(assigned, ast.Assign)
     assert ast.unparse(assigned.targets[0]) == "(dbutils, display, spark)"
     assert isinstance(assigned.value, ast.Call)
-    assert [ast.literal_eval(argument) for argument in assigned.value.args] == ["/local dir", widgets]
+    assert [ast.literal_eval(argument) for argument in assigned.value.args] == [environment, widgets]
 
 
 @pytest.mark.parametrize("source", ["", "import pandas\n", f"\n{HEADER}\n", '{"cells": []}'])
 def test_what_is_no_databricks_notebook_is_refused(source: str) -> None:
     with pytest.raises(UserError) as refused:
-        to_ipynb(source, Path("/local"), {})
+        to_ipynb(source, {}, {})
     assert str(refused.value) == "no Databricks notebook: its first line must be '# Databricks notebook source'"
 
 
@@ -113,7 +115,7 @@ def options(plan: Plan) -> set[str]:
 
 def test_the_bundle_gives_widgets_their_values_except_those_that_only_a_run_knows() -> None:
     plan = planned()
-    values = option_values(plan)
+    values = option_values(local_calls(plan))
     expected = {
         "schema": "spark_catalog.dev_local_flights",
         "raw_schema": "spark_catalog.dev_local_flights",
@@ -128,7 +130,7 @@ def test_the_bundle_gives_widgets_their_values_except_those_that_only_a_run_know
 
 def test_a_value_that_is_a_runs_start_is_now() -> None:
     before = datetime.now(tz=UTC).replace(microsecond=0)
-    as_of = option_values(planned(as_of="{{job.trigger.time.iso_datetime}}"))["as_of"]
+    as_of = option_values(local_calls(planned(as_of="{{job.trigger.time.iso_datetime}}")))["as_of"]
     assert before <= datetime.fromisoformat(as_of) <= datetime.now(tz=UTC)
 
 
@@ -136,6 +138,19 @@ def refused(*arguments: str, root: Path = ROOT) -> str:
     result = CliRunner().invoke(app, ["notebook", *arguments, "--root", str(root)])
     assert isinstance(result.exception, UserError)
     return str(result.exception)
+
+
+def test_with_a_workspaces_spark_the_databricks_cli_is_asked_for_the_names(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "18.0")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert refused("features").startswith("the names in a workspace take the Databricks CLI")
+    cli = tmp_path / "databricks"
+    cli.write_text(f"#!{sys.executable}\nimport sys\nsys.exit(f'Error: {{sys.argv[1:]}}')")
+    cli.chmod(0o755)
+    asked = ["bundle", "validate", "--target", "dev", "--output", "json", "--var=schema=mine"]
+    assert refused("features", "--var=schema=mine") == f"databricks bundle validate --target dev: {asked}"
 
 
 def test_an_unknown_notebook_is_one_line_with_those_there_are() -> None:
@@ -216,7 +231,7 @@ def test_widgets_are_declared_before_they_are_used_and_each_is_used(file: Path) 
 @notebooks
 def test_a_widget_is_an_option_of_the_bundles_tasks_with_no_other_default(file: Path) -> None:
     plan = planned()
-    values = option_values(plan)
+    values = option_values(local_calls(plan))
     for call in calls(code_of(file), "dbutils.widgets.text"):
         name, default, label = (ast.literal_eval(argument) for argument in call.args)
         assert name in options(plan) | OF_NOTEBOOKS_ALONE

@@ -273,7 +273,9 @@ def test_what_the_databricks_cli_refuses_is_said_in_its_own_words(
 @pytest.mark.usefixtures("databricks")
 def test_without_the_databricks_cli_one_line_says_so() -> None:
     with (
-        pytest.raises(UserError, match=r"^--target needs the Databricks CLI .*; install it \(command: databricks\)$"),
+        pytest.raises(
+            UserError, match=r"^the names in a workspace take the Databricks CLI; install it \(command: databricks\)$"
+        ),
         completed(["deploy", "--target=dev"], accepts),
     ):
         pass

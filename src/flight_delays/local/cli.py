@@ -16,9 +16,9 @@ from flight_delays.local.plan import Deployment, check_parameters, make_plan
 from flight_delays.local.references import Resolver
 from flight_delays.local.results import Result, live_line, summary
 from flight_delays.local.runner import Runner
-from flight_delays.local.target import option_values
+from flight_delays.local.target import local_calls, option_values, validated, workspace_calls
 from flight_delays.local.wheel import environment_of
-from flight_delays.platform.runtime import LOCAL_DIR, tracking_uri
+from flight_delays.platform.runtime import LOCAL_DIR, Place, place, tracking_uri
 
 app = typer.Typer(help="Run the bundle's own jobs on this laptop.", no_args_is_help=True)
 
@@ -62,12 +62,16 @@ def notebook(
         raise UserError("notebooks/*.py: there is no notebook")
     if unknown := [name for name in names or () if name not in known]:
         raise UserError(f"notebooks/{unknown[0]}.py does not exist; there are {', '.join(known)}")
-    bundle = load_bundle(folder, target)
+    bundle, variables = load_bundle(folder, target), _pairs("--var", var)
     local_dir = world.local_dir(folder, bundle.target)
-    plan = make_plan(bundle, Resolver(bundle, local_dir, _pairs("--var", var)), bundle.map_at(("resources", "jobs")))
-    widgets = {**option_values(plan), **_pairs("--widget", widget)}
+    if place() is Place.LOCAL:
+        plan = make_plan(bundle, Resolver(bundle, local_dir, variables), bundle.map_at(("resources", "jobs")))
+        calls, environment = local_calls(plan), {LOCAL_DIR: str(local_dir)}
+    else:
+        calls, environment = workspace_calls(validated(folder, bundle.target, variables)), {}
+    widgets = {**option_values(calls), **_pairs("--widget", widget)}
     files = [known[name] for name in names or known]
-    for page in run_notebooks(files, local_dir / "notebooks", local_dir, widgets, typer.echo):
+    for page in run_notebooks(files, local_dir / "notebooks", environment, widgets, typer.echo):
         typer.echo(page)
 
 
@@ -135,7 +139,9 @@ def _report(
     try:
         plan = make_plan(bundle, Resolver(bundle, local_dir, variables), bundle.map_at(("resources", "jobs")))
         with environment_of({LOCAL_DIR: str(local_dir)}), live_line(console, "report"):
-            page = write_report(local_dir, title, results, jobs[len(results) :], {**option_values(plan), **parameters})
+            page = write_report(
+                local_dir, title, results, jobs[len(results) :], {**option_values(local_calls(plan)), **parameters}
+            )
         line = f"Report: {page.as_uri()}"
     except UserError as error:
         line = f"No report: {error}"

@@ -24,7 +24,6 @@ from pyspark.sql import DataFrame, SparkSession
 
 from flight_delays.core.errors import UserError
 from flight_delays.local.wheel import environment_of
-from flight_delays.platform.runtime import LOCAL_DIR
 
 HEADER = "# Databricks notebook source"
 _SEPARATOR = re.compile(r"^# COMMAND -+$", re.MULTILINE)
@@ -57,11 +56,13 @@ class Utilities:
     widgets: Widgets
 
 
-def workspace(local_dir: str, widgets: Mapping[str, str]) -> tuple[Utilities, Callable[[object], None], SparkSession]:
+def workspace(
+    environment: Mapping[str, str], widgets: Mapping[str, str]
+) -> tuple[Utilities, Callable[[object], None], SparkSession]:
     """`dbutils`, `display` and `spark`, which a workspace gives every notebook. Called by its first cell."""
     from flight_delays.platform.session import spark_session
 
-    os.environ[LOCAL_DIR] = local_dir
+    os.environ.update(environment)
     return Utilities(Widgets(widgets, {})), display, spark_session()
 
 
@@ -70,7 +71,7 @@ def display(shown: object) -> None:
     display_in_cell(shown.limit(_MAX_ROWS).toPandas() if isinstance(shown, DataFrame) else shown)
 
 
-def to_ipynb(source: str, local_dir: Path, widgets: Mapping[str, str]) -> nbformat.NotebookNode:
+def to_ipynb(source: str, environment: Mapping[str, str], widgets: Mapping[str, str]) -> nbformat.NotebookNode:
     """A Databricks source notebook as Jupyter's, its first cell in place of what a workspace provides.
 
     Raises UserError for what is no such notebook.
@@ -81,7 +82,7 @@ def to_ipynb(source: str, local_dir: Path, widgets: Mapping[str, str]) -> nbform
     first = (
         "%matplotlib inline\n"
         "from flight_delays.local.notebook import workspace\n\n"
-        f"dbutils, display, spark = workspace({str(local_dir)!r}, {dict(widgets)!r})"
+        f"dbutils, display, spark = workspace({dict(environment)!r}, {dict(widgets)!r})"
     )
     cells = [new.new_code_cell(first)]
     for text in _SEPARATOR.split(source.removeprefix(HEADER)):
@@ -97,17 +98,21 @@ def to_ipynb(source: str, local_dir: Path, widgets: Mapping[str, str]) -> nbform
 
 
 def run_notebooks(
-    files: list[Path], folder: Path, local_dir: Path, widgets: Mapping[str, str], progress: Callable[[str], None]
+    files: list[Path],
+    folder: Path,
+    environment: Mapping[str, str],
+    widgets: Mapping[str, str],
+    progress: Callable[[str], None],
 ) -> list[Path]:
     """Run notebooks one after the other in one kernel; each page and .ipynb is in `folder`, also of one that failed.
 
-    Raises UserError with the error of the first cell that failed.
+    `environment` names the local world, if it is one. Raises UserError with the error of the first cell that failed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pages = []
-    with environment_of({LOCAL_DIR: str(local_dir)}), kernel_in(files[0].parent) as kernel:
+    with environment_of(environment), kernel_in(files[0].parent) as kernel:
         for file in files:
-            notebook = to_ipynb(file.read_text(encoding="utf-8"), local_dir, widgets)
+            notebook = to_ipynb(file.read_text(encoding="utf-8"), environment, widgets)
             notebook.cells[0].source = "%reset -f\n" + notebook.cells[0].source
             progress(f"{file.stem}: {len(notebook.cells)} cells")
             try:

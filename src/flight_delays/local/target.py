@@ -74,7 +74,7 @@ def completed(arguments: Sequence[str], check: Callable[..., None]) -> Iterator[
         return
     root, now = world.find_root(Path.cwd()), _now()
     if place() is not Place.LOCAL:
-        yield [command, *options(workspace_calls(_validated(root, target)), command, now), *given]
+        yield [command, *options(workspace_calls(validated(root, target, {})), command, now), *given]
         return
     bundle = load_bundle(root, target)
     folder = world.local_dir(root, bundle.target)
@@ -112,10 +112,10 @@ def options(calls: Sequence[Call], command: str, now: str) -> list[str]:
     return found[0]
 
 
-def option_values(plan: Plan) -> dict[str, str]:
-    """What the bundle gives the options of a plan's tasks before a run, by their names in snake case."""
+def option_values(calls: Sequence[Call]) -> dict[str, str]:
+    """What the bundle gives the options of its tasks before a run, by their names in snake case."""
     now = _now()
-    pairs = [text.removeprefix("--").partition("=") for call in local_calls(plan) for text in _known(call, now)]
+    pairs = [text.removeprefix("--").partition("=") for call in calls for text in _known(call, now)]
     return {name.replace("-", "_"): value for name, _, value in pairs if value}
 
 
@@ -190,11 +190,13 @@ def _resolved(text: str, resources: Mapping[str, Mapping[str, Mapping[str, objec
     return _REFERENCE.sub(field, text)
 
 
-def _validated(root: Path, target: str) -> str:
+def validated(root: Path, target: str, variables: Mapping[str, str]) -> str:
+    """The bundle as JSON, as the Databricks CLI resolves it. Raises UserError with what it says of a mistake."""
     program = shutil.which("databricks")
     if program is None:
-        raise UserError("--target needs the Databricks CLI for the workspace's names; install it (command: databricks)")
-    command = [program, "bundle", "validate", "--target", target, "--output", "json"]
+        raise UserError("the names in a workspace take the Databricks CLI; install it (command: databricks)")
+    given = [f"--var={name}={value}" for name, value in variables.items()]
+    command = [program, "bundle", "validate", "--target", target, "--output", "json", *given]
     ended = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if ended.returncode:
         lines = ended.stderr.splitlines()
