@@ -5,6 +5,7 @@ import re
 from base64 import b64decode
 from datetime import date
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 from flight_delays.core.errors import UserError
 from flight_delays.core.gates import Outcome
 from flight_delays.local.graph import State
-from flight_delays.local.report import Part, render
+from flight_delays.local.report import Part, render, write_report
 from flight_delays.local.results import Result
 from flight_delays.look import Look
 
@@ -295,3 +296,13 @@ def test_the_page_ends_with_where_to_look_further() -> None:
     assert page.rows[-1] == [("Tables", ""), ("/warehouse", "")]
     assert page.within("code") == ["/warehouse"]
     assert page.within("title") == page.within("h1") == ["flights, target dev"]
+
+
+@pytest.mark.parametrize("missing", ["schema", "model_name", "as_of"])
+def test_a_bundle_that_says_not_what_to_look_at_has_no_page(tmp_path: Path, missing: str) -> None:
+    options = {"schema": "c.s", "model_name": "c.s.m", "as_of": "2014-01-02T00:00:00Z"}
+    del options[missing]
+    with pytest.raises(UserError) as refused:
+        write_report(tmp_path, "flights", [RAN], [], options)
+    assert str(refused.value) == f"no task of the bundle has the option --{missing.replace('_', '-')}"
+    assert not list(tmp_path.iterdir())

@@ -106,7 +106,12 @@ class Tile:
 def write_report(
     folder: Path, title: str, results: Sequence[Result], not_started: Sequence[str], options: Mapping[str, str]
 ) -> Path:
-    """The page's path, in `folder`, the local world. `options` are the bundle's values for its tasks' options."""
+    """The page's path, in `folder`, the local world. `options` are the bundle's values for its tasks' options.
+
+    Raises UserError if the bundle's tasks lack an option that says what to look at.
+    """
+    if missing := [name for name in ("schema", "model_name", "as_of") if name not in options]:
+        raise UserError(f"no task of the bundle has the option --{missing[0].replace('_', '-')}")
     page = render(
         title=title,
         subtitle=f"{datetime.now(tz=UTC):%Y-%m-%d %H:%M} UTC, as of {options['as_of']}",
@@ -156,17 +161,17 @@ def _parts(options: Mapping[str, str]) -> Iterator[Part]:
         (
             "The version that serves",
             "As the run that made it recorded it. Test and holdout are the same days until newer ones are judged.",
-            partial(look.champion, context, options.get("model_name", "")),
+            partial(look.champion, context, options["model_name"]),
         ),
         (
             "The latest verdict",
             "Bars are 95 % bounds from resampled days; a check passes whose whole bar is at or left of the black line.",
-            partial(look.verdict, context, options.get("model_name", "")),
+            partial(look.verdict, context, options["model_name"]),
         ),
         (
             "Predictions",
             "The champion's forecasts against what happened, on days it was not trained on.",
-            partial(look.predictions, context, options.get("model_name", "")),
+            partial(look.predictions, context, options["model_name"]),
         ),
         (
             "Data",
