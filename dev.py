@@ -40,7 +40,7 @@ JAVA_HOMES = (
 )
 GIB = 2**30
 # Measured and rounded up: the demo takes 4.2 GiB at its peak, the tests, which kill a run beside their own Spark, 5.3;
-# what a first run installs and keeps takes 3.7 GiB of disk, a later one 0.2.
+# what a first run installs and keeps takes 3.9 GiB of disk, a later one 0.2.
 DEMO_MEMORY, TEST_MEMORY, DISK, DISK_TO_INSTALL = 5 * GIB, 6 * GIB, 1 * GIB, 4 * GIB
 # What package tools say, and what a person can do about it.
 REASONS = {
