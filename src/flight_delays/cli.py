@@ -18,6 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+_INTERRUPTED = 130  # what typer makes of Ctrl-C
 _CHECKOUT = bool(find_spec("flight_delays.local") and find_spec("flight_delays.local.cli"))  # the wheel goes without
 if _CHECKOUT:
     from flight_delays.local.cli import app as local_app
@@ -144,6 +145,8 @@ def job() -> None:
         code = app(prog_name="flight-delays", standalone_mode=False)
     except typer.TyperException as error:
         raise UserError(error.format_message()) from error
+    if code == _INTERRUPTED:
+        raise KeyboardInterrupt
     if code:
         raise RuntimeError(f"flight-delays {' '.join(sys.argv[1:])} exited with {code}")
 

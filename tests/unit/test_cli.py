@@ -126,3 +126,13 @@ def test_as_of_is_utc_unless_it_names_an_offset(text: str) -> None:
 
 def test_a_day_as_as_of_is_its_first_moment_in_utc() -> None:
     assert moment_of("2014-01-02") == datetime(2014, 1, 2, tzinfo=UTC)
+
+
+def test_ctrl_c_ends_a_job_rather_than_its_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(schema: str, as_of: str) -> None:  # noqa: ARG001
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_context", interrupted)
+    monkeypatch.setattr(sys, "argv", ["flight-delays-task", *SCORE, AS_OF])
+    with pytest.raises(KeyboardInterrupt):
+        cli.job()

@@ -25,11 +25,11 @@ _START_FAILURES = {
     r"UnsupportedClassVersionError|Unrecognized option|JAVA_HOME is not set|java: (?:command not found|No such file)": (
         "it needs Java 17 or 21; install one and name it in JAVA_HOME"
     ),
-    r"unresolved dependenc|UNRESOLVED DEPENDENCIES|UnknownHostException": (
+    r"unresolved dependenc|UNRESOLVED DEPENDENCIES": (
         "the jars of Delta could not be fetched from Maven Central; connect to the network and run it again"
     ),
     r"BindException|Address already in use": (
-        "a port was taken or this machine's name leads nowhere; run it again, or set SPARK_LOCAL_IP=127.0.0.1"
+        "a port was taken meanwhile, or SPARK_LOCAL_IP is no address of this machine; run it again"
     ),
 }
 """What the log of a Spark that failed to start says, and what a person can do about it."""
@@ -80,6 +80,8 @@ def _local_session(folder: Path) -> SparkSession:
     logging.getLogger("DataFrameQueryContextLogger").setLevel(logging.CRITICAL)
     # A process that has Spark Connect leaves this to those that it starts.
     os.environ.pop("SPARK_CONNECT_MODE_ENABLED", None)
+    # All of it is in this machine, whose own name need not lead anywhere.
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     log = folder / "spark.log"
     try:
         with _stderr_to(log):
