@@ -1,5 +1,6 @@
 """`flight-delays local`: the bundle's jobs on a laptop."""
 
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
@@ -111,7 +112,10 @@ def run_jobs(
     console.print(summary(results, jobs[len(results) :]))
     if results[-1].state is State.FAILED:
         left = " ".join(jobs[len(results) - 1 :])
-        advice = f"The note says why; more stands above. Then: flight-delays local run {left} --target {bundle.target}"
+        given = [f"--var={name}={value}" for name, value in variables.items()]
+        given += [f"--param={name}={value}" for name, value in parameters.items()]
+        again = f"flight-delays local run {left} --target {bundle.target} {shlex.join(given)}".rstrip()
+        advice = f"The note says why; more stands above. Then: {again}"
     else:
         has_runs = (local_dir / "mlflow.db").exists()
         runs = (

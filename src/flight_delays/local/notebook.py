@@ -118,7 +118,7 @@ def run_notebooks(
             try:
                 NotebookClient(notebook, km=kernel, timeout=None).execute()
             except CellExecutionError as error:
-                why = str(error.evalue).partition("\n")[0]
+                why = str(error.evalue).strip().partition("\n")[0]
                 raise UserError(f"{file.name}: {error.ename}: {why}; see {folder / file.stem}.html") from error
             finally:
                 pages.append(_save(notebook, folder / file.stem))

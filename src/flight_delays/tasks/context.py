@@ -28,9 +28,11 @@ class Context:
 def open_context(schema: str, as_of: str) -> Context:
     """The context of this process: `schema` is <catalog>.<schema>, `as_of` an ISO 8601 time.
 
-    Raises UserError for a time that is none.
+    Raises UserError for a time or a schema that is none.
     """
     moment = moment_of(as_of)
+    if len([part for part in schema.split(".") if part]) != 2:
+        raise UserError(f"schema is {schema!r}, not <catalog>.<schema>; `databricks bundle summary` names yours")
     console = Console(width=None if sys.stdout.isatty() else 140)
     return Context(
         tables=Tables(spark=spark_session(), schema=schema, unity_catalog=place() is not Place.LOCAL),
