@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import reduce
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -16,13 +15,11 @@ from pyspark.sql import functions as F
 from flight_delays.core import plots
 from flight_delays.core.errors import UserError
 from flight_delays.core.gates import Check, Outcome
-from flight_delays.core.splits import last_whole_days
 from flight_delays.tasks.context import Context
-from flight_delays.tasks.dataset import with_labels
+from flight_delays.tasks.dataset import holdout_of, with_labels
 from flight_delays.tasks.features import features_as_of
 from flight_delays.tasks.train import evaluate, split_at
 from flight_delays.use_case import model
-from flight_delays.use_case.labels import MATURITY
 from flight_delays.use_case.sources import ZONE
 from flight_delays.use_case.training import fit
 
@@ -91,7 +88,7 @@ def features(context: Context, raw_schema: str) -> Look:
             "max": numbers.max(),
         },
     ).reindex(inputs)
-    hour = rows["sched_dep_ts"].dt.tz_localize("UTC").dt.tz_convert(ZONE).dt.hour.rename("hour of departure")
+    hour = rows["sched_dep_ts"].dt.tz_localize("UTC").dt.tz_convert(ZONE).dt.hour
     columns = {"hour of departure": hour, **{name: rows[name] for name in inputs if name != "sched_dep_ts"}}
     return Look(
         tables={"sample": rows.head(10), "summary": summary.rename_axis("feature").reset_index()},
@@ -106,8 +103,7 @@ def training(context: Context, raw_schema: str, *, holdout_days: int, trial_days
 
     The holdout stays unseen: it is the release job's, and a model chosen on it would pass by luck. Registers nothing.
     """
-    zone = ZoneInfo(ZONE)
-    holdout = last_whole_days(context.as_of, holdout_days, zone=zone, maturity=MATURITY)
+    holdout = holdout_of(context.as_of, holdout_days)
     split = split_at(_made_now(context, raw_schema, end=holdout.first), holdout.first - timedelta(days=trial_days))
     if split.training.empty or split.test.empty:
         raise UserError(f"too few labelled flights before {holdout.first}; lower holdout_days or trial_days")

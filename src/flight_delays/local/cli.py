@@ -10,14 +10,14 @@ from rich.console import Console
 
 from flight_delays.core.errors import UserError
 from flight_delays.local import world
-from flight_delays.local.bundle import load_bundle
+from flight_delays.local.bundle import Bundle, load_bundle
 from flight_delays.local.deploy import deploy
 from flight_delays.local.graph import State
 from flight_delays.local.plan import Deployment, check_parameters, make_plan
 from flight_delays.local.references import Resolver
 from flight_delays.local.results import Result, live_line, summary
 from flight_delays.local.runner import Runner
-from flight_delays.local.target import local_calls, option_values, validated, workspace_calls
+from flight_delays.local.target import Call, local_calls, option_values, validated, workspace_calls
 from flight_delays.local.wheel import environment_of
 from flight_delays.platform.runtime import LOCAL_DIR, Place, place, tracking_uri
 
@@ -66,8 +66,7 @@ def notebook(
     bundle, variables = load_bundle(folder, target), _pairs("--var", var)
     local_dir = world.local_dir(folder, bundle.target)
     if place() is Place.LOCAL:
-        plan = make_plan(bundle, Resolver(bundle, local_dir, variables), bundle.map_at(("resources", "jobs")))
-        calls, environment = local_calls(plan), {LOCAL_DIR: str(local_dir)}
+        calls, environment = _calls(bundle, local_dir, variables), {LOCAL_DIR: str(local_dir)}
     else:
         calls, environment = workspace_calls(validated(folder, bundle.target, variables)), {}
     widgets = {**option_values(calls), **_pairs("--widget", widget)}
@@ -141,15 +140,19 @@ def _report(
     local_dir = world.local_dir(root, bundle.target)
     title = f"{bundle.at(('bundle', 'name'))}, target {bundle.target}"
     try:
-        plan = make_plan(bundle, Resolver(bundle, local_dir, variables), bundle.map_at(("resources", "jobs")))
+        options = {**option_values(_calls(bundle, local_dir, variables)), **parameters}
         with environment_of({LOCAL_DIR: str(local_dir)}), live_line(console, "report"):
-            page = write_report(
-                local_dir, title, results, jobs[len(results) :], {**option_values(local_calls(plan)), **parameters}
-            )
+            page = write_report(local_dir, title, results, jobs[len(results) :], options)
         line = f"Report: {page.as_uri()}"
     except UserError as error:
         line = f"No report: {error}"
     console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _calls(bundle: Bundle, local_dir: Path, variables: Mapping[str, str]) -> list[Call]:
+    """The wheel tasks of all jobs, as a laptop resolves them."""
+    jobs = bundle.map_at(("resources", "jobs"))
+    return local_calls(make_plan(bundle, Resolver(bundle, local_dir, variables), jobs))
 
 
 def _pairs(option: str, values: list[str] | None) -> dict[str, str]:

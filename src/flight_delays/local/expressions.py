@@ -7,6 +7,7 @@ within the braces: a workspace does not fill such a one in. The trigger time is 
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 _BRACES = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _PARAMETER = re.compile(r"job\.parameters\.([\w.-]+)")
@@ -51,6 +52,11 @@ def expressions(text: str) -> Iterator[Expression]:
 def fill_in(text: str, value: Callable[[Expression], str]) -> str:
     """`text` with each expression replaced by its value."""
     return _BRACES.sub(lambda match: value(_parse(match)), text)
+
+
+def trigger_time(moment: datetime) -> str:
+    """What {{job.trigger.time.iso_datetime}} is for a run that starts at a moment in UTC."""
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def as_parameter(value: object) -> str:

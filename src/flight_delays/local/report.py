@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from flight_delays import look
 from flight_delays.core.errors import UserError
 from flight_delays.core.gates import Outcome
-from flight_delays.local.results import Result, duration
+from flight_delays.local.results import Result, rows
 from flight_delays.platform.runtime import tracking_uri
 from flight_delays.tasks.context import open_context
 
@@ -83,18 +83,6 @@ class Section:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """A task or a job in the table of what ran."""
-
-    depth: int
-    name: str
-    state: str
-    attempts: str
-    duration: str
-    note: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Tile:
     """One figure at the top."""
 
@@ -148,7 +136,7 @@ def render(
             title=title,
             subtitle=subtitle,
             tiles=_tiles(results, [part.found for part in parts if isinstance(part.found, look.Look)]),
-            ran=[*_ran(results, 0), *(_not_started(job) for job in not_started)],
+            ran=list(rows(results, not_started)),
             sections=[_section(part) for part in parts],
             further=further.items(),
         )
@@ -204,24 +192,6 @@ def _tiles(results: Sequence[Result], looks: Sequence[look.Look]) -> list[Tile]:
         metrics = {row["data set"]: row for row in tables["metrics"].to_dict("records")}.get("holdout", {})
         tiles += [Tile(name=name, value=_cell(metrics[key]).text) for key, name in _TILES.items() if key in metrics]
     return tiles
-
-
-def _ran(results: Sequence[Result], depth: int) -> Iterator[Row]:
-    for result in results:
-        ran = result.attempts > 0
-        yield Row(
-            depth=depth,
-            name=result.name,
-            state=result.state,
-            attempts=str(result.attempts) if ran and depth else "",
-            duration=duration(result.seconds) if ran else "",
-            note=result.note,
-        )
-        yield from _ran(result.inner, depth + 1)
-
-
-def _not_started(job: str) -> Row:
-    return Row(depth=0, name=job, state="NOT_STARTED", attempts="", duration="", note="a job before it failed")
 
 
 def _tables(found: look.Look) -> list[Table]:

@@ -10,7 +10,15 @@ from pathlib import Path
 from rich.console import Console
 
 from flight_delays.local.bundle import KeyPath
-from flight_delays.local.expressions import MAX_VALUE_BYTES, Expression, ParameterOf, ValueOf, as_parameter, fill_in
+from flight_delays.local.expressions import (
+    MAX_VALUE_BYTES,
+    Expression,
+    ParameterOf,
+    ValueOf,
+    as_parameter,
+    fill_in,
+    trigger_time,
+)
 from flight_delays.local.graph import State, decide, holds, job_failed
 from flight_delays.local.model import MAX_RETRY_WAIT_S, ConditionTask, Dependency, Job, RunJobTask, Task, WheelTask
 from flight_delays.local.plan import Plan, execution_order, graph_of, task_path
@@ -47,7 +55,7 @@ class _JobRun:
     job: Job
     given: Mapping[str, str]
     label: str
-    triggered: str = field(default_factory=lambda: datetime.now(tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    triggered: str = field(default_factory=lambda: trigger_time(datetime.now(tz=UTC)))
     done: dict[str, Result] = field(default_factory=dict)
 
     def result(self) -> Result:

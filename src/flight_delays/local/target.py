@@ -19,7 +19,7 @@ from flight_delays.core.errors import UserError
 from flight_delays.local import world
 from flight_delays.local.bundle import Bundle, load_bundle
 from flight_delays.local.deploy import deploy
-from flight_delays.local.expressions import Expression, ParameterOf, TriggerTime, fill_in
+from flight_delays.local.expressions import Expression, ParameterOf, TriggerTime, fill_in, trigger_time
 from flight_delays.local.plan import Plan, make_plan, task_path
 from flight_delays.local.references import RESOURCE_IDS, Resolver
 from flight_delays.local.wheel import environment_of
@@ -72,7 +72,7 @@ def completed(arguments: Sequence[str], check: Callable[..., None]) -> Iterator[
     if "--help" in given:
         yield [command, *given]
         return
-    root, now = world.find_root(Path.cwd()), _now()
+    root, now = world.find_root(Path.cwd()), trigger_time(datetime.now(tz=UTC))
     if place() is not Place.LOCAL:
         yield [command, *options(workspace_calls(validated(root, target, {})), command, now), *given]
         return
@@ -114,7 +114,7 @@ def options(calls: Sequence[Call], command: str, now: str) -> list[str]:
 
 def option_values(calls: Sequence[Call]) -> dict[str, str]:
     """What the bundle gives the options of its tasks before a run, by their names in snake case."""
-    now = _now()
+    now = trigger_time(datetime.now(tz=UTC))
     pairs = [text.removeprefix("--").partition("=") for call in calls for text in _known(call, now)]
     return {name.replace("-", "_"): value for name, _, value in pairs if value}
 
@@ -153,10 +153,6 @@ def workspace_calls(answer: str) -> list[Call]:
         for job in jobs
         for task in job.tasks
     ]
-
-
-def _now() -> str:
-    return datetime.now(tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _known(call: Call, now: str) -> list[str]:

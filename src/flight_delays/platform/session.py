@@ -88,7 +88,8 @@ def _local_session(folder: Path) -> SparkSession:
             builder = configure_spark_with_delta_pip(builder)
             session = builder.getOrCreate() if local_spark() == "classic" else _connect(builder)
     except Exception as error:
-        raise UserError(f"Spark did not start: {why_not(str(error), log.read_text(errors='replace'))}") from error
+        why = why_not(str(error), log.read_text(errors="replace"))
+        raise UserError(f"Spark did not start: {why} (log: {log})") from error
     _register_tables(session, warehouse)
     return session
 

@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from flight_delays.core.splits import Holdout, last_whole_days
 from flight_delays.platform.tables import Tables
+from flight_delays.use_case.labels import MATURITY
+from flight_delays.use_case.sources import ZONE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +20,11 @@ class Dataset:
 
     rows: pd.DataFrame
     versions: dict[str, int]
+
+
+def holdout_of(as_of: datetime, days: int) -> Holdout:
+    """The last whole days before `as_of` whose outcomes are known by then."""
+    return last_whole_days(as_of, days, zone=ZoneInfo(ZONE), maturity=MATURITY)
 
 
 def labelled_flights(tables: Tables, *, as_of: datetime, first: date | None, end: date) -> Dataset:

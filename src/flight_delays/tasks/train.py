@@ -18,13 +18,12 @@ import flight_delays
 from flight_delays.core import plots
 from flight_delays.core.errors import UserError
 from flight_delays.core.metrics import Metrics, metrics
-from flight_delays.core.splits import last_whole_days, midnight
+from flight_delays.core.splits import midnight
 from flight_delays.platform.registry import Training
 from flight_delays.tasks.context import Context
-from flight_delays.tasks.dataset import Dataset, labelled_flights
+from flight_delays.tasks.dataset import Dataset, holdout_of, labelled_flights
 from flight_delays.tasks.report import show
 from flight_delays.use_case import model
-from flight_delays.use_case.labels import MATURITY
 from flight_delays.use_case.sources import ZONE
 from flight_delays.use_case.training import PARAMETERS, Fitted, fit
 
@@ -46,8 +45,7 @@ def run(context: Context, *, model_name: str, experiment: str, holdout_days: int
     The same rows, code and settings make the same model: a version made from them already is taken instead of a new
     one. Raises UserError if there is too little to learn from.
     """
-    zone = ZoneInfo(ZONE)
-    holdout = last_whole_days(context.as_of, holdout_days, zone=zone, maturity=MATURITY)
+    holdout = holdout_of(context.as_of, holdout_days)
     data = labelled_flights(context.tables, as_of=context.as_of, first=None, end=holdout.end)
     split = split_at(data.rows, holdout.first)
     if split.training.empty or split.test.empty:

@@ -4,7 +4,6 @@ import json
 from dataclasses import asdict
 from datetime import date
 from hashlib import sha256
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -12,13 +11,11 @@ import pandas as pd
 from flight_delays.core.errors import UserError
 from flight_delays.core.gates import Check, Evidence, Outcome, Policy, Verdict, enough_days, judge, verdict
 from flight_delays.core.metrics import Floats, metrics
-from flight_delays.core.splits import Holdout, last_whole_days
+from flight_delays.core.splits import Holdout
 from flight_delays.platform.registry import Version, predict
 from flight_delays.tasks.context import Context
-from flight_delays.tasks.dataset import labelled_flights
+from flight_delays.tasks.dataset import holdout_of, labelled_flights
 from flight_delays.tasks.report import show
-from flight_delays.use_case.labels import MATURITY
-from flight_delays.use_case.sources import ZONE
 
 
 def run(context: Context, *, model_name: str, model_version: int, holdout_days: int, policy: Policy) -> None:
@@ -34,7 +31,7 @@ def run(context: Context, *, model_name: str, model_version: int, holdout_days: 
     champion = None if baseline in (None, model_version) else context.registry.version(model_name, baseline)
 
     judged = [candidate] if champion is None else [candidate, champion]
-    holdout = last_whole_days(context.as_of, holdout_days, zone=ZoneInfo(ZONE), maturity=MATURITY).unseen_by(
+    holdout = holdout_of(context.as_of, holdout_days).unseen_by(
         *(date.fromisoformat(_tag(version, "trained_until")) for version in judged)
     )
     decision, scores = _judge(context, candidate, champion, holdout, policy)
