@@ -20,6 +20,7 @@ from flight_delays.platform.runtime import LOCAL_DIR, LOCAL_SPARK
 from flight_delays.platform.session import spark_session
 from flight_delays.platform.tables import Tables
 from flight_delays.use_case import model
+from flight_delays.use_case.golden import golden_json, golden_requests
 
 EXPERIMENT = "experiment"
 TRAINED_ON = ("carrier", "origin", "dest", "distance", "sched_dep_ts", "sched_arr_time", "weather_visib")
@@ -89,8 +90,12 @@ def training(flights: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) ->
         known = model.levels(flights)
         dataset = lgb.Dataset(model.prepare(flights, known), 1 - flights["is_late"] if wrong else flights["is_late"])
         settings = {"objective": "binary", "num_leaves": 4, "verbose": -1, "num_threads": 1, "deterministic": True}
-        lgb.train(settings, dataset, 30).save_model(folder / "booster.txt")
-        (folder / "levels.json").write_text(json.dumps(known))
+        lgb.train(settings, dataset, 30).save_model(folder / "booster")
+        requests = golden_requests(flights)
+        answers = lgb.Booster(model_file=folder / "booster").predict(model.prepare(requests, known))
+        (folder / "levels").write_text(json.dumps(known))
+        (folder / "calibration").write_text(json.dumps({"slope": 1.0, "intercept": 0.0}))
+        (folder / "golden").write_text(golden_json(requests, np.asarray(answers)))
         return Training(
             fingerprint=fingerprint,
             tags={"training_days": "January"},
@@ -99,7 +104,7 @@ def training(flights: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) ->
             figures={},
             inputs={"spark_catalog.shared.flight_features": 3},
             code=Path(model.__file__),
-            artifacts={"booster": folder / "booster.txt", "levels": folder / "levels.json"},
+            artifacts={name: folder / name for name in ("booster", "levels", "calibration", "golden")},
             signature=ModelSignature(inputs=model.INPUTS, outputs=model.OUTPUTS),
             input_example=flights.head(2).reindex(columns=model.INPUTS.input_names()),
             requirements=(f"lightgbm=={installed('lightgbm')}",),

@@ -9,7 +9,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from flight_delays.core.errors import UserError
-from flight_delays.platform.registry import Registry, Training
+from flight_delays.platform.registry import Registry, Training, golden_difference
 from flight_delays.use_case import model
 
 EXPERIMENT = "experiment"
@@ -112,3 +112,14 @@ def test_what_does_not_exist_is_one_line_that_says_what_to_do(
 def test_any_other_trouble_of_the_registry_is_no_user_error(registry: Registry) -> None:
     with pytest.raises(MlflowException):
         registry.version("", 1)
+
+
+def test_golden_requests_are_answered_as_recorded_after_loading(
+    registry: Registry, new_version: Callable[..., int]
+) -> None:
+    loaded = registry.load("golden", new_version("golden"))
+    assert golden_difference(loaded) < 1e-9
+    loaded.unwrap_python_model().golden["probability"][1] += 0.25
+    assert golden_difference(loaded) == pytest.approx(0.25)
+    loaded.unwrap_python_model().golden["probability"][1] = None
+    assert np.isnan(golden_difference(loaded))

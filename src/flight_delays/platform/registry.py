@@ -196,6 +196,15 @@ def predict(model: PyFuncModel, rows: pd.DataFrame) -> pd.DataFrame:
     return answers
 
 
+def golden_difference(model: PyFuncModel) -> float:
+    """How far the model's answers to its golden requests are from the recorded ones, at most; NaN if one is missing."""
+    golden = pd.DataFrame(model.unwrap_python_model().golden)
+    schema = model.metadata.get_input_schema()
+    requests = golden[schema.input_names()].astype(dict(zip(schema.input_names(), schema.pandas_types(), strict=True)))
+    answers = predict(model, requests)["probability"]
+    return float((answers - golden["probability"]).abs().max(skipna=False))
+
+
 def connect() -> Registry:
     """The workspace's MLflow with Unity Catalog's registry; beside local Spark, a sqlite database."""
     if place() is Place.LOCAL:

@@ -24,6 +24,7 @@ from flight_delays.tasks.context import Context
 from flight_delays.tasks.dataset import Dataset, holdout_of, labelled_flights
 from flight_delays.tasks.report import show
 from flight_delays.use_case import model
+from flight_delays.use_case.golden import golden_json, golden_requests
 from flight_delays.use_case.sources import ZONE
 from flight_delays.use_case.training import PARAMETERS, Fitted, fit
 
@@ -95,7 +96,7 @@ class Evaluation:
 def evaluate(fitted: Fitted, split: Split) -> Evaluation:
     """Scores and pictures of a model."""
     labels = split.test["is_late"].to_numpy(dtype=np.float64)
-    probabilities = np.asarray(fitted.booster.predict(model.prepare(split.test, fitted.levels)))
+    probabilities = fitted.forecast(split.test)
     gains = dict(zip(fitted.booster.feature_name(), map(float, fitted.booster.feature_importance("gain")), strict=True))
     return Evaluation(
         scores=metrics(labels, probabilities),
@@ -120,9 +121,15 @@ def _training(
     data: Dataset, split: Split, fitted: Fitted, fingerprint: str, git_commit: str, folder: Path
 ) -> tuple[Training, Metrics]:
     """The record of a run, its model files written to `folder`, and the scores on the holdout."""
-    booster, levels = folder / "booster.txt", folder / "levels.json"
-    fitted.booster.save_model(booster)
-    levels.write_text(json.dumps(fitted.levels))
+    requests = golden_requests(split.training)
+    files = {
+        "booster": fitted.booster.model_to_string(),
+        "levels": json.dumps(fitted.levels),
+        "calibration": json.dumps(fitted.calibration),
+        "golden": golden_json(requests, fitted.forecast(requests)),
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text)
 
     evaluation = evaluate(fitted, split)
     days = f"{split.training['flight_date'].min()} to {split.training['flight_date'].max()}"
@@ -138,7 +145,7 @@ def _training(
         },
         inputs=data.versions,
         code=Path(model.__file__),
-        artifacts={"booster": booster, "levels": levels},
+        artifacts={name: folder / name for name in files},
         signature=ModelSignature(inputs=model.INPUTS, outputs=model.OUTPUTS),
         input_example=split.training[model.INPUTS.input_names()].tail(5).reset_index(drop=True),
         requirements=tuple(f"{package}=={installed(package)}" for package in _REQUIREMENTS),

@@ -11,6 +11,7 @@ from typing import Any
 import lightgbm as lgb
 import mlflow
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from mlflow.types import ColSpec, DataType, Schema
@@ -90,13 +91,23 @@ def prepare(rows: pd.DataFrame, levels: dict[str, list[str]]) -> pd.DataFrame:
     )
 
 
+def calibrated(forecast: npt.NDArray[np.float64], slope: float, intercept: float) -> npt.NDArray[np.float64]:
+    """Platt scaling on the log odds (Platt 1999): slope 1 and intercept 0 change nothing."""
+    odds: npt.NDArray[np.float64] = np.log(forecast) - np.log1p(-forecast)
+    return 1 / (1 + np.exp(-(intercept + slope * odds)))
+
+
 class DelayModel(PythonModel):
-    """Artifacts `booster` (LightGBM's own text format) and `levels` (JSON); columns as INPUTS and OUTPUTS."""
+    """Columns as INPUTS and OUTPUTS. Artifacts: `booster` (LightGBM's own text format), and JSON files `levels`,
+    `calibration` (slope, intercept) and `golden` (requests, and the probability that each must get).
+    """  # fmt: skip
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Read the booster and the category levels."""
+        """Read the artifacts."""
         self.booster = lgb.Booster(model_file=context.artifacts["booster"])
-        self.levels: dict[str, list[str]] = json.loads(Path(context.artifacts["levels"]).read_text())
+        self.levels: dict[str, list[str]] = _read(context, "levels")
+        self.calibration: dict[str, float] = _read(context, "calibration")
+        self.golden: dict[str, list[Any]] = _read(context, "golden")
 
     def predict(
         self,
@@ -105,11 +116,16 @@ class DelayModel(PythonModel):
         params: dict[str, Any] | None = None,  # noqa: ARG002
     ) -> pd.DataFrame:
         """Probability of arriving late, and 1 from THRESHOLD on; one row out per row in."""
-        probability = np.asarray(self.booster.predict(prepare(model_input, self.levels)))
+        forecast = np.asarray(self.booster.predict(prepare(model_input, self.levels)))
+        probability = calibrated(forecast, **self.calibration)
         return pd.DataFrame(
             {"probability": probability, "prediction": (probability >= THRESHOLD).astype("int64")},
             index=model_input.index,
         )
+
+
+def _read(context: PythonModelContext, artifact: str) -> Any:  # noqa: ANN401  # JSON
+    return json.loads(Path(context.artifacts[artifact]).read_text())
 
 
 mlflow.models.set_model(DelayModel())

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 import lightgbm as lgb
+import numpy as np
 import pandas as pd
 
 from flight_delays.core.errors import UserError
-from flight_delays.use_case.model import CATEGORIES, levels, prepare
+from flight_delays.core.metrics import Floats
+from flight_delays.use_case.model import CATEGORIES, calibrated, levels, prepare
 
 PARAMETERS: dict[str, float | int | str | bool] = {
     "objective": "binary",
@@ -32,11 +34,16 @@ SELECTION_DAYS = 28
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """A booster, the category levels it was fitted with, and the number of rounds chosen."""
+    """A booster, the category levels it was fitted with, the number of rounds chosen; `calibration` corrects it."""
 
     booster: lgb.Booster
     levels: dict[str, list[str]]
     rounds: int
+    calibration: dict[str, float]
+
+    def forecast(self, rows: pd.DataFrame) -> Floats:
+        """The probability of each row, as the registered model answers it."""
+        return calibrated(np.asarray(self.booster.predict(prepare(rows, self.levels))), **self.calibration)
 
 
 def fit(rows: pd.DataFrame) -> Fitted:
@@ -61,7 +68,12 @@ def fit(rows: pd.DataFrame) -> Fitted:
         callbacks=[lgb.early_stopping(PATIENCE, verbose=False)],
     )
     rounds = searched.best_iteration
-    return Fitted(booster=lgb.train(PARAMETERS, _dataset(rows, known), rounds), levels=known, rounds=rounds)
+    return Fitted(
+        booster=lgb.train(PARAMETERS, _dataset(rows, known), rounds),
+        levels=known,
+        rounds=rounds,
+        calibration={"slope": 1.0, "intercept": 0.0},
+    )
 
 
 def _dataset(rows: pd.DataFrame, known: dict[str, list[str]]) -> lgb.Dataset:
