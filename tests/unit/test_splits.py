@@ -1,12 +1,15 @@
 """Which days are held out, told in New York's days whatever the time zone of as_of."""
 
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flight_delays.core.errors import UserError
-from flight_delays.core.splits import Holdout, last_whole_days, midnight
+from flight_delays.core.splits import Fold, Holdout, expanding_folds, last_whole_days, midnight
 
 NEW_YORK = ZoneInfo("America/New_York")
 SECOND = timedelta(seconds=1)
@@ -73,3 +76,60 @@ def test_a_holdout_that_ends_before_it_begins_has_no_days() -> None:
 @pytest.mark.parametrize(("day", "hour"), [(date(2013, 7, 1), 4), (date(2013, 3, 10), 5), (date(2013, 3, 11), 4)])
 def test_a_day_begins_at_local_midnight(day: date, hour: int) -> None:
     assert midnight(day, NEW_YORK) == datetime(day.year, day.month, day.day, hour, tzinfo=UTC)
+
+
+JUNE = date(2013, 6, 1)
+
+
+def june(day: int) -> date:
+    return JUNE + timedelta(days=day - 1)
+
+
+@pytest.mark.parametrize(
+    ("days", "gap", "windows"),
+    [
+        (5, 0, [(11, 11, 16), (16, 16, 21), (21, 21, 26)]),
+        (5, 2, [(9, 11, 16), (14, 16, 21), (19, 21, 26)]),
+        (6, 0, [(8, 8, 14), (14, 14, 20), (20, 20, 26)]),  # the first learns from seven days
+        (6, 1, [(7, 8, 14), (13, 14, 20), (19, 20, 26)]),  # the first learns from as many days as it is judged by
+        (6, 2, [(9, 11, 16), (14, 16, 21), (19, 21, 26)]),  # from fewer: the windows shrink
+        (99, 1, [(7, 8, 14), (13, 14, 20), (19, 20, 26)]),
+    ],
+)
+def test_each_window_is_judged_by_a_model_of_all_days_that_end_a_gap_before_it(
+    days: int, gap: int, windows: list[tuple[int, int, int]]
+) -> None:
+    found = expanding_folds(JUNE, june(26), folds=3, days=days, gap=gap)
+    assert found == tuple(Fold(train_end=june(a), first=june(b), end=june(c)) for a, b, c in windows)
+
+
+@pytest.mark.parametrize(("available", "refused"), [(4, True), (5, False), (6, False), (0, True), (-1, True)])
+def test_fewer_days_than_windows_of_one_day_need_are_refused(available: int, refused: bool) -> None:
+    end = JUNE + timedelta(days=available)
+    if not refused:
+        assert expanding_folds(JUNE, end, folds=3, days=28, gap=1)[0].train_end > JUNE
+        return
+    with pytest.raises(UserError, match=rf"{max(available, 0)} days .* too few for 3 folds .* lower holdout_days"):
+        expanding_folds(JUNE, end, folds=3, days=28, gap=1)
+
+
+@given(st.integers(0, 400), st.integers(1, 6), st.integers(1, 60), st.integers(0, 10))
+def test_folds_follow_one_another_up_to_the_end_and_learn_only_from_before_the_gap(
+    available: int, folds: int, days: int, gap: int
+) -> None:
+    end = JUNE + timedelta(days=available)
+    try:
+        found = expanding_folds(JUNE, end, folds=folds, days=days, gap=gap)
+    except UserError:
+        assert available < folds + 1 + gap
+        return
+    assert len(found) == folds
+    assert found[-1].end == end
+    lengths = {fold.end - fold.first for fold in found}
+    assert len(lengths) == 1
+    assert timedelta(days=1) <= lengths.pop() <= timedelta(days=days)
+    for fold in found:
+        assert fold.first - fold.train_end == timedelta(days=gap)
+        assert fold.train_end - JUNE >= fold.end - fold.first
+    for one, two in pairwise(found):
+        assert one.end == two.first

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from flight_delays.core.errors import UserError
@@ -40,3 +41,30 @@ def last_whole_days(as_of: datetime, days: int, *, zone: ZoneInfo, maturity: tim
 def midnight(day: date, zone: ZoneInfo) -> datetime:
     """The instant at which the local `day` begins."""
     return datetime(day.year, day.month, day.day, tzinfo=zone)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """Learn from the days before `train_end`; judge by the days from `first` (included) to `end` (excluded)."""
+
+    train_end: date
+    first: date
+    end: date
+
+
+def expanding_folds(first: date, end: date, *, folds: int, days: int, gap: int) -> tuple[Fold, ...]:
+    """`folds` windows of whole days to judge by, one after the other and the last up to `end`; oldest first.
+
+    Each window is judged by a model of all days from `first` on that end `gap` days before it. A window has `days`
+    days, or fewer where the first fold would learn from fewer days than it is judged by. Raises UserError below one.
+    """
+    days = min(days, ((end - first).days - gap) // (folds + 1))
+    if days < 1:
+        raise UserError(
+            f"{max((end - first).days, 0)} days from {first} on are too few for {folds} folds with a gap of {gap}; "
+            f"lower holdout_days or move as_of"
+        )
+    windows = [end - timedelta(days=days * back) for back in range(folds, -1, -1)]
+    return tuple(
+        Fold(train_end=window - timedelta(days=gap), first=window, end=after) for window, after in pairwise(windows)
+    )
