@@ -1,16 +1,16 @@
 """May this version serve? A verdict on evidence whose unit is the day.
 
-Flights of one day share its weather, so rows are not independent: intervals come from a bootstrap of whole days
-(Field and Welsh 2007, clustered bootstrap), and two models are compared flight by flight on the same days.
+Two models are compared flight by flight on the same days; bounds come from resampled whole days (core.bootstrap).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
 
+from flight_delays.core.bootstrap import Interval, day_weights, interval, simultaneous
 from flight_delays.core.errors import UserError
 from flight_delays.core.metrics import CALIBRATION_BINS, Floats, calibration_bins, row_log_loss
 
@@ -23,6 +23,14 @@ class Outcome(StrEnum):
     INCONCLUSIVE = "INCONCLUSIVE"
 
 
+class SliceOutcome(StrEnum):
+    """What is known of one slice."""
+
+    HARMED = "harmed"
+    NOT_SHOWN = "no harm shown"
+    NOT_MEASURED = "not measured"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Policy:
     """When a version may serve. Losses are in nats per flight; errors and margins are >= 0."""
@@ -30,6 +38,12 @@ class Policy:
     min_holdout_days: int
     log_loss_margin: float
     max_calibration_error: float
+    calibration_margin: float  # by which the calibration error may exceed the champion's
+    slice_margin: float  # of log loss in one slice
+    max_latency_ms: float  # of one request
+    max_size_mb: float  # of the model's files
+    min_slice_days: int = 10  # with fewer a slice is not measured
+    min_slice_rows: int = 200
     min_gain: float = 0.001  # over the base rate: knowing nothing is not enough
     confidence: float = 0.95  # of each one-sided bound
     draws: int = 2_000  # bootstrap resamples
@@ -38,8 +52,14 @@ class Policy:
     def __post_init__(self) -> None:
         within = {
             "min_holdout_days, at least 1": self.min_holdout_days >= 1,
+            "min_slice_days, at least 1": self.min_slice_days >= 1,
+            "min_slice_rows, at least 1": self.min_slice_rows >= 1,
             "min_gain, above 0": self.min_gain > 0,
             "log_loss_margin, at least 0": self.log_loss_margin >= 0,
+            "calibration_margin, at least 0": self.calibration_margin >= 0,
+            "slice_margin, at least 0": self.slice_margin >= 0,
+            "max_latency_ms, above 0": self.max_latency_ms > 0,
+            "max_size_mb, above 0": self.max_size_mb > 0,
             "max_calibration_error, from 0 to 1": 0 <= self.max_calibration_error <= 1,
             "confidence, above 0.5 and below 1": 0.5 < self.confidence < 1,
             "draws, at least 1": self.draws >= 1,
@@ -47,15 +67,6 @@ class Policy:
         for what, holds in within.items():
             if not holds:
                 raise UserError(f"the policy needs {what}; mend it in databricks.yml")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """An estimate between two one-sided bounds."""
-
-    low: float
-    estimate: float
-    high: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +80,24 @@ class Check:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Slice:
+    """How much more the candidate loses in one slice; `worse_by` is None where too little was measured."""
+
+    dimension: str
+    value: str
+    rows: int
+    days: int
+    outcome: SliceOutcome
+    worse_by: Interval | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """The answer to all checks together."""
 
     outcome: Outcome
     checks: tuple[Check, ...]
+    slices: tuple[Slice, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +109,24 @@ class Evidence:
     days: npt.NDArray[np.int64]
     base_rate: float  # of the candidate's training period: what a model that knows nothing forecasts
     champion: Floats | None  # None where no version serves yet
+    slices: Mapping[str, npt.NDArray[np.str_]] = field(default_factory=dict)  # dimension to each row's value
 
 
-def verdict(checks: Sequence[Check]) -> Verdict:
+@dataclass(frozen=True, kw_only=True)
+class DayTotals:
+    """Evidence summed by day: all that the checks look at. Every array's first axis is the day."""
+
+    rows: Floats
+    gain: Floats  # log loss minus the base rate's
+    excess: Floats  # labels minus forecasts, by bin of equally filled calibration bins
+    worse: Floats | None  # log loss minus the champion's
+    champion_excess: Floats | None
+    slices: tuple[tuple[str, str], ...]  # dimension and value, in the order of the two below
+    slice_rows: Floats
+    slice_worse: Floats  # log loss minus the champion's, or the base rate's where no version serves
+
+
+def verdict(checks: Sequence[Check], slices: Sequence[Slice] = ()) -> Verdict:
     """FAIL if any check fails, PASS if there are checks and all pass, else INCONCLUSIVE."""
     outcomes = {check.outcome for check in checks}
     if Outcome.FAIL in outcomes:
@@ -96,43 +135,98 @@ def verdict(checks: Sequence[Check]) -> Verdict:
         outcome = Outcome.PASS
     else:
         outcome = Outcome.INCONCLUSIVE
-    return Verdict(outcome=outcome, checks=tuple(checks))
+    return Verdict(outcome=outcome, checks=tuple(checks), slices=tuple(slices))
 
 
 def judge(evidence: Evidence, policy: Policy) -> Verdict:
-    """The verdict on a candidate. Too few days give INCONCLUSIVE and nothing else is asked."""
-    days = len(np.unique(evidence.days))
-    enough = enough_days(days, policy)
+    """The verdict on a candidate's forecasts. Too few days give INCONCLUSIVE and nothing else is asked."""
+    return judge_days(by_day(evidence), policy)
+
+
+def by_day(evidence: Evidence) -> DayTotals:
+    """What the checks look at, summed by day. Raises ValueError for a day without rows."""
+    days = evidence.days
+    n_days = int(days.max()) + 1
+
+    def totals(values: Floats, groups: npt.NDArray[np.int64], n: int) -> Floats:
+        sums = np.bincount(days * n + groups, weights=values, minlength=n_days * n)
+        return sums.astype(np.float64).reshape(n_days, n)
+
+    def excess(probabilities: Floats) -> Floats:
+        return totals(evidence.labels - probabilities, calibration_bins(probabilities), CALIBRATION_BINS)
+
+    all_rows = np.zeros_like(days)
+    ones = np.ones(len(days))
+    rows = totals(ones, all_rows, 1)[:, 0]
+    if not rows.all():
+        raise ValueError("days must be numbered 0 to n - 1, each with a row")
+    loss = row_log_loss(evidence.labels, evidence.probabilities)
+    gain = loss - row_log_loss(evidence.labels, np.full_like(loss, evidence.base_rate))
+    worse = None if evidence.champion is None else loss - row_log_loss(evidence.labels, evidence.champion)
+    harm = gain if worse is None else worse
+
+    slices: list[tuple[str, str]] = []
+    slice_rows, slice_worse = [np.empty((n_days, 0))], [np.empty((n_days, 0))]
+    for dimension, values in evidence.slices.items():
+        names, codes = np.unique(values, return_inverse=True)
+        slices += [(dimension, str(name)) for name in names]
+        slice_rows.append(totals(ones, codes, len(names)))
+        slice_worse.append(totals(harm, codes, len(names)))
+    return DayTotals(
+        rows=rows,
+        gain=totals(gain, all_rows, 1)[:, 0],
+        excess=excess(evidence.probabilities),
+        worse=None if worse is None else totals(worse, all_rows, 1)[:, 0],
+        champion_excess=None if evidence.champion is None else excess(evidence.champion),
+        slices=tuple(slices),
+        slice_rows=np.hstack(slice_rows),
+        slice_worse=np.hstack(slice_worse),
+    )
+
+
+def judge_days(totals: DayTotals, policy: Policy) -> Verdict:
+    """The verdict on evidence summed by day."""
+    enough = enough_days(len(totals.rows), policy)
     if enough.outcome is not Outcome.PASS:
         return verdict([enough])
-    loss = row_log_loss(evidence.labels, evidence.probabilities)
-    baseline = row_log_loss(evidence.labels, np.full_like(evidence.labels, evidence.base_rate))
+    weights = day_weights(len(totals.rows), policy.draws, policy.seed)
+    rows, resampled_rows = totals.rows.sum(), weights @ totals.rows
+
+    def mean(values: Floats) -> Interval:
+        return interval(float(values.sum() / rows), weights @ values / resampled_rows, policy.confidence)
+
+    error, resampled_error = _calibration_error(totals.excess, weights, totals.rows)
     checks = [
         enough,
         at_most(
             "better_than_base_rate",
-            "log loss above that of the training period's base rate",
-            _mean_by_day(loss - baseline, evidence.days, policy),
+            "log loss minus that of the training period's base rate",
+            mean(totals.gain),
             -policy.min_gain,
         ),
         at_most(
             "calibrated",
             "expected calibration error",
-            _calibration_by_day(evidence, policy),
+            interval(error, resampled_error, policy.confidence),
             policy.max_calibration_error,
         ),
     ]
-    if evidence.champion is not None:
-        worse_by = loss - row_log_loss(evidence.labels, evidence.champion)
-        checks.append(
+    if totals.worse is not None and totals.champion_excess is not None:
+        champion, resampled_champion = _calibration_error(totals.champion_excess, weights, totals.rows)
+        checks += [
             at_most(
-                "not_worse_than_champion",
-                "log loss above the champion's",
-                _mean_by_day(worse_by, evidence.days, policy),
-                policy.log_loss_margin,
-            )
-        )
-    return verdict(checks)
+                "not_worse_than_champion", "log loss minus the champion's", mean(totals.worse), policy.log_loss_margin
+            ),
+            at_most(
+                "calibration_not_worse",
+                "expected calibration error minus the champion's",
+                interval(error - champion, resampled_error - resampled_champion, policy.confidence),
+                policy.calibration_margin,
+            ),
+        ]
+    slices = _slices(totals, weights, policy)
+    baseline = "base rate's" if totals.worse is None else "champion's"
+    return verdict([*checks, no_slice_harmed(slices, baseline, policy)], slices)
 
 
 def enough_days(days: int, policy: Policy) -> Check:
@@ -158,44 +252,76 @@ def at_most(name: str, what: str, interval: Interval, limit: float) -> Check:
         outcome, how = Outcome.FAIL, "above"
     else:
         outcome, how = Outcome.INCONCLUSIVE, "not shown to be at most"
-    interval = Interval(low=round(interval.low, 9), estimate=round(interval.estimate, 9), high=round(interval.high, 9))
-    numbers = f"{interval.estimate:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
+    interval = _rounded(interval)
     return Check(
         name=name,
         outcome=outcome,
-        reason=f"{what} is {numbers}, {how} {limit:g}",
+        reason=f"{what} is {in_words(interval)}, {how} {limit:g}",
         evidence={"low": interval.low, "estimate": interval.estimate, "high": interval.high, "limit": limit},
     )
 
 
-def _mean_by_day(values: Floats, days: npt.NDArray[np.int64], policy: Policy) -> Interval:
-    """Mean of rows, its bounds from resampled days."""
-    totals, counts = np.bincount(days, weights=values), np.bincount(days).astype(np.float64)
-    draws = _day_weights(len(counts), policy)
-    return _interval(float(totals.sum() / counts.sum()), (draws @ totals) / (draws @ counts), policy)
+def no_slice_harmed(slices: Sequence[Slice], baseline: str, policy: Policy) -> Check:
+    """FAIL if harm is shown in a slice. Never INCONCLUSIVE: what is too small to be measured is listed and no more."""
+    measured = [found for found in slices if found.worse_by is not None]
+    harmed = [found for found in measured if found.outcome is SliceOutcome.HARMED]
+    scope = f"{len(measured)} of {len(slices)} slices had enough days and rows to be measured"
+    more = f"log loss above the {baseline} by more than {policy.slice_margin:g}"
+    named = ", ".join(
+        f"{found.dimension} {found.value} {in_words(found.worse_by)}" for found in harmed if found.worse_by
+    )
+    return Check(
+        name="no_slice_harmed",
+        outcome=Outcome.FAIL if harmed else Outcome.PASS,
+        reason=f"{more} in {named}; {scope}" if harmed else f"{more} is shown in none; {scope}",
+        evidence={"slices": len(slices), "measured": len(measured), "harmed": len(harmed)},
+    )
 
 
-def _calibration_by_day(evidence: Evidence, policy: Policy) -> Interval:
-    """Expected calibration error over the bins of the whole holdout, its bounds from resampled days."""
-    bins, days = calibration_bins(evidence.probabilities), evidence.days
-    n_days = int(days.max()) + 1
-    excess = np.bincount(
-        days * CALIBRATION_BINS + bins,
-        weights=evidence.labels - evidence.probabilities,
-        minlength=n_days * CALIBRATION_BINS,
-    ).reshape(n_days, CALIBRATION_BINS)
-    counts = np.bincount(days, minlength=n_days).astype(np.float64)
-    draws = _day_weights(n_days, policy)
-    estimate = float(np.abs(excess.sum(axis=0)).sum() / counts.sum())
-    return _interval(estimate, np.abs(draws @ excess).sum(axis=1) / (draws @ counts), policy)
+def in_words(interval: Interval) -> str:
+    """The estimate and its bounds, to four digits."""
+    return f"{interval.estimate:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
 
 
-def _day_weights(days: int, policy: Policy) -> Floats:
-    """How often each resample draws each day: draws x days."""
-    rng = np.random.default_rng(policy.seed)
-    return rng.multinomial(days, np.full(days, 1 / days), size=policy.draws).astype(np.float64)
+def _calibration_error(excess: Floats, weights: Floats, rows: Floats) -> tuple[float, Floats]:
+    """Expected calibration error over the bins of the whole holdout, and that of each resample."""
+    estimate = float(np.abs(excess.sum(axis=0)).sum() / rows.sum())
+    return estimate, np.abs(weights @ excess).sum(axis=1) / (weights @ rows)
 
 
-def _interval(estimate: float, resampled: Floats, policy: Policy) -> Interval:
-    low, high = np.quantile(resampled, [1 - policy.confidence, policy.confidence])
-    return Interval(low=float(low), estimate=estimate, high=float(high))
+def _slices(totals: DayTotals, weights: Floats, policy: Policy) -> list[Slice]:
+    rows, days = totals.slice_rows.sum(axis=0), (totals.slice_rows > 0).sum(axis=0)
+    total = totals.slice_worse.sum(axis=0)
+    measured = (rows >= policy.min_slice_rows) & (days >= policy.min_slice_days) & np.isfinite(total)
+    estimates = total[measured] / rows[measured]
+    resampled_rows = weights @ totals.slice_rows[:, measured]
+    # A resample that drew none of a slice's days says nothing against its estimate.
+    resampled = np.divide(
+        weights @ totals.slice_worse[:, measured],
+        resampled_rows,
+        out=np.broadcast_to(estimates, resampled_rows.shape).copy(),
+        where=resampled_rows > 0,
+    )
+    bounds = iter(simultaneous(estimates, resampled, policy.confidence))
+    found = []
+    for position, (dimension, value) in enumerate(totals.slices):
+        worse_by = _rounded(next(bounds)) if measured[position] else None
+        if worse_by is None:
+            outcome = SliceOutcome.NOT_MEASURED
+        else:
+            outcome = SliceOutcome.HARMED if worse_by.low > policy.slice_margin else SliceOutcome.NOT_SHOWN
+        found.append(
+            Slice(
+                dimension=dimension,
+                value=value,
+                rows=int(rows[position]),
+                days=int(days[position]),
+                outcome=outcome,
+                worse_by=worse_by,
+            )
+        )
+    return found
+
+
+def _rounded(interval: Interval) -> Interval:
+    return Interval(low=round(interval.low, 9), estimate=round(interval.estimate, 9), high=round(interval.high, 9))

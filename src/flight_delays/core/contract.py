@@ -1,0 +1,119 @@
+"""Can this version take the champion's place, however well it forecasts? What its callers and its operators rely on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from flight_delays.core.gates import Check, Outcome, Policy
+from flight_delays.core.metrics import Floats
+
+GOLDEN_TOLERANCE = 1e-9  # the same file read by the same library answers to the last bits
+MODEL_CARD = "model_card.md"
+REQUIRED_TAGS = ("git_commit", "trained_until", "base_rate")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column of a model's input or output; `type` is the registry's word for it."""
+
+    name: str
+    type: str
+    required: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signature:
+    """What a model takes and answers."""
+
+    inputs: tuple[Column, ...]
+    outputs: tuple[Column, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Documentation:
+    """What is kept of a version. `lineage` maps a table to the version of it that was read, `files` its run's."""
+
+    description: str
+    tags: Mapping[str, str]
+    lineage: Mapping[str, int | None]
+    files: frozenset[str]
+
+
+def schema_compatible(candidate: Signature, champion: Signature | None) -> Check:
+    """FAIL unless whoever calls the champion can call the candidate the same way and reads the same answers."""
+    if champion is None:
+        return _answer("schema_compatible", [], "no version serves yet: nobody has to be answered as before")
+    takes, gives = ({column.name: column for column in columns} for columns in (champion.inputs, candidate.outputs))
+    trouble = []
+    for column in candidate.inputs:
+        before = takes.get(column.name)
+        if column.required and (before is None or not before.required):
+            trouble.append(f"input {column.name} is newly required")
+        if before is not None and before.type != column.type:
+            trouble.append(f"input {column.name} is {column.type}, was {before.type}")
+    for before in champion.outputs:
+        after = gives.get(before.name)
+        if after is None:
+            trouble.append(f"output {before.name} is gone")
+        elif after.type != before.type:
+            trouble.append(f"output {before.name} is {after.type}, was {before.type}")
+    return _answer("schema_compatible", trouble, "every request to the champion is one to this version")
+
+
+def golden_requests(expected: Floats, answered: Floats) -> Check:
+    """FAIL unless the model, loaded again, gives its golden requests the answers that were recorded with it."""
+    if not expected.size:
+        return _answer("golden_requests", ["the model carries no golden requests"], "")
+    if expected.shape != answered.shape:
+        return _answer("golden_requests", [f"{answered.size} answers to {expected.size} requests"], "")
+    furthest = float(np.abs(answered - expected).max())
+    trouble = [] if furthest <= GOLDEN_TOLERANCE else [f"an answer is {furthest:.3g} from the one recorded with it"]
+    return _answer(
+        "golden_requests",
+        trouble,
+        f"all {expected.size} answered as recorded",
+        {"requests": expected.size, "furthest": furthest, "tolerance": GOLDEN_TOLERANCE},
+    )
+
+
+def fast_enough(latency_ms: float, policy: Policy) -> Check:
+    """FAIL if one request takes longer than the policy allows, in milliseconds."""
+    return _within("fast_enough", "one request takes", latency_ms, policy.max_latency_ms, "ms")
+
+
+def small_enough(size_mb: float, policy: Policy) -> Check:
+    """FAIL if the model's files are larger than the policy allows, in megabytes (10^6 bytes)."""
+    return _within("small_enough", "the model's files take", size_mb, policy.max_size_mb, "MB")
+
+
+def documented(found: Documentation) -> Check:
+    """FAIL unless the version says what it is, of which code and data it was made, and what it is not good for."""
+    missing = [] if found.description.strip() else ["a description"]
+    missing += [f"the tag {tag}" for tag in REQUIRED_TAGS if not found.tags.get(tag)]
+    if not found.lineage:
+        missing.append("the tables it was trained on")
+    missing += [f"the version of {table}" for table, version in found.lineage.items() if version is None]
+    if MODEL_CARD not in found.files:
+        missing.append(MODEL_CARD)
+    trouble = [f"missing: {', '.join(missing)}; register it by the train job"] if missing else []
+    return _answer("documented", trouble, "description, tags, data lineage and model card are there")
+
+
+def _within(name: str, what: str, value: float, limit: float, unit: str) -> Check:
+    within = value <= limit  # never for what is not a number
+    return Check(
+        name=name,
+        outcome=Outcome.PASS if within else Outcome.FAIL,
+        reason=f"{what} {value:.3g} {unit}, {'at most' if within else 'more than'} {limit:g}",
+        evidence={"measured": value, "allowed": limit},
+    )
+
+
+def _answer(name: str, trouble: list[str], otherwise: str, evidence: dict[str, float] | None = None) -> Check:
+    return Check(
+        name=name,
+        outcome=Outcome.FAIL if trouble else Outcome.PASS,
+        reason="; ".join(trouble) or otherwise,
+        evidence=evidence or {},
+    )

@@ -1,0 +1,140 @@
+"""How often a gate errs: real days of real model pairs, drawn again and judged.
+
+A challenger is made worse than its champion by an exact amount over all days; holdouts are drawn from these days, with
+replacement, and judged by `judge_days` itself. Beside it on the same holdouts: simpler rules.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+
+from flight_delays.core.bootstrap import Interval
+from flight_delays.core.gates import DayTotals, Evidence, Outcome, Policy, at_most, by_day, judge_days
+from flight_delays.core.metrics import Floats, row_log_loss
+
+GATE, DAY_LEVEL, ROW_LEVEL, POINT = "the gate", "log loss by day", "log loss by row", "lower log loss"
+RULES = (GATE, DAY_LEVEL, ROW_LEVEL, POINT)
+Tally = Counter[tuple[str, str]]  # (rule, outcome), and (check, outcome) for what kept the gate from PASS
+_STEPS = 40  # halvings: to the last digits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A challenger and a champion on the same days; `worse_squares` sums the squared log loss differences by day."""
+
+    totals: DayTotals
+    worse_squares: Floats
+
+
+def pair(evidence: Evidence) -> Pair:
+    """Evidence summed by day."""
+    if evidence.champion is None:
+        raise ValueError("a pair needs a champion")
+    worse = row_log_loss(evidence.labels, evidence.probabilities) - row_log_loss(evidence.labels, evidence.champion)
+    return Pair(totals=by_day(evidence), worse_squares=np.bincount(evidence.days, weights=worse**2).astype(np.float64))
+
+
+def worse_by(delta: float, labels: Floats, challenger: Floats, champion: Floats, weak: Floats) -> tuple[Floats, Floats]:
+    """Challenger and champion such that the challenger's mean log loss is `delta` above the champion's.
+
+    The better side is blended, in log odds, with the forecasts of a weak model. Raises ValueError where even the weak
+    model is not enough.
+    """
+    losses = [float(row_log_loss(labels, forecast).mean()) for forecast in (challenger, champion)]
+    if losses[0] - losses[1] <= delta:
+        return _blend_to(losses[1] + delta, labels, challenger, weak), champion
+    return challenger, _blend_to(losses[0] - delta, labels, champion, weak)
+
+
+def tally(
+    pair: Pair,
+    policy: Policy,
+    *,
+    holdout_days: int,
+    replicates: int,
+    seed: int,
+    block: int = 1,
+    advance: Callable[[], None] = lambda: None,
+) -> Tally:
+    """Outcomes on `replicates` holdouts of `holdout_days` days, drawn in blocks of `block` days that follow each other.
+
+    `advance` is called after each.
+    """
+    rng = np.random.default_rng(seed)
+    found: Tally = Counter()
+    for _ in range(replicates):
+        drawn = drawn_days(rng, len(pair.totals.rows), holdout_days, block)
+        holdout = _take(pair.totals, drawn)
+        decision = judge_days(holdout, policy)
+        checks = {check.name: check for check in decision.checks}
+        worse = row_level(pair, drawn, policy.confidence)
+        found.update(
+            [
+                (GATE, str(decision.outcome)),
+                (DAY_LEVEL, str(checks["not_worse_than_champion"].outcome)),
+                (ROW_LEVEL, str(at_most(ROW_LEVEL, "", worse, policy.log_loss_margin).outcome)),
+                (POINT, str(Outcome.PASS if worse.estimate <= 0 else Outcome.FAIL)),
+                *((check.name, str(check.outcome)) for check in decision.checks if check.outcome is not Outcome.PASS),
+            ]
+        )
+        advance()
+    return found
+
+
+def drawn_days(rng: np.random.Generator, days: int, length: int, block: int) -> npt.NDArray[np.int64]:
+    """`length` of `days` days in blocks; the last day is followed by the first (circular block bootstrap)."""
+    starts = rng.integers(days, size=-(-length // block))
+    return ((starts[:, None] + np.arange(block)) % days).ravel()[:length]
+
+
+def row_level(pair: Pair, days: npt.NDArray[np.int64], confidence: float) -> Interval:
+    """Log loss above the champion's, bounded as if rows were independent: the normal limit of resampled rows."""
+    if pair.totals.worse is None:
+        raise ValueError("a pair needs a champion")
+    rows = pair.totals.rows[days].sum()
+    mean = float(pair.totals.worse[days].sum() / rows)
+    error = float(np.sqrt(max(pair.worse_squares[days].sum() / rows - mean**2, 0) / rows))
+    reach = NormalDist().inv_cdf(confidence) * error
+    return Interval(low=mean - reach, estimate=mean, high=mean + reach)
+
+
+def _take(totals: DayTotals, days: npt.NDArray[np.int64]) -> DayTotals:
+    """A holdout of these days, some of them more than once; calibration bins stay those of all days."""
+    return DayTotals(
+        rows=totals.rows[days],
+        gain=totals.gain[days],
+        excess=totals.excess[days],
+        worse=None if totals.worse is None else totals.worse[days],
+        champion_excess=None if totals.champion_excess is None else totals.champion_excess[days],
+        slices=totals.slices,
+        slice_rows=totals.slice_rows[days],
+        slice_worse=totals.slice_worse[days],
+    )
+
+
+def _blend_to(loss: float, labels: Floats, forecast: Floats, weak: Floats) -> Floats:
+    own, other = _log_odds(forecast), _log_odds(weak)
+
+    def blended(share: float) -> Floats:
+        mixed: Floats = 1 / (1 + np.exp(-((1 - share) * own + share * other)))
+        return mixed
+
+    low, high = 0.0, 1.0
+    if row_log_loss(labels, weak).mean() < loss:
+        raise ValueError("the weak model is too good to make another this much worse")
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        if row_log_loss(labels, blended(middle)).mean() < loss:
+            low = middle
+        else:
+            high = middle
+    return blended(high)
+
+
+def _log_odds(forecast: Floats) -> Floats:
+    odds: Floats = np.log(forecast) - np.log1p(-forecast)
+    return odds
