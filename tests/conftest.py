@@ -15,7 +15,7 @@ from mlflow.models import ModelSignature
 from pyspark.sql import SparkSession
 from tests.worlds import World, make_world
 
-from flight_delays.platform.registry import Registry, Training, connect
+from flight_delays.platform.registry import NestedRun, Registry, Training, connect
 from flight_delays.platform.runtime import LOCAL_DIR, LOCAL_SPARK
 from flight_delays.platform.session import spark_session
 from flight_delays.platform.tables import Tables
@@ -102,6 +102,16 @@ def training(flights: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) ->
             parameters={"rounds": 30},
             metrics={"test_auc": 0.8},
             figures={},
+            texts={"model_card.md": "Tiny."},
+            nested=tuple(
+                NestedRun(
+                    name=f"trial {number}",
+                    tags={"state": "complete"},
+                    parameters={"num_leaves": 4},
+                    metrics={"log_loss": [0.5, 0.25]},
+                )
+                for number in range(2)
+            ),
             inputs={"spark_catalog.shared.flight_features": 3},
             code=Path(model.__file__),
             artifacts={name: folder / name for name in ("booster", "levels", "calibration", "golden")},

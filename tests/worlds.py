@@ -23,7 +23,7 @@ SCHEMA = "dev_local_flights"
 MODEL = f"spark_catalog.{SCHEMA}.dev_local_delay"
 TABLES = sorted(path.stem for path in (ROOT / "src/flight_delays/sql").glob("*.sql"))
 # January and February; the last 14 whole days are held out.
-TWO_MONTHS = {"as_of": "2013-03-01T12:00:00Z", "holdout_days": "14"}
+TWO_MONTHS = {"as_of": "2013-03-01T12:00:00Z", "holdout_days": "14", "trials": "2"}
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,7 @@ def train(
     model_name: ModelName,
     experiment: Annotated[str, typer.Option(help="MLflow experiment.")],
     holdout_days: HoldoutDays,
+    trials: Annotated[int, typer.Option(min=1, help="Settings that the search tries; the first is the hand-chosen.")],
     git_commit: Annotated[str, typer.Option(help="Commit that was deployed.")],
     as_of: AsOf,
 ) -> None:
@@ -84,6 +85,7 @@ def train(
         model_name=model_name,
         experiment=experiment,
         holdout_days=holdout_days,
+        trials=trials,
         git_commit=git_commit,
     )
 

@@ -107,9 +107,9 @@ def training(context: Context, raw_schema: str, *, holdout_days: int, trial_days
     split = split_at(_made_now(context, raw_schema, end=holdout.first), holdout.first - timedelta(days=trial_days))
     if split.training.empty or split.test.empty:
         raise UserError(f"too few labelled flights before {holdout.first}; lower holdout_days or trial_days")
-    fitted = fit(split.training)
+    fitted = fit(split.training, until=split.trained_until, trials=1)
     evaluation = evaluate(fitted, split)
-    scores = pd.DataFrame([evaluation.scores.as_dict()]).assign(
+    scores = pd.DataFrame([evaluation.scored.metrics.as_dict()]).assign(
         trained_until=split.trained_until, trained_on=len(split.training), rounds=fitted.rounds
     )
     return Look(

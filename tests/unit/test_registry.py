@@ -51,6 +51,24 @@ def test_registering_keeps_all_that_a_version_is_known_by(
     assert registry.find(EXPERIMENT, "another_model", "this very training") is None
 
 
+def test_each_trial_is_a_run_beneath_that_of_the_version_and_only_that_one_is_found(
+    registry: Registry, name: str, training: Callable[..., Training]
+) -> None:
+    number = registry.register(EXPERIMENT, name, training("searched"))
+    parent = registry.version(name, number).run_id
+    assert mlflow.artifacts.load_text(f"runs:/{parent}/model_card.md") == "Tiny."
+    experiment = registry.client.get_experiment_by_name(EXPERIMENT).experiment_id
+    nested = registry.client.search_runs([experiment], f"tags.mlflow.parentRunId = '{parent}'")
+    assert {run.info.run_name for run in nested} == {"trial 0", "trial 1"}
+    for run in nested:
+        assert (run.info.status, run.data.tags["state"]) == ("FINISHED", "complete")
+        assert run.data.params == {"num_leaves": "4"}
+        history = registry.client.get_metric_history(run.info.run_id, "log_loss")
+        assert {(metric.step, metric.value) for metric in history} == {(0, 0.5), (1, 0.25)}
+    (found,) = registry.client.search_runs([experiment], "tags.fingerprint = 'searched'")
+    assert found.info.run_id == parent
+
+
 def test_a_run_that_registered_nothing_is_not_found(registry: Registry, name: str) -> None:
     run = registry.client.create_run(registry.client.get_experiment_by_name(EXPERIMENT).experiment_id)
     registry.client.set_tag(run.info.run_id, "fingerprint", "killed early")

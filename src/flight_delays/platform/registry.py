@@ -2,7 +2,7 @@
 
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.data.delta_dataset_source import DeltaDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
+from mlflow.entities import Metric, Param, RunInfo
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.pyfunc import PyFuncModel
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
 from flight_delays.core.errors import UserError
 from flight_delays.platform.runtime import Place, local_dir, place, tracking_uri
@@ -27,14 +28,28 @@ _VERSION = "version."  # prefix of the run's tags that its version gets too
 
 
 @dataclass(frozen=True, kw_only=True)
+class NestedRun:
+    """A run beneath a training run; of each metric, the values in the order of their steps."""
+
+    name: str
+    tags: Mapping[str, str]
+    parameters: Mapping[str, object]
+    metrics: Mapping[str, Sequence[float]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Training:
-    """All that is kept of one training run. `inputs` maps a table to the Delta version that was read."""
+    """All that is kept of one training run. `inputs` maps a table to the Delta version that was read, `texts` a file to
+    what it says.
+    """  # fmt: skip
 
     fingerprint: str
     tags: Mapping[str, str]
     parameters: Mapping[str, object]
     metrics: Mapping[str, float]
     figures: Mapping[str, Figure]
+    texts: Mapping[str, str]
+    nested: tuple[NestedRun, ...]
     inputs: Mapping[str, int]
     code: Path
     artifacts: Mapping[str, Path]
@@ -139,7 +154,7 @@ class Registry:
     def register(self, experiment: str, name: str, training: Training) -> int:
         """Log a run with its model; the number that the registry gave the new version."""
         self.aliases(name)
-        with mlflow.start_run(experiment_id=self._experiment_id(experiment)):
+        with mlflow.start_run(experiment_id=self._experiment_id(experiment)) as run:
             mlflow.set_tags(
                 {
                     **training.tags,
@@ -152,6 +167,10 @@ class Registry:
             mlflow.log_metrics(dict(training.metrics))
             for file, figure in training.figures.items():
                 mlflow.log_figure(figure, f"{_PICTURES}/{file}")
+            for file, text in training.texts.items():
+                mlflow.log_text(text, file)
+            for nested in training.nested:
+                self._log_nested(run.info, nested)
             for table, delta_version in training.inputs.items():
                 source = DeltaDatasetSource(delta_table_name=table, delta_table_version=delta_version)
                 dataset = MetaDataset(source, name=table.rsplit(".", 1)[-1])  # type: ignore[abstract]  # has no profile
@@ -180,6 +199,20 @@ class Registry:
         self.tag_version(version, tags)
         self.client.update_model_version(name, str(number), description=run.data.tags[MLFLOW_RUN_NOTE])
         self.client.set_terminated(version.run_id)
+
+    def _log_nested(self, parent: RunInfo, nested: NestedRun) -> None:
+        tags = {**nested.tags, MLFLOW_PARENT_RUN_ID: parent.run_id}
+        run = self.client.create_run(parent.experiment_id, tags=tags, run_name=nested.name).info
+        self.client.log_batch(
+            run.run_id,
+            metrics=[
+                Metric(name, value, run.start_time, step)
+                for name, values in nested.metrics.items()
+                for step, value in enumerate(values)
+            ],
+            params=[Param(name, str(value)) for name, value in nested.parameters.items()],
+        )
+        self.client.set_terminated(run.run_id)
 
     def _experiment_id(self, experiment: str) -> str:
         found = self.client.get_experiment_by_name(experiment)
