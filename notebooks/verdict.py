@@ -51,6 +51,18 @@ display(verdict.figures["intervals"])
 
 # COMMAND ----------
 
+# MAGIC %md How much higher the log loss is in each slice; bounds hold for all slices at once. Only shown harm fails.
+
+# COMMAND ----------
+
+display(verdict.tables["slices"])
+
+# COMMAND ----------
+
+display(verdict.figures["slices"])
+
+# COMMAND ----------
+
 # MAGIC %md All verdicts, newest first.
 
 # COMMAND ----------

@@ -99,6 +99,10 @@ def validate(
     min_holdout_days: Annotated[int, typer.Option(min=1, help="With fewer unseen days: INCONCLUSIVE.")],
     log_loss_margin: Annotated[float, typer.Option(min=0, help="How much worse than the champion may pass.")],
     max_calibration_error: Annotated[float, typer.Option(min=0, max=1, help="The largest that may pass.")],
+    calibration_margin: Annotated[float, typer.Option(min=0, help="How much above the champion's it may be.")],
+    slice_margin: Annotated[float, typer.Option(min=0, help="How much worse one slice may be.")],
+    max_latency_ms: Annotated[float, typer.Option(help="The longest that one request may take.")],
+    max_size_mb: Annotated[float, typer.Option(help="The most that the model's files may take.")],
     as_of: AsOf,
 ) -> None:
     """Judge a version on days nobody trained on. Sets verdict and verdict_id."""
@@ -109,6 +113,10 @@ def validate(
         min_holdout_days=min_holdout_days,
         log_loss_margin=log_loss_margin,
         max_calibration_error=max_calibration_error,
+        calibration_margin=calibration_margin,
+        slice_margin=slice_margin,
+        max_latency_ms=max_latency_ms,
+        max_size_mb=max_size_mb,
     )
     validate.run(
         _context(schema, as_of),

@@ -13,8 +13,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from flight_delays.core import plots
+from flight_delays.core.bootstrap import Interval
 from flight_delays.core.errors import UserError
-from flight_delays.core.gates import Check, Outcome
+from flight_delays.core.gates import Check, Outcome, Slice, SliceOutcome, in_words
 from flight_delays.tasks.context import Context
 from flight_delays.tasks.dataset import holdout_of, with_labels
 from flight_delays.tasks.features import features_as_of
@@ -143,25 +144,49 @@ def champion(context: Context, model_name: str) -> Look:
 
 
 def verdict(context: Context, model_name: str) -> Look:
-    """The verdict recorded last on a model: its `checks`; all `verdicts` and `rollouts`, newest first."""
+    """The verdict recorded last on a model: its `checks` and `slices`; all `verdicts` and `rollouts`, newest first."""
     ours = F.col("model_name") == model_name
     verdicts = context.tables.read("verdicts").where(ours).orderBy(F.desc("recorded_at")).toPandas()
     rollouts = context.tables.read("rollouts").where(ours).orderBy(F.desc("recorded_at")).toPandas()
     if verdicts.empty:
         raise UserError(f"no verdict on {model_name} yet; run the train job, which has each version judged")
-    checks = [Check(**{**check, "outcome": Outcome(check["outcome"])}) for check in json.loads(verdicts["evidence"][0])]
+    evidence = json.loads(verdicts["evidence"][0])
+    checks = [Check(**{**check, "outcome": Outcome(check["outcome"])}) for check in evidence["checks"]]
+    slices = [
+        Slice(
+            **{
+                **found,
+                "outcome": SliceOutcome(found["outcome"]),
+                "worse_by": found["worse_by"] and Interval(**found["worse_by"]),
+            }
+        )
+        for found in evidence["slices"]
+    ]
     return Look(
         tables={
             "checks": pd.DataFrame(
                 [(check.name, str(check.outcome), check.reason) for check in checks],
                 columns=["check", "outcome", "reason"],
             ),
+            "slices": pd.DataFrame(
+                [
+                    (
+                        f"{found.dimension} {found.value}",
+                        found.rows,
+                        found.days,
+                        "" if found.worse_by is None else in_words(found.worse_by),
+                        str(found.outcome),
+                    )
+                    for found in slices
+                ],
+                columns=["slice", "rows", "days", "log loss difference", "outcome"],
+            ),
             "verdicts": verdicts[
                 ["model_version", "verdict", "champion_version", "holdout_first", "holdout_end", "as_of", "verdict_id"]
             ],
             "rollouts": rollouts[["model_version", "previous_version", "action", "reason", "as_of", "verdict_id"]],
         },
-        figures={"intervals": plots.intervals(checks)},
+        figures={"intervals": plots.intervals(checks), "slices": plots.slices(slices)},
     )
 
 

@@ -34,7 +34,8 @@ OF_DEV = {
     ],
     "validate": [
         *(SCHEMA, MODEL, "--holdout-days=92", "--min-holdout-days=14", "--log-loss-margin=0.005"),
-        *("--max-calibration-error=0.05", AS_OF),
+        *("--max-calibration-error=0.05", "--calibration-margin=0.02", "--slice-margin=0.02"),
+        *("--max-latency-ms=100", "--max-size-mb=100", AS_OF),
     ],
     "deploy": [SCHEMA, MODEL, AS_OF],
     "score-batch": [SCHEMA, MODEL, AS_OF],

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from sklearn.metrics import roc_curve
 
-from flight_delays.core.gates import Check, Outcome
+from flight_delays.core.gates import Check, Outcome, Slice, SliceOutcome
 from flight_delays.core.metrics import Floats, calibration_bins, metrics
 
 _COLOURS = {Outcome.PASS: "tab:green", Outcome.FAIL: "tab:red", Outcome.INCONCLUSIVE: "tab:orange"}
@@ -129,6 +129,26 @@ def intervals(checks: Sequence[Check]) -> Figure:
         axes.set(xlim=(left, right), ylim=(-1, 1), yticks=[])
         axes.tick_params(labelsize=8)
         axes.set_title(f"{check.name.replace('_', ' ')}: {check.outcome}", fontsize=9, loc="left")
+    return figure
+
+
+def slices(found: Sequence[Slice]) -> Figure:
+    """How much higher the log loss is in each measured slice, between bounds that hold for all of them at once."""
+    measured = [(one, one.worse_by) for one in found if one.worse_by is not None]
+    figure, axes = _figure(height=0.8 + 0.25 * max(len(measured), 1), width=8)
+    if not measured:
+        axes.set_axis_off()
+        figure.text(0.5, 0.5, "no slice was measured: too few days or rows", ha="center", va="center")
+        return figure
+    for row, (one, worse_by) in enumerate(measured):
+        colour = _COLOURS[Outcome.FAIL if one.outcome is SliceOutcome.HARMED else Outcome.PASS]
+        axes.plot([worse_by.low, worse_by.high], [row, row], color=colour, linewidth=3, solid_capstyle="butt")
+        axes.plot([worse_by.estimate], [row], marker="o", color=colour)
+    axes.axvline(0, color="black", linewidth=1)
+    axes.set_yticks(range(len(measured)), [f"{one.dimension} {one.value}" for one, _ in measured])
+    axes.invert_yaxis()
+    axes.tick_params(labelsize=8)
+    axes.set(xlabel="log loss, candidate minus baseline")
     return figure
 
 

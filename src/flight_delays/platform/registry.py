@@ -1,5 +1,6 @@
 """MLflow: training runs, registered versions and aliases. A version is a number."""
 
+import json
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from mlflow.models import ModelSignature
 from mlflow.pyfunc import PyFuncModel
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
+from flight_delays.core.contract import Column, Documentation, Signature
 from flight_delays.core.errors import UserError
 from flight_delays.platform.runtime import Place, local_dir, place, tracking_uri
 
@@ -220,6 +222,31 @@ class Registry:
             raise UserError(f"experiment {experiment} does not exist; deploy the bundle, which creates it")
         return str(found.experiment_id)
 
+    def documentation(self, version: Version) -> Documentation:
+        """What is kept of a version and of the run that made it."""
+        run = self.client.get_run(version.run_id)
+        sources = {
+            read.dataset.name: json.loads(read.dataset.source)
+            for read in (run.inputs.dataset_inputs if run.inputs else [])
+        }
+        return Documentation(
+            description=self.client.get_model_version(version.name, str(version.number)).description or "",
+            tags=version.tags,
+            lineage={name: source.get("delta_table_version") for name, source in sources.items()},
+            files=frozenset(file.path for file in self.client.list_artifacts(version.run_id)),
+        )
+
+
+def signature(model: PyFuncModel) -> Signature:
+    """The model's columns."""
+    inputs, outputs = model.metadata.get_input_schema(), model.metadata.get_output_schema()
+    if inputs is None or outputs is None:
+        raise UserError("the model has no signature of inputs and outputs; register it by the train job")
+    return Signature(
+        inputs=tuple(Column(name=spec.name, type=repr(spec.type), required=spec.required) for spec in inputs.inputs),
+        outputs=tuple(Column(name=spec.name, type=repr(spec.type)) for spec in outputs.inputs),
+    )
+
 
 def predict(model: PyFuncModel, rows: pd.DataFrame) -> pd.DataFrame:
     """The model's output columns for each row; `rows` has at least the columns of its signature."""
@@ -229,13 +256,19 @@ def predict(model: PyFuncModel, rows: pd.DataFrame) -> pd.DataFrame:
     return answers
 
 
+def golden_requests(model: PyFuncModel) -> pd.DataFrame:
+    """The requests that travel with the model, in the columns that it takes."""
+    schema = model.metadata.get_input_schema()
+    types = dict(zip(schema.input_names(), schema.pandas_types(), strict=True))
+    requests: pd.DataFrame = pd.DataFrame(model.unwrap_python_model().golden)[schema.input_names()].astype(types)
+    return requests
+
+
 def golden_difference(model: PyFuncModel) -> float:
     """How far the model's answers to its golden requests are from the recorded ones, at most; NaN if one is missing."""
-    golden = pd.DataFrame(model.unwrap_python_model().golden)
-    schema = model.metadata.get_input_schema()
-    requests = golden[schema.input_names()].astype(dict(zip(schema.input_names(), schema.pandas_types(), strict=True)))
-    answers = predict(model, requests)["probability"]
-    return float((answers - golden["probability"]).abs().max(skipna=False))
+    recorded = pd.Series(model.unwrap_python_model().golden["probability"], dtype="float64")
+    answers = predict(model, golden_requests(model))["probability"]
+    return float((answers - recorded).abs().max(skipna=False))
 
 
 def connect() -> Registry:

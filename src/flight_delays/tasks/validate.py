@@ -1,28 +1,58 @@
 """Judge one version on days that neither it nor the champion has seen."""
 
 import json
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from hashlib import sha256
+from statistics import median
+from time import perf_counter
 
 import numpy as np
 import pandas as pd
+from mlflow.pyfunc import PyFuncModel
 
+from flight_delays.core import contract
 from flight_delays.core.errors import UserError
-from flight_delays.core.gates import Check, Evidence, Outcome, Policy, Verdict, enough_days, judge, verdict
+from flight_delays.core.gates import (
+    Check,
+    Evidence,
+    Outcome,
+    Policy,
+    Slice,
+    Verdict,
+    enough_days,
+    in_words,
+    judge,
+    verdict,
+)
 from flight_delays.core.metrics import Floats, metrics
 from flight_delays.core.splits import Holdout
-from flight_delays.platform.registry import Version, predict
+from flight_delays.platform.registry import Version, golden_difference, golden_requests, predict, signature
 from flight_delays.tasks.context import Context
 from flight_delays.tasks.dataset import holdout_of, labelled_flights
 from flight_delays.tasks.report import show
+from flight_delays.use_case.slices import slices
+
+_LATENCY = "latency_ms"  # tag of a version
+_WARM_UP, _CALLS = 5, 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A verdict, the days it rests on, a digest of their rows and the candidate's metrics on them."""
+
+    verdict: Verdict
+    holdout: Holdout
+    digest: str | None = None
+    scores: dict[str, float] = field(default_factory=dict)
 
 
 def run(context: Context, *, model_name: str, model_version: int, holdout_days: int, policy: Policy) -> None:
     """Write the verdict to `verdicts`, the version's tags and its run; a PASS gets the alias `challenger`.
 
     The version is compared with the champion; if it is the champion itself, with the one before it, so that a
-    release can be run again.
+    release can be run again. An exception while judging is an INCONCLUSIVE verdict, and is raised once that is written.
     """
     candidate = context.registry.version(model_name, model_version)
     aliases = context.registry.aliases(model_name)
@@ -30,15 +60,17 @@ def run(context: Context, *, model_name: str, model_version: int, holdout_days: 
     baseline = aliases.get("previous_champion" if serves else "champion")
     champion = None if baseline in (None, model_version) else context.registry.version(model_name, baseline)
 
-    judged = [candidate] if champion is None else [candidate, champion]
-    holdout = holdout_of(context.as_of, holdout_days).unseen_by(
-        *(date.fromisoformat(_tag(version, "trained_until")) for version in judged)
-    )
-    decision, scores = _judge(context, candidate, champion, holdout, policy)
-    verdict_id = _save(context, candidate, champion, holdout, policy, decision)
+    holdout = holdout_of(context.as_of, holdout_days)
+    trouble = None
+    try:
+        judged = _judge(context, candidate, champion, holdout, policy)
+    except Exception as error:  # whatever it was, nothing was measured
+        trouble = error
+        judged = Judged(verdict=verdict([_interrupted(error)]), holdout=holdout)
+    decision = judged.verdict
+    verdict_id = _save(context, candidate, champion, policy, judged)
 
-    report = _report(candidate, champion, holdout, decision)
-    context.registry.log_report(candidate, "verdict.md", report, scores)
+    context.registry.log_report(candidate, "verdict.md", report(candidate, champion, judged), judged.scores)
     context.registry.tag_version(candidate, {"verdict": decision.outcome, "verdict_id": verdict_id})
     if decision.outcome is Outcome.PASS and not serves:
         context.registry.set_alias(model_name, "challenger", model_version)
@@ -52,26 +84,74 @@ def run(context: Context, *, model_name: str, model_version: int, holdout_days: 
     )
     context.task_values.set("verdict", decision.outcome)
     context.task_values.set("verdict_id", verdict_id)
+    if trouble is not None:
+        raise trouble
 
 
-def _judge(
-    context: Context, candidate: Version, champion: Version | None, holdout: Holdout, policy: Policy
-) -> tuple[Verdict, dict[str, float]]:
-    """The verdict, and the candidate's metrics on the holdout."""
+def _judge(context: Context, candidate: Version, champion: Version | None, holdout: Holdout, policy: Policy) -> Judged:
+    """The verdict on those days of `holdout` that neither version has seen."""
+    both = [candidate] if champion is None else [candidate, champion]
+    holdout = holdout.unseen_by(*(date.fromisoformat(_tag(version, "trained_until")) for version in both))
     rows = labelled_flights(context.tables, as_of=context.as_of, first=holdout.first, end=holdout.end).rows
     if rows.empty:
-        return verdict([enough_days(0, policy)]), {}
-    labels = rows["is_late"].to_numpy(dtype=np.float64)
-    probabilities = _probabilities(context, candidate, rows)
+        return Judged(verdict=verdict([enough_days(0, policy)]), holdout=holdout)
+    model = context.registry.load(candidate.name, candidate.number)
+    baseline = None if champion is None else context.registry.load(champion.name, champion.number)
+    labels, probabilities = rows["is_late"].to_numpy(dtype=np.float64), _probabilities(model, rows)
     evidence = Evidence(
         labels=labels,
         probabilities=probabilities,
         days=pd.factorize(rows["flight_date"], sort=True)[0].astype(np.int64),
         base_rate=float(_tag(candidate, "base_rate")),
-        champion=None if champion is None else _probabilities(context, champion, rows),
+        champion=None if baseline is None else _probabilities(baseline, rows),
+        slices=slices(rows),
     )
-    scores = metrics(labels, probabilities).as_dict()
-    return judge(evidence, policy), {f"holdout_{name}": value for name, value in scores.items()}
+    found = judge(evidence, policy)
+    checks = list(found.checks)
+    if len(checks) > 1:  # there were enough days
+        checks += _contract(context, candidate, model, baseline, policy)
+    return Judged(
+        verdict=verdict(checks, found.slices),
+        holdout=holdout,
+        digest=sha256(pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes()).hexdigest(),
+        scores={f"holdout_{name}": value for name, value in metrics(labels, probabilities).as_dict().items()},
+    )
+
+
+def _contract(
+    context: Context, candidate: Version, model: PyFuncModel, baseline: PyFuncModel | None, policy: Policy
+) -> list[Check]:
+    """What callers and operators rely on."""
+    return [
+        contract.schema_compatible(signature(model), None if baseline is None else signature(baseline)),
+        contract.golden_requests(golden_difference(model)),
+        contract.fast_enough(_latency_ms(context, candidate, model), policy),
+        contract.small_enough((model.metadata.model_size_bytes or float("nan")) / 1e6, policy),
+        contract.documented(context.registry.documentation(candidate)),
+    ]
+
+
+def _latency_ms(context: Context, version: Version, model: PyFuncModel) -> float:
+    """Median time of one request. Measured once per version, so that judging it again says the same."""
+    if _LATENCY not in version.tags:
+        request, times = golden_requests(model).head(1), []
+        for _ in range(_WARM_UP + _CALLS):
+            begun = perf_counter()
+            predict(model, request)
+            times.append(1_000 * (perf_counter() - begun))
+        taken = f"{median(times[_WARM_UP:]):.3f}"
+        context.registry.tag_version(version, {_LATENCY: taken})
+        return float(taken)
+    return float(version.tags[_LATENCY])
+
+
+def _interrupted(error: Exception) -> Check:
+    what = " ".join(str(error).split())
+    return Check(
+        name="judged_without_error",
+        outcome=Outcome.INCONCLUSIVE,
+        reason=f"{type(error).__name__}: {what[:500]}: nothing was decided; mend it and run the release job again",
+    )
 
 
 def _tag(version: Version, key: str) -> str:
@@ -80,30 +160,30 @@ def _tag(version: Version, key: str) -> str:
     return version.tags[key]
 
 
-def _probabilities(context: Context, version: Version, rows: pd.DataFrame) -> Floats:
-    model = context.registry.load(version.name, version.number)
+def _probabilities(model: PyFuncModel, rows: pd.DataFrame) -> Floats:
     return predict(model, rows)["probability"].to_numpy(dtype=np.float64)
 
 
-def _save(
-    context: Context,
-    candidate: Version,
-    champion: Version | None,
-    holdout: Holdout,
-    policy: Policy,
-    decision: Verdict,
-) -> str:
+def _save(context: Context, candidate: Version, champion: Version | None, policy: Policy, judged: Judged) -> str:
     """Append the verdict unless this very one is there; its id is a digest of all that it says."""
+    decision = judged.verdict
     row = {
         "model_name": candidate.name,
         "model_version": candidate.number,
         "champion_version": None if champion is None else champion.number,
         "verdict": str(decision.outcome),
-        "reasons": [_line(check) for check in decision.checks],
-        "evidence": json.dumps([asdict(check) for check in decision.checks], sort_keys=True),
+        "reasons": [f"{check.outcome} {check.name}: {check.reason}" for check in decision.checks],
+        "evidence": json.dumps(
+            {
+                "checks": [asdict(check) for check in decision.checks],
+                "slices": [asdict(found) for found in decision.slices],
+            },
+            sort_keys=True,
+        ),
         "policy": json.dumps(asdict(policy), sort_keys=True),
-        "holdout_first": holdout.first,
-        "holdout_end": holdout.end,
+        "holdout_first": judged.holdout.first,
+        "holdout_end": judged.holdout.end,
+        "holdout_digest": judged.digest,
         "as_of": context.as_of,
     }
     verdict_id = sha256(json.dumps(row, sort_keys=True, default=str).encode()).hexdigest()
@@ -111,19 +191,40 @@ def _save(
     return verdict_id
 
 
-def _line(check: Check) -> str:
-    return f"{check.outcome} {check.name}: {check.reason}"
-
-
-def _report(candidate: Version, champion: Version | None, holdout: Holdout, decision: Verdict) -> str:
+def report(candidate: Version, champion: Version | None, judged: Judged) -> str:
+    """The verdict in Markdown."""
+    decision, holdout = judged.verdict, judged.holdout
     against = "no champion yet" if champion is None else f"against champion version {champion.number}"
-    lines = [
+    baseline = "the training period's base rate" if champion is None else f"version {champion.number}"
+    parts = [
         f"# {decision.outcome}: {candidate.name} version {candidate.number}",
-        "",
         f"{against}, on {holdout.days} days from {holdout.first} to before {holdout.end}",
-        "",
-        "| check | outcome | reason |",
-        "|---|---|---|",
-        *(f"| {check.name} | {check.outcome} | {check.reason} |" for check in decision.checks),
+        _table(
+            ("check", "outcome", "reason"), [(check.name, check.outcome, check.reason) for check in decision.checks]
+        ),
     ]
-    return "\n".join(lines) + "\n"
+    if decision.slices:
+        parts += [
+            "## Slices",
+            f"How much higher the log loss is than that of {baseline}, in each slice; the bounds hold for all at once.",
+            _table(("slice", "rows", "days", "difference", "outcome"), map(_slice_row, decision.slices)),
+        ]
+    parts += [
+        "## How to read it",
+        "Numbers are an estimate and, in brackets, two one-sided bounds from resampled whole days. A check passes if "
+        "the whole interval is within its limit, fails if it lies beyond, and is inconclusive in between; only a PASS "
+        "of every check deploys. A slice fails on shown harm alone; one with too few days or rows is not measured.",
+    ]
+    if judged.digest:
+        parts.append(f"SHA-256 of the holdout's rows: `{judged.digest}`")
+    return "\n\n".join(parts) + "\n"
+
+
+def _slice_row(found: Slice) -> Sequence[object]:
+    difference = "" if found.worse_by is None else in_words(found.worse_by)
+    return f"{found.dimension} {found.value}", f"{found.rows:,}", found.days, difference, found.outcome
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    cells = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(str(cell).replace('|', '/') for cell in line)} |" for line in cells)
