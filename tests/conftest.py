@@ -170,8 +170,8 @@ def new_version(registry: Registry, _logged: dict[bool, tuple[str, str]]) -> Cal
         if not registry.client.search_registered_models(f"name = '{name}'"):
             registry.client.create_registered_model(name)
         source, run = _logged[wrong]
-        tags = {"trained_until": str(until), "base_rate": "0.31"}
-        return int(registry.client.create_model_version(name, source, run, tags=tags).version)
+        tags = {"trained_until": str(until), "base_rate": "0.31", "git_commit": "0a1b2c3"}
+        return int(registry.client.create_model_version(name, source, run, tags=tags, description="Tiny.").version)
 
     return make
 
