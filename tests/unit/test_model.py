@@ -1,7 +1,9 @@
 """The registered model: its preparation, its threshold, its contract."""
 
 import ast
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +19,7 @@ LEVELS = {"carrier": ["AA", "UA"], "origin": ["EWR", "JFK"], "dest": ["LAX", "OR
 
 def request(**changes: object) -> dict[str, object]:
     """One request at noon in New York, in winter."""
-    flight = {"carrier": "UA", "origin": "EWR", "dest": "ORD", "distance": 719, "sched_arr_time": 1345}
+    flight = {"carrier": "UA", "flight": 7, "origin": "EWR", "dest": "ORD", "distance": 719, "sched_arr_time": 1345}
     return {**flight, "sched_dep_ts": "2013-01-15 17:00", **changes}
 
 
@@ -27,7 +29,7 @@ def rows(*requests: dict[str, object]) -> pd.DataFrame:
 
 
 def prepared(**changes: object) -> dict[str, float]:
-    return model.prepare(rows(request(**changes)), LEVELS).iloc[0].to_dict()
+    return model.prepare(model.looked_up(rows(request(**changes))), LEVELS).iloc[0].to_dict()
 
 
 @pytest.mark.parametrize(
@@ -46,6 +48,40 @@ def prepared(**changes: object) -> dict[str, float]:
 def test_departure_is_told_in_new_york_time(utc: str, minute: float, weekday: float) -> None:
     found = prepared(sched_dep_ts=utc)
     assert (found["departure_minute"], found["weekday"]) == (minute, weekday)
+
+
+@pytest.mark.parametrize(
+    ("utc", "sine", "cosine"),
+    [
+        ("2013-01-15 05:00", 0, 1),  # midnight
+        ("2013-01-15 11:00", 1, 0),  # six
+        ("2013-01-15 17:00", 0, -1),  # noon in winter
+        ("2013-07-15 16:00", 0, -1),  # and in summer
+        ("2013-01-15 23:00", -1, 0),
+    ],
+)
+def test_the_hour_is_a_point_on_a_circle(utc: str, sine: float, cosine: float) -> None:
+    found = prepared(sched_dep_ts=utc)
+    assert (found["hour_sin"], found["hour_cos"]) == pytest.approx((sine, cosine), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("utc", "days"),
+    [
+        ("2013-07-03 12:00", -1),
+        ("2013-07-04 12:00", 0),
+        ("2013-07-05 12:00", 1),
+        ("2013-07-05 03:59", 0),  # still the fourth in New York
+        ("2013-11-11 12:00", 0),  # Veterans Day
+        ("2013-11-19 12:00", 8),
+        ("2013-11-20 12:00", -8),  # as far from Thanksgiving: the coming one counts
+        ("2012-12-31 12:00", -1),
+        ("2013-12-31 12:00", -1),  # the nearest lies in the next year
+        ("2014-01-02 12:00", 1),
+    ],
+)
+def test_days_are_counted_from_the_nearest_holiday(utc: str, days: float) -> None:
+    assert prepared(sched_dep_ts=utc)["days_from_holiday"] == days
 
 
 @pytest.mark.parametrize(
@@ -90,15 +126,59 @@ def test_looked_up_columns_may_be_missing_and_are_then_unknown() -> None:
     assert {name for name, value in found.items() if np.isnan(value)} == looked_up | {"plane_age"}
 
 
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An online store with one flight, in which the weather has no reading of the wind."""
+    file = tmp_path / "online.sqlite"
+    flight = {**dict.fromkeys(model.LOOKED_UP, 3.0), "weather_wind_speed": None}
+    with closing(sqlite3.connect(file)) as connection:
+        pd.DataFrame([{"flight_id": "UA-7-EWR-ORD-20130115T1700Z", **flight}]).to_sql(
+            "flight_features", connection, index=False
+        )
+    monkeypatch.setenv(model.ONLINE_STORE, str(file))
+    return file
+
+
+FOUND = {**dict.fromkeys(model.LOOKED_UP, 3.0), "weather_wind_speed": np.nan}
+NOTHING = dict.fromkeys(model.LOOKED_UP, np.nan)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, FOUND),
+        ({"weather_temp": None}, FOUND),
+        ({"weather_temp": 9.0}, {**NOTHING, "weather_temp": 9.0}),  # what a request brings stands alone
+        ({"flight": 8}, NOTHING),
+        ({"carrier": None}, NOTHING),
+    ],
+)
+def test_a_request_without_looked_up_values_gets_those_of_the_online_store(
+    store: Path, changes: dict[str, object], expected: dict[str, float]
+) -> None:
+    assert store.exists()
+    given = rows(request(flight=9), request(**changes)).set_axis([5, 3])
+    found = model.looked_up(given)
+    assert found.index.tolist() == [5, 3]
+    assert found.iloc[0][list(model.LOOKED_UP)].isna().all()
+    assert found.iloc[1][list(model.LOOKED_UP)].to_dict() == pytest.approx(expected, nan_ok=True)
+
+
+def test_a_store_that_is_not_there_is_an_error_not_a_null(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(model.ONLINE_STORE, str(tmp_path / "gone.sqlite"))
+    with pytest.raises(sqlite3.OperationalError, match="unable to open database file"):
+        model.looked_up(rows(request()))
+
+
 def test_the_booster_gets_one_row_of_numbers_per_row_in_the_same_order() -> None:
     given = rows(request(), request(distance=1), request(carrier=None)).set_axis([7, 3, 7])
     before = given.copy()
-    found = model.prepare(given, LEVELS)
+    found = model.prepare(model.looked_up(given), LEVELS)
     assert found.index.tolist() == [7, 3, 7]
     assert found["distance"].tolist() == [719, 1, 719]
     assert set(found.dtypes) == {np.dtype("float64")}
     pd.testing.assert_frame_equal(given, before)
-    assert model.prepare(given.iloc[:0], LEVELS).columns.tolist() == found.columns.tolist()
+    assert model.prepare(model.looked_up(given.iloc[:0]), LEVELS).columns.tolist() == found.columns.tolist()
 
 
 def test_levels_are_the_sorted_values_of_each_category_without_missing_ones() -> None:
@@ -109,7 +189,7 @@ def test_levels_are_the_sorted_values_of_each_category_without_missing_ones() ->
 @pytest.mark.parametrize(("probability", "prediction"), [(0.499999, 0), (0.5, 1), (0.500001, 1), (0.0, 0), (1.0, 1)])
 def test_a_flight_is_called_late_from_the_threshold_on(probability: float, prediction: int) -> None:
     delay = model.DelayModel()
-    delay.levels = LEVELS
+    delay.levels, delay.calibration = LEVELS, {"slope": 1.0, "intercept": 0.0}
     delay.booster = SimpleNamespace(predict=lambda prepared: [probability] * len(prepared))
     found = delay.predict(None, rows(request(), request()).set_axis([4, 2]))
     expected = pd.DataFrame({"probability": probability, "prediction": prediction}, index=[4, 2])
@@ -132,7 +212,7 @@ def test_a_real_booster_answers_as_before_it_was_saved(
 def test_the_contract_asks_for_the_request_and_takes_what_is_looked_up() -> None:
     required = [column.name for column in model.INPUTS.inputs if column.required]
     optional = [column.name for column in model.INPUTS.inputs if not column.required]
-    assert required == ["carrier", "origin", "dest", "distance", "sched_dep_ts", "sched_arr_time"]
+    assert required == ["carrier", "flight", "origin", "dest", "distance", "sched_dep_ts", "sched_arr_time"]
     assert optional == list(model.LOOKED_UP)
     assert model.OUTPUTS.input_names() == ["probability", "prediction"]
 

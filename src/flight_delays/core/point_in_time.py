@@ -1,10 +1,12 @@
-"""What was known when: the as-of join that training, batch and stream share."""
+"""What was known when: the joins in time that training, batch and stream share."""
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import reduce
 
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
+from pyspark.sql.types import IntegralType
 
 
 def as_of_join(
@@ -49,9 +51,49 @@ def as_of_join(
     if tolerance is not None:
         age = F.col("_time").cast("double") - F.col("_newest._event_time").cast("double")
         recent = age <= tolerance.total_seconds()
-    has_key = F.lit(True)
-    for key in by:
-        has_key = has_key & F.col(key).isNotNull()
+    has_key = reduce(Column.__and__, (F.col(key).isNotNull() for key in by))
     return joined.select(
         "_spine.*", *(F.when(recent & has_key, F.col(f"_newest.{value}")).alias(value) for value in values)
+    )
+
+
+def sums_over_spans(spine: DataFrame, spans: DataFrame, *, by: Sequence[str], at: str) -> DataFrame:
+    """Every row of `spine`, once, with the sums over the rows of `spans` that cover its time `at`.
+
+    A span has the columns `by`, `start` and `end` (timestamps), and whole numbers, which are summed under their names.
+    It covers T if start <= T < end; a null end is never reached, a null start never comes. So "in the last N hours" is
+    a span of N hours that starts when the row was known, and "scheduled, but not known to have left" is a span from the
+    one moment to the other. A null in `by` or `at` gives nulls, no span a sum of 0. Each span is added where it starts
+    and taken away where it ends, which makes a running total of one sort, n log n, whatever the length of the spans;
+    whole numbers, because those of decimals would not come back to 0.
+    """
+    sums = [field for field in spans.schema if field.name not in (*by, "start", "end")]
+    broken = [field.name for field in sums if not isinstance(field.dataType, IntegralType)]
+    if broken:
+        raise TypeError(f"{', '.join(broken)}: only whole numbers are summed exactly; cast them to long")
+    real = spans.where(F.col("start").isNotNull() & (F.col("end").isNull() | (F.col("start") < F.col("end"))))
+    changes = [
+        real.where(F.col(moment).isNotNull()).select(
+            *by,
+            F.col(moment).alias("_time"),
+            F.lit(0).alias("_is_spine"),
+            *((sign * F.coalesce(F.col(field.name).cast("long"), F.lit(0))).alias(field.name) for field in sums),
+        )
+        for moment, sign in (("start", F.lit(1)), ("end", F.lit(-1)))
+    ]
+    questions = spine.select(
+        *by, F.col(at).alias("_time"), F.lit(1).alias("_is_spine"), F.struct(*spine.columns).alias("_spine")
+    )
+    # What happens at the instant of the question has happened.
+    up_to_now = (
+        Window.partitionBy(*by).orderBy("_time", "_is_spine").rowsBetween(Window.unboundedPreceding, Window.currentRow)
+    )
+    totals = (
+        questions.unionByName(changes[0].unionByName(changes[1]), allowMissingColumns=True)
+        .withColumns({field.name: F.sum(field.name).over(up_to_now) for field in sums})
+        .where("_is_spine = 1")
+    )
+    known = reduce(Column.__and__, (F.col(name).isNotNull() for name in (*by, "_time")))
+    return totals.select(
+        "_spine.*", *(F.when(known, F.coalesce(F.col(field.name), F.lit(0))).alias(field.name) for field in sums)
     )

@@ -13,7 +13,8 @@ CREATE TABLE IF NOT EXISTS {schema}.raw_flights (
   dep_delay DOUBLE COMMENT 'Departure delay, minutes; null if it never departed',
   arr_delay DOUBLE COMMENT 'Arrival delay, minutes; null if it never arrived at its destination',
   air_time DOUBLE COMMENT 'Time in the air, minutes',
-  outcome_known_at TIMESTAMP COMMENT 'When the delays were known, UTC; null if it never arrived'
+  departure_known_at TIMESTAMP COMMENT 'When the departure was known, UTC; null if it never departed',
+  outcome_known_at TIMESTAMP COMMENT 'When the arrival was known, UTC; null if it never arrived'
   , CONSTRAINT raw_flights_pk PRIMARY KEY (flight_id) -- Unity Catalog only
 ) USING delta
 COMMENT 'Scheduled departures from New York City and how they ended';

@@ -46,6 +46,8 @@ FLIGHTS = Contract(
         "flight_date": f"to_date(from_utc_timestamp(sched_dep_ts, '{ZONE}'))",
         # Two hours before departure: when a delay is forecast. Schedule and aircraft are taken as known by then.
         "known_at": "sched_dep_ts - INTERVAL 2 HOURS",
+        # Reported a quarter of an hour after it happened.
+        "departure_known_at": "timestampadd(MINUTE, try_cast(dep_delay AS int) + 15, sched_dep_ts)",
         # The files give no UTC arrival for every airport. Take-off plus flying time plus half an hour for taxiing and
         # reporting says when the outcome was known; without an arrival there never is one.
         "outcome_known_at": (
@@ -81,6 +83,7 @@ FLIGHTS = Contract(
         "dep_delay",
         "arr_delay",
         "air_time",
+        "departure_known_at",
         "outcome_known_at",
     ),
 )
