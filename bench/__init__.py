@@ -1,0 +1,1 @@
+"""Benchmarks and studies: run by hand, their results are in docs/."""

@@ -1,0 +1,335 @@
+"""How often the validation gate errs: `python -m bench.gate` writes docs/error-rates.md and its picture.
+
+bench/pairs.npz holds the forecasts of several models, all trained on January to June 2013, for July to December.
+"""
+
+import argparse
+import multiprocessing
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+# Before NumPy is loaded: the work is spread over processes, not over threads.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import numpy as np
+import yaml
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from flight_delays.core.error_rates import DAY_LEVEL, GATE, POINT, ROW_LEVEL, RULES, Pair, Tally, pair, tally, worse_by
+from flight_delays.core.gates import Evidence, Outcome, Policy
+from flight_delays.use_case.slices import time_of_day
+
+ROOT = Path(__file__).parents[1]
+CHALLENGERS = {
+    "other_seed": "the same again with another seed",
+    "less_data": "learnt from March to June only",
+    "no_weather": "without the weather",
+    "logistic": "a logistic regression",
+}
+WEAK = "schedule_only"
+LENGTHS = (15, 30, 60, 90)
+TIMES = (0, 1, 2, 4)  # the margin
+BLOCK = 7
+PUBLISHED = 60  # days, of the tables that show one length
+CHUNK = 250
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One published rate: how much worse in margins, on how many days, drawn in blocks of how many."""
+
+    times: int
+    days: int
+    block: int = 1
+
+
+Results = Mapping[Cell, Mapping[str, Tally]]  # by challenger
+CELLS = (
+    *(Cell(times, days) for days in LENGTHS for times in TIMES),
+    *(Cell(times, PUBLISHED, BLOCK) for times in TIMES),
+)
+
+PAGE = """\
+# The gate's error rates
+
+How often does the gate let a worse model pass, and how often does it refuse an equal one? Made by
+`python -m bench.gate`, with the gate's own code and the policy of `databricks.yml`:
+{policy}.
+
+- **A model worse by twice the margin passes {twice} of {published}-day holdouts** (worst pair {twice_worst}).
+- **The price: a model that is equal on average but different does not pass {refused} of them** (worst pair
+  {refused_worst}); {failed} FAIL, the rest are INCONCLUSIVE. With {longest} days it is {refused_longest}.
+
+![How often each rule lets a challenger pass, by days of holdout](error-rates.png)
+
+## What was simulated
+
+A champion and four challengers ({challengers}), all trained on January to June 2013, forecast July to December: 184
+days. Each challenger is made worse than the champion by an exact amount of log loss over all 184 days, from nothing to
+four times the margin of {margin}, by blending the better side's log odds with those of a model that knows the schedule
+only. So an equal pair is equal on average, and differs flight by flight. Holdouts are whole days drawn with
+replacement, {replicates} for each pair, length and amount: {drawn} for each rate, whose standard error is at most
+{error} ({error_of_one} for one pair).
+
+## Who passes
+
+Share of holdouts on which a challenger passes. In brackets the worst pair: the one that passes least often where it is
+equal, most often where it is worse.
+
+{who_passes}
+
+- `the gate`: all statistical checks.
+- `log loss by day`: its check `not_worse_than_champion` alone.
+- `log loss by row`: the same check with a bootstrap of rows (its normal limit), as if a day's flights did not share
+  their weather. Its bounds are too narrow: it lets far more than {promised} pass at the margin.
+- `lower log loss`: a log loss at most the champion's, no bounds.
+
+## What the gate says
+
+On {published} days, and how often each check kept a challenger from PASS (several may at once).
+
+{what_it_says}
+
+## Days that follow each other
+
+Weather lasts longer than a day. The same {published} days drawn in blocks of {block} consecutive ones, while the gate
+still draws single days:
+
+{in_blocks}
+
+## How to read it, and its limits
+
+- A gate that never passes anything is safe and useless: read the rows of equal and of worse models together.
+- At the margin itself a PASS is an error of the promised size, {promised} for the log loss check; on few days bounds are
+  rougher than that.
+- The days are one half-year of one city, and every holdout is drawn from them: a season that is not among them is not
+  in these rates.
+- Calibration bins are those of all 184 days, not of each holdout. Checks without chance (schema, golden requests,
+  speed, size, documentation) are left out.
+- A blend is worse everywhere. A model that is worse in one slice only is the business of `no_slice_harmed`, whose power
+  is not studied here.
+"""
+
+
+def default_policy() -> Policy:
+    """What databricks.yml says."""
+    variables = yaml.safe_load((ROOT / "databricks.yml").read_text())["variables"]
+    names = (
+        *("min_holdout_days", "log_loss_margin", "max_calibration_error", "calibration_margin", "slice_margin"),
+        *("max_latency_ms", "max_size_mb"),
+    )
+    return Policy(**{name: variables[name]["default"] for name in names})
+
+
+def pairs(file: Path, policy: Policy) -> dict[tuple[str, int], Pair]:
+    """Each challenger against the champion, made worse by each multiple of the margin."""
+    with np.load(file) as stored:
+        kept = dict(stored)
+    labels, days = kept["labels"].astype(np.float64), kept["days"].astype(np.int64)
+    forecasts = {name: kept[name].astype(np.float64) for name in ("champion", WEAK, *CHALLENGERS)}
+    slices = {"carrier": kept["carrier"], "origin": kept["origin"], "time of day": time_of_day(kept["hour"])}
+    found = {}
+    for name in CHALLENGERS:
+        for times in TIMES:
+            challenger, champion = worse_by(
+                times * policy.log_loss_margin, labels, forecasts[name], forecasts["champion"], forecasts[WEAK]
+            )
+            found[name, times] = pair(
+                Evidence(
+                    labels=labels,
+                    probabilities=challenger,
+                    days=days,
+                    base_rate=float(kept["base_rate"]),
+                    champion=champion,
+                    slices=slices,
+                )
+            )
+    return found
+
+
+@dataclass(frozen=True)
+class Job:
+    """Some replicates of one cell for one pair; `seed` is the job's own."""
+
+    cell: Cell
+    challenger: str
+    replicates: int
+    seed: int
+
+
+class Worker:
+    """What each process keeps: the pairs do not travel with every job."""
+
+    pairs: Mapping[tuple[str, int], Pair]
+    policy: Policy
+
+    @classmethod
+    def start(cls, pairs: Mapping[tuple[str, int], Pair], policy: Policy) -> None:
+        """Called once per process."""
+        cls.pairs, cls.policy = pairs, policy
+
+    @classmethod
+    def run(cls, job: Job) -> tuple[Job, Tally]:
+        """The tally of a job."""
+        return job, tally(
+            cls.pairs[job.challenger, job.cell.times],
+            cls.policy,
+            holdout_days=job.cell.days,
+            block=job.cell.block,
+            replicates=job.replicates,
+            seed=job.seed,
+        )
+
+
+def simulate(found: Mapping[tuple[str, int], Pair], policy: Policy, replicates: int, cells: Iterable[Cell]) -> Results:
+    """All cells for all challengers, over every core; the same numbers in whatever order the jobs end."""
+    parts = [min(CHUNK, replicates - done) for done in range(0, replicates, CHUNK)]
+    split = [(cell, name, part) for cell in cells for name in CHALLENGERS for part in parts]
+    jobs = [Job(cell, name, part, seed) for seed, (cell, name, part) in enumerate(split)]
+    results: dict[Cell, dict[str, Tally]] = {cell: {name: Counter() for name in CHALLENGERS} for cell in cells}
+    columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
+    with multiprocessing.Pool(initializer=Worker.start, initargs=(found, policy)) as pool, Progress(*columns) as bar:
+        task = bar.add_task("Judging drawn holdouts", total=len(jobs))
+        for job, counted in pool.imap_unordered(Worker.run, jobs):
+            results[job.cell][job.challenger].update(counted)
+            bar.advance(task)
+    return results
+
+
+def rate(tallies: Iterable[Tally], what: str, outcome: Outcome = Outcome.PASS) -> float:
+    """Share of holdouts on which `what` gave `outcome`."""
+    tallies = list(tallies)
+    asked = sum(sum(found[GATE, str(each)] for each in Outcome) for found in tallies)
+    return sum(found[what, str(outcome)] for found in tallies) / asked
+
+
+def worst(cell: Cell, tallies: Mapping[str, Tally], rule: str) -> float:
+    """The rate of PASS of the worst pair: the lowest of equal ones, the highest of worse ones."""
+    rates = [rate([found], rule) for found in tallies.values()]
+    return min(rates) if cell.times == 0 else max(rates)
+
+
+def page(results: Results, policy: Policy, replicates: int) -> str:
+    """The study in Markdown."""
+    equal, twice = (results[Cell(times, PUBLISHED)] for times in (0, 2))
+    longest = results[Cell(0, max(LENGTHS))]
+    shown = {times: results[Cell(times, PUBLISHED)].values() for times in TIMES}
+    checks = sorted({check for tallies in shown.values() for found in tallies for check, _ in found} - set(RULES))
+
+    def passed(cell: Cell, rule: str = GATE) -> str:
+        return f"{_percent(rate(results[cell].values(), rule))} ({_percent(worst(cell, results[cell], rule))})"
+
+    return PAGE.format(
+        policy=policy_line(policy),
+        twice=_percent(rate(twice.values(), GATE)),
+        twice_worst=_percent(worst(Cell(2, PUBLISHED), twice, GATE)),
+        published=PUBLISHED,
+        refused=_percent(1 - rate(equal.values(), GATE)),
+        refused_worst=_percent(1 - worst(Cell(0, PUBLISHED), equal, GATE)),
+        failed=_percent(rate(equal.values(), GATE, Outcome.FAIL)),
+        longest=max(LENGTHS),
+        refused_longest=_percent(1 - rate(longest.values(), GATE)),
+        challengers="; ".join(CHALLENGERS.values()),
+        margin=f"{policy.log_loss_margin:g}",
+        replicates=f"{replicates:,}",
+        drawn=f"{len(CHALLENGERS) * replicates:,}",
+        error=_percent(0.5 / (len(CHALLENGERS) * replicates) ** 0.5),
+        error_of_one=_percent(0.5 / replicates**0.5),
+        block=BLOCK,
+        promised=f"{1 - policy.confidence:.0%}".replace("%", " %"),
+        who_passes=_table(
+            ("days", "worse by", *RULES),
+            [
+                (days, _margins(times, policy), *(passed(Cell(times, days), rule) for rule in RULES))
+                for days in LENGTHS
+                for times in TIMES
+            ],
+        ),
+        what_it_says=_table(
+            ("worse by", *Outcome, *(f"`{check}`" for check in checks)),
+            [
+                (
+                    _margins(times, policy),
+                    *(_percent(rate(found, GATE, outcome)) for outcome in Outcome),
+                    *(
+                        _percent(sum(rate(found, check, outcome) for outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE)))
+                        for check in checks
+                    ),
+                )
+                for times, found in shown.items()
+            ],
+        ),
+        in_blocks=_table(
+            ("worse by", "single days", f"blocks of {BLOCK}"),
+            [
+                (_margins(times, policy), passed(Cell(times, PUBLISHED)), passed(Cell(times, PUBLISHED, BLOCK)))
+                for times in TIMES
+            ],
+        ),
+    )
+
+
+def policy_line(policy: Policy) -> str:
+    """The settings that the rates depend on."""
+    names = ("log_loss_margin", "max_calibration_error", "calibration_margin", "slice_margin", "confidence", "draws")
+    return ", ".join(f"`{name}` {getattr(policy, name):g}" for name in names)
+
+
+def picture(results: Results, policy: Policy) -> Figure:
+    """Rate of PASS over the length of the holdout; one panel per amount, a line per rule."""
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    for position, times in enumerate(TIMES):
+        axes = figure.add_subplot(1, len(TIMES), position + 1)
+        for rule in RULES:
+            passed = [rate(results[Cell(times, days)].values(), rule) for days in LENGTHS]
+            axes.plot(LENGTHS, passed, marker="o", linewidth=2.5 if rule == GATE else 1.2, label=rule)
+        if times > 1:
+            axes.axhline(0.05, color="grey", linewidth=1, linestyle="--")
+        axes.set(ylim=(-0.02, 1.02), xticks=LENGTHS, xlabel="days of holdout", title=_margins(times, policy))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    figure.axes[0].set_ylabel("challengers that pass")
+    figure.axes[0].set_title("equal on average")
+    figure.axes[-1].legend(fontsize=8)
+    return figure
+
+
+def _margins(times: int, policy: Policy) -> str:
+    return f"{times * policy.log_loss_margin:g}" + (f" ({times} x margin)" if times else " (equal)")
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}".replace("%", " %")
+
+
+def _table(columns: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def main() -> None:
+    """Simulate, and write the page and its picture."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--pairs", type=Path, default=ROOT / "bench" / "pairs.npz", help="forecasts, as in bench/pairs.npz"
+    )
+    parser.add_argument(
+        "--replicates", type=int, default=1_000, help="holdouts per pair and rate (default: %(default)s)"
+    )
+    parser.add_argument("--out", type=Path, default=ROOT / "docs", help="folder to write to (default: docs)")
+    arguments = parser.parse_args()
+    begun, policy = time.monotonic(), default_policy()
+    results = simulate(pairs(arguments.pairs, policy), policy, arguments.replicates, CELLS)
+    (arguments.out / "error-rates.md").write_text(page(results, policy, arguments.replicates))
+    picture(results, policy).savefig(arguments.out / "error-rates.png", dpi=110)
+    print(f"{arguments.out / 'error-rates.md'}, in {timedelta(seconds=round(time.monotonic() - begun))}")
+
+
+if __name__ == "__main__":
+    main()
