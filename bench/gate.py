@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from flight_delays.core.error_rates import DAY_LEVEL, GATE, POINT, ROW_LEVEL, RULES, Pair, Tally, pair, tally, worse_by
+from flight_delays.core.error_rates import GATE, RULES, Pair, Tally, pair, tally, worse_by
 from flight_delays.core.gates import Evidence, Outcome, Policy
 from flight_delays.use_case.slices import time_of_day
 
@@ -107,8 +107,8 @@ still draws single days:
 ## How to read it, and its limits
 
 - A gate that never passes anything is safe and useless: read the rows of equal and of worse models together.
-- At the margin itself a PASS is an error of the promised size, {promised} for the log loss check; on few days bounds are
-  rougher than that.
+- At the margin itself a PASS is an error of the promised size, {promised} for the log loss check; on few days bounds
+  are rougher than that.
 - The days are one half-year of one city, and every holdout is drawn from them: a season that is not among them is not
   in these rates.
 - Calibration bins are those of all 184 days, not of each holdout. Checks without chance (schema, golden requests,
