@@ -8,11 +8,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flight_delays.core.bootstrap import Interval
 from flight_delays.core.errors import UserError
-from flight_delays.core.gates import Check, Evidence, Interval, Outcome, Policy, at_most, enough_days, judge, verdict
+from flight_delays.core.gates import (
+    Check,
+    Evidence,
+    Outcome,
+    Policy,
+    Slice,
+    SliceOutcome,
+    at_most,
+    enough_days,
+    judge,
+    no_slice_harmed,
+    verdict,
+)
 
 PASS, FAIL, INCONCLUSIVE = Outcome
-POLICY = Policy(min_holdout_days=14, log_loss_margin=0.005, max_calibration_error=0.05, draws=500)
+SETTINGS = {
+    "min_holdout_days": 14,
+    "log_loss_margin": 0.005,
+    "max_calibration_error": 0.05,
+    "calibration_margin": 0.02,
+    "slice_margin": 0.02,
+    "max_latency_ms": 100,
+    "max_size_mb": 100,
+}
+POLICY = Policy(**SETTINGS, draws=500)
 OUTCOMES = st.lists(st.sampled_from(Outcome), max_size=6)
 
 
@@ -101,22 +123,30 @@ def test_the_order_of_checks_does_not_matter(outcomes: list[Outcome], random: ob
 def test_with_no_champion_nothing_is_compared_with_one() -> None:
     found = judge(evidence(champion=False), POLICY)
     assert found.outcome is PASS
-    assert [check.name for check in found.checks] == ["enough_days", "better_than_base_rate", "calibrated"]
+    names = ["enough_days", "better_than_base_rate", "calibrated", "no_slice_harmed"]
+    assert [check.name for check in found.checks] == names
 
 
 def test_an_equal_of_the_champion_passes() -> None:
-    found = judge(evidence(), POLICY)
-    assert found.outcome is PASS
-    assert found.checks[-1].name == "not_worse_than_champion"
-    assert found.checks[-1].evidence == {"low": 0, "estimate": 0, "high": 0, "limit": 0.005}
+    assert judge(evidence(), POLICY).outcome is PASS
+    found = named(evidence())
+    assert found["not_worse_than_champion"].evidence == {"low": 0, "estimate": 0, "high": 0, "limit": 0.005}
+    assert found["calibration_not_worse"].evidence == {"low": 0, "estimate": 0, "high": 0, "limit": 0.02}
+
+
+def test_a_better_model_is_told_in_words_that_read_well() -> None:
+    blurred = 0.325 + 0.5 * (evidence().probabilities - 0.325)
+    reason = named(replace(evidence(), champion=blurred))["not_worse_than_champion"].reason
+    assert reason.startswith("log loss minus the champion's is -0.0")
+    assert reason.endswith("], at most 0.005")
 
 
 def test_a_clearly_worse_challenger_fails_though_it_beats_the_base_rate() -> None:
     equal = evidence()
     blurred = 0.325 + 0.5 * (equal.probabilities - 0.325)
-    found = judge(replace(equal, probabilities=blurred), replace(POLICY, max_calibration_error=1.0))
+    found = judge(replace(equal, probabilities=blurred), replace(POLICY, max_calibration_error=1, calibration_margin=1))
     assert found.outcome is FAIL
-    assert [check.outcome for check in found.checks] == [PASS, PASS, PASS, FAIL]
+    assert [check.name for check in found.checks if check.outcome is not PASS] == ["not_worse_than_champion"]
 
 
 def test_a_slightly_worse_challenger_is_inconclusive_on_few_days_and_fails_on_many() -> None:
@@ -147,7 +177,20 @@ def test_a_model_that_cries_wolf_fails_on_calibration_above_its_limit(limit: flo
     assert named(loud, replace(POLICY, max_calibration_error=limit))["calibrated"].outcome is outcome
 
 
-@pytest.mark.parametrize(("days", "asked"), [(13, 1), (14, 4)])
+@pytest.mark.parametrize(("margin", "outcome"), [(0.25, PASS), (0.1, FAIL)])
+def test_a_calibration_worse_than_the_champions_fails_beyond_its_margin(margin: float, outcome: Outcome) -> None:
+    loud = replace(evidence(), probabilities=evidence().probabilities + 0.2)
+    found = named(loud, replace(POLICY, max_calibration_error=1, calibration_margin=margin))
+    assert found["calibration_not_worse"].outcome is outcome
+    numbers = found["calibration_not_worse"].evidence
+    assert numbers["low"] <= numbers["estimate"] <= numbers["high"]
+    assert numbers["estimate"] == pytest.approx(0.2, abs=0.02)
+    # The other way round the champion is the loud one.
+    better = named(replace(loud, probabilities=loud.champion, champion=loud.probabilities))["calibration_not_worse"]
+    assert better.evidence["estimate"] == pytest.approx(-numbers["estimate"])
+
+
+@pytest.mark.parametrize(("days", "asked"), [(13, 1), (14, 6)])
 def test_too_few_days_ask_nothing_else(days: int, asked: int) -> None:
     assert len(judge(evidence(days), POLICY).checks) == asked
 
@@ -206,6 +249,12 @@ def test_where_a_day_shares_its_luck_bounds_over_days_are_wider_than_over_rows(s
         ("log_loss_margin", -1e-9, 0.0),
         ("min_gain", 0.0, 1e-9),
         ("log_loss_margin", float("nan"), 0.005),
+        ("calibration_margin", -1e-9, 0.0),
+        ("slice_margin", -1e-9, 0.0),
+        ("min_slice_days", 0, 1),
+        ("min_slice_rows", 0, 1),
+        ("max_latency_ms", 0.0, 1e-9),
+        ("max_size_mb", 0.0, 1e-9),
         ("max_calibration_error", -1e-9, 0.0),
         ("max_calibration_error", 1 + 1e-9, 1.0),
         ("confidence", 0.5, 0.5 + 1e-9),
@@ -214,7 +263,111 @@ def test_where_a_day_shares_its_luck_bounds_over_days_are_wider_than_over_rows(s
     ],
 )
 def test_a_policy_out_of_range_is_refused(setting: str, refused: float, taken: float) -> None:
-    settings = {"min_holdout_days": 14, "log_loss_margin": 0.005, "max_calibration_error": 0.05}
-    Policy(**{**settings, setting: taken})
+    Policy(**{**SETTINGS, setting: taken})
     with pytest.raises(UserError, match=rf"^the policy needs {setting}, .*; mend it in databricks.yml$"):
-        Policy(**{**settings, setting: refused})
+        Policy(**{**SETTINGS, setting: refused})
+
+
+def sliced(values: list[str], *, blur: dict[str, float], champion: bool = True, days: int = 60) -> Evidence:
+    """200 rows a day, their slices in turn; in the named ones the candidate's forecasts are blurred by a share."""
+    found = evidence(days, champion=champion)
+    names = np.resize(np.array(values), len(found.labels))
+    share = np.array([blur.get(name, 0.0) for name in names])
+    blurred = found.probabilities + share * (0.325 - found.probabilities)
+    return replace(found, probabilities=blurred, slices={"carrier": names})
+
+
+def test_a_slice_fails_on_shown_harm_though_the_whole_is_within_its_margin() -> None:
+    found = judge(sliced([*"ABCDEFGHIJKLMNOPQRST"], blur={"B": 1.0}, days=300), POLICY)
+    checks = {check.name: check for check in found.checks}
+    assert checks["not_worse_than_champion"].outcome is not FAIL
+    assert checks["no_slice_harmed"].outcome is found.outcome is FAIL
+    assert checks["no_slice_harmed"].reason.startswith(
+        "log loss above the champion's by more than 0.02 in carrier B 0."
+    )
+    assert {one.value: one.outcome for one in found.slices if one.outcome is not SliceOutcome.NOT_SHOWN} == {
+        "B": SliceOutcome.HARMED
+    }
+    assert [(one.rows, one.days) for one in found.slices] == [(3_000, 300)] * 20
+
+
+def test_harm_in_a_slice_is_measured_against_the_base_rate_where_no_version_serves() -> None:
+    assert named(sliced([*"AB"], blur={}, champion=False))["no_slice_harmed"].outcome is PASS
+    found = sliced([*"AB"], blur={}, champion=False)
+    wrong = np.where(found.slices["carrier"] == "B", 0.9, found.probabilities)
+    check = named(replace(found, probabilities=wrong))["no_slice_harmed"]
+    assert check.outcome is FAIL
+    assert check.reason.startswith("log loss above the base rate's by more than 0.02 in carrier B 0.")
+
+
+def small_slice(rows_a_day: int, days: int) -> Slice:
+    """The slice `small`, every forecast of it plainly wrong, as judged among others on 20 days."""
+    found = evidence(20)
+    names = np.full(len(found.labels), "large")
+    within = np.arange(len(found.labels)) % 200 < rows_a_day
+    names[within & (found.days < days)] = "small"
+    wrong = np.where(names == "small", np.where(found.labels == 1, 0.01, 0.99), found.probabilities)
+    policy = replace(POLICY, min_slice_days=10, min_slice_rows=100)
+    decision = judge(replace(found, probabilities=wrong, slices={"carrier": names}), policy)
+    (small,) = [one for one in decision.slices if one.value == "small"]
+    (check,) = [check for check in decision.checks if check.name == "no_slice_harmed"]
+    assert check.outcome is (FAIL if small.outcome is SliceOutcome.HARMED else PASS)
+    assert f"{1 + (small.worse_by is not None)} of 2 slices had enough days and rows" in check.reason
+    return small
+
+
+@pytest.mark.parametrize(
+    ("rows_a_day", "days", "measured"),
+    [(11, 9, False), (10, 10, True), (11, 10, True), (9, 11, False), (5, 20, True), (4, 20, False)],
+)
+def test_a_slice_of_too_few_days_or_rows_is_not_measured_and_does_not_block(
+    rows_a_day: int, days: int, measured: bool
+) -> None:
+    small = small_slice(rows_a_day, days)
+    assert (small.rows, small.days) == (rows_a_day * days, days)
+    assert small.outcome is (SliceOutcome.HARMED if measured else SliceOutcome.NOT_MEASURED)
+    assert (small.worse_by is not None) == measured
+
+
+def one_slice(outcome: SliceOutcome) -> Slice:
+    interval = None if outcome is SliceOutcome.NOT_MEASURED else Interval(low=0.03, estimate=0.05, high=0.07)
+    return Slice(dimension="carrier", value="OO", rows=5, days=3, outcome=outcome, worse_by=interval)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "answer"),
+    [
+        ([], PASS),
+        ([SliceOutcome.NOT_MEASURED], PASS),
+        ([SliceOutcome.NOT_SHOWN], PASS),
+        ([SliceOutcome.NOT_SHOWN, SliceOutcome.HARMED, SliceOutcome.NOT_MEASURED], FAIL),
+    ],
+)
+def test_slices_pass_or_fail_and_are_never_inconclusive(outcomes: list[SliceOutcome], answer: Outcome) -> None:
+    check = no_slice_harmed([one_slice(outcome) for outcome in outcomes], "champion's", POLICY)
+    assert check.outcome is answer
+    assert ("carrier OO 0.0500 [0.0300, 0.0700]" in check.reason) == (answer is FAIL)
+    assert check.evidence["slices"] == len(outcomes)
+
+
+@pytest.mark.parametrize(
+    ("margin", "outcome"), [(-1e-8, SliceOutcome.NOT_SHOWN), (0, SliceOutcome.NOT_SHOWN), (1e-8, SliceOutcome.HARMED)]
+)
+def test_harm_is_shown_only_when_the_lower_bound_lies_above_the_margin(margin: float, outcome: SliceOutcome) -> None:
+    found = sliced([*"AB"], blur={"B": 1.0})
+    low = {one.value: one for one in judge(found, POLICY).slices}["B"].worse_by.low
+    assert low > 0
+    decision = judge(found, replace(POLICY, slice_margin=low - margin))
+    assert {one.value: one.outcome for one in decision.slices} == {"A": SliceOutcome.NOT_SHOWN, "B": outcome}
+
+
+def test_a_forecast_that_is_not_a_number_leaves_its_slice_unmeasured_and_the_others_measured() -> None:
+    broken = sliced([*"AB"], blur={"B": 1.0})
+    broken.probabilities[0] = math.nan
+    outcomes = {one.value: one.outcome for one in judge(broken, POLICY).slices}
+    assert outcomes == {"A": SliceOutcome.NOT_MEASURED, "B": SliceOutcome.HARMED}
+
+
+def test_days_without_rows_are_a_mistake_of_the_caller() -> None:
+    with pytest.raises(ValueError, match="days must be numbered 0 to n - 1"):
+        judge(replace(evidence(), days=2 * evidence().days), POLICY)

@@ -11,7 +11,8 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from flight_delays.core import plots
-from flight_delays.core.gates import Check, Interval, Policy, at_most, enough_days
+from flight_delays.core.bootstrap import Interval
+from flight_delays.core.gates import Check, Outcome, Slice, SliceOutcome, at_most
 from flight_delays.core.metrics import metrics
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -248,13 +249,33 @@ def test_bounds_limit_and_zero_are_always_within_the_picture(low: float, high: f
 
 
 def test_a_check_without_a_limit_is_left_out() -> None:
-    policy = Policy(min_holdout_days=14, log_loss_margin=0.005, max_calibration_error=0.05)
-    figure = plots.intervals([enough_days(92, policy), check(0, 0.1, 0.2)])
+    days = Check(name="enough_days", outcome=Outcome.PASS, reason="92 unseen days", evidence={"days": 92})
+    figure = plots.intervals([days, check(0, 0.1, 0.2)])
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["log loss: PASS"]
-    nothing = drawn(plots.intervals([enough_days(3, policy)]))
+    nothing = drawn(plots.intervals([days]))
     assert nothing.axes == []
     assert [text.get_text() for text in nothing.texts] == ["nothing was measured: the reasons of the checks say why"]
     assert not figure.texts
+
+
+def a_slice(value: str, outcome: SliceOutcome) -> Slice:
+    bounds = None if outcome is SliceOutcome.NOT_MEASURED else Interval(low=0.01, estimate=0.02, high=0.05)
+    return Slice(dimension="carrier", value=value, rows=300, days=30, outcome=outcome, worse_by=bounds)
+
+
+def test_each_measured_slice_is_a_bar_that_is_red_where_harm_was_shown() -> None:
+    outcomes = {"AA": SliceOutcome.NOT_SHOWN, "OO": SliceOutcome.NOT_MEASURED, "UA": SliceOutcome.HARMED}
+    figure = drawn(plots.slices([a_slice(value, outcome) for value, outcome in outcomes.items()]))
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["carrier AA", "carrier UA"]
+    bars = [line for line in axes.lines if list(line.get_xdata()) == [0.01, 0.05]]
+    assert [bar.get_color() for bar in bars] == ["tab:green", "tab:red"]
+
+
+@pytest.mark.parametrize("found", [[], [a_slice("OO", SliceOutcome.NOT_MEASURED)]])
+def test_where_no_slice_was_measured_the_picture_says_so(found: list[Slice]) -> None:
+    figure = drawn(plots.slices(found))
+    assert [text.get_text() for text in figure.texts] == ["no slice was measured: too few days or rows"]
 
 
 def test_no_check_was_measured_if_there_is_no_check() -> None:

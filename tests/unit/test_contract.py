@@ -1,0 +1,126 @@
+"""What callers and operators of a version rely on."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from flight_delays.core.contract import (
+    GOLDEN_TOLERANCE,
+    Column,
+    Documentation,
+    Signature,
+    documented,
+    fast_enough,
+    golden_requests,
+    schema_compatible,
+    small_enough,
+)
+from flight_delays.core.gates import Outcome, Policy
+
+PASS, FAIL = Outcome.PASS, Outcome.FAIL
+POLICY = Policy(
+    min_holdout_days=14,
+    log_loss_margin=0.005,
+    max_calibration_error=0.05,
+    calibration_margin=0.02,
+    slice_margin=0.02,
+    max_latency_ms=100,
+    max_size_mb=50,
+)
+
+
+def columns(text: str) -> tuple[Column, ...]:
+    """`name:type`, a question mark after what may be left out."""
+    return tuple(
+        Column(name=name, type=kind.removesuffix("?"), required=not kind.endswith("?"))
+        for name, _, kind in (column.partition(":") for column in text.split())
+    )
+
+
+def signature(inputs: str, outputs: str = "probability:double prediction:long") -> Signature:
+    return Signature(inputs=columns(inputs), outputs=columns(outputs))
+
+
+CHAMPION = signature("origin:string distance:long seats:double?")
+
+
+@pytest.mark.parametrize(
+    ("candidate", "trouble"),
+    [
+        (CHAMPION, None),
+        (signature("origin:string distance:long seats:double? gust:double?"), None),  # may be left out
+        (signature("origin:string"), None),  # what it does not take is not read
+        (signature("origin:string? distance:long seats:double?"), None),
+        (replace(CHAMPION, outputs=columns("probability:double prediction:long why:string")), None),
+        (signature("origin:string gust:double"), "input gust is newly required"),
+        (signature("origin:string seats:double"), "input seats is newly required"),
+        (signature("origin:long"), "input origin is long, was string"),
+        (signature("seats:long?"), "input seats is long, was double"),
+        (signature("origin:string", "probability:double"), "output prediction is gone"),
+        (signature("origin:string", "probability:float prediction:long"), "output probability is float, was double"),
+        (
+            signature("origin:long gust:double", "probability:double"),
+            "input origin is long, was string; input gust is newly required; output prediction is gone",
+        ),
+    ],
+)
+def test_whoever_calls_the_champion_can_call_the_candidate(candidate: Signature, trouble: str | None) -> None:
+    check = schema_compatible(candidate, CHAMPION)
+    assert (check.name, check.outcome) == ("schema_compatible", FAIL if trouble else PASS)
+    assert check.reason == (trouble or "every request to the champion is one to this version")
+
+
+def test_where_no_version_serves_any_schema_will_do() -> None:
+    check = schema_compatible(CHAMPION, None)
+    assert (check.outcome, check.reason) == (PASS, "no version serves yet: nobody has to be answered as before")
+
+
+@pytest.mark.parametrize(
+    ("furthest", "outcome"),
+    [(0.0, PASS), (GOLDEN_TOLERANCE, PASS), (1.01 * GOLDEN_TOLERANCE, FAIL), (0.5, FAIL), (math.nan, FAIL)],
+)
+def test_golden_requests_are_answered_as_recorded(furthest: float, outcome: Outcome) -> None:
+    check = golden_requests(furthest)
+    assert (check.name, check.outcome) == ("golden_requests", outcome)
+
+
+@pytest.mark.parametrize(("value", "outcome"), [(0.9, PASS), (1.0, PASS), (1.01, FAIL), (math.nan, FAIL)])
+def test_time_and_size_are_at_most_the_limit(value: float, outcome: Outcome) -> None:
+    fast, small = fast_enough(100 * value, POLICY), small_enough(50 * value, POLICY)
+    assert (fast.name, fast.outcome) == ("fast_enough", outcome)
+    assert (small.name, small.outcome) == ("small_enough", outcome)
+    assert fast.evidence == pytest.approx({"measured": 100 * value, "allowed": 100}, nan_ok=True)
+
+
+def test_a_limit_that_was_passed_is_told_with_its_unit() -> None:
+    assert fast_enough(250, POLICY).reason == "one request takes 250 ms, more than 100"
+    assert small_enough(1.25, POLICY).reason == "the model's files take 1.25 MB, at most 50"
+
+
+COMPLETE = Documentation(
+    description="A model.",
+    tags={"git_commit": "0a1b2c3", "trained_until": "2013-10-01", "base_rate": "0.2"},
+    lineage={"flight_features": 3, "flight_labels": 0},
+    files=frozenset({"model_card.md", "plots"}),
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "missing"),
+    [
+        ({}, None),
+        ({"description": " "}, "a description"),
+        ({"tags": {**COMPLETE.tags, "git_commit": ""}}, "the tag git_commit"),
+        ({"tags": {}}, "the tag git_commit, the tag trained_until, the tag base_rate"),
+        ({"lineage": {}}, "the tables it was trained on"),
+        ({"lineage": {"flight_features": 3, "flight_labels": None}}, "the version of flight_labels"),
+        ({"files": frozenset({"plots"})}, "model_card.md"),
+        ({"description": "", "files": frozenset()}, "a description, model_card.md"),
+    ],
+)
+def test_each_thing_that_is_not_documented_is_named(change: dict[str, object], missing: str | None) -> None:
+    check = documented(replace(COMPLETE, **change))
+    assert (check.name, check.outcome) == ("documented", FAIL if missing else PASS)
+    if missing:
+        assert check.reason == f"missing: {missing}; register it by the train job"
