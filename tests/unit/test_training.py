@@ -75,7 +75,7 @@ def test_another_booster_other_levels_or_another_calibration_are_another_model(f
     others = [
         replace(fitted, booster=shorter),
         replace(fitted, levels={**fitted.levels, "carrier": ["AA"]}),
-        replace(fitted, calibration={**fitted.calibration, "slope": 1.0}),
+        replace(fitted, calibration={**fitted.calibration, "slope": 0.123}),
     ]
     assert len({other.digest() for other in (fitted, *others)}) == 4
 
@@ -150,12 +150,28 @@ def test_a_trial_falls_behind_above_the_median_of_three_by_then(
     assert behind(losses, [complete(*other) for other in others]) is is_behind
 
 
-@pytest.mark.parametrize(("slope", "intercept"), [(1.0, 0.0), (0.5, 0.3), (2.0, -1.0)])
-def test_calibration_finds_how_far_forecasts_are_off(slope: float, intercept: float) -> None:
+@pytest.mark.parametrize(
+    ("truth", "found"),
+    [
+        ([(0.5, 0.3)] * 3, (0.5, 0.3)),
+        ([(2.0, -1.0)] * 3, (2.0, -1.0)),
+        ([(1.0, 0.2), (1.0, 0.3), (1.0, 0.4)], (1.0, 0.3)),  # each says much the same of the others
+        ([(1.0, -0.3), (1.0, 0.0), (1.0, 0.3)], (1.0, 0.0)),  # none says anything of the others
+        ([(1.0, 0.0), (1.0, 0.0), (1.0, 0.6)], (1.0, 0.0)),  # one season's own
+    ],
+)
+def test_calibration_finds_how_far_forecasts_of_all_folds_are_off(
+    truth: list[tuple[float, float]], found: tuple[float, float]
+) -> None:
     rng = np.random.default_rng(3)
-    forecasts = rng.uniform(0.02, 0.98, 200_000)
-    labels = (rng.uniform(size=len(forecasts)) < model.calibrated(forecasts, slope, intercept)).astype(float)
+    forecasts = [rng.uniform(0.02, 0.98, 100_000) for _ in truth]
+    labels = [
+        (rng.uniform(size=len(forecast)) < model.calibrated(forecast, *off)).astype(float)
+        for forecast, off in zip(forecasts, truth, strict=True)
+    ]
+    slope, intercept = found
     assert calibration(labels, forecasts) == pytest.approx({"slope": slope, "intercept": intercept}, abs=0.03)
+    assert (calibration(labels, forecasts) == {"slope": 1.0, "intercept": 0.0}) is (found == (1.0, 0.0))
 
 
 def test_a_model_is_made_again_from_what_its_run_recorded(

@@ -64,8 +64,8 @@ def model_card(
             f"Of {len(fitted.trials)} settings number {fitted.best.number} had the lowest mean log loss; a pruned one "
             "had fallen behind the median.",
             _table(("setting", "state", "mean log loss", "log loss by fold", "best rounds by fold"), search),
-            "The rounds are the median of the best setting's, and its forecasts of the folds' days gave slope and "
-            "intercept of the calibration.",
+            "The rounds are the median of the best setting's. Its forecasts of the folds' days gave slope and "
+            "intercept of the calibration, which are 1 and 0 where a correction from other folds did not help a fold.",
             _table(("parameter", "value"), [(key, f"{value:.6g}") for key, value in chosen.items()]),
             "## How good it is",
             f"On {scored.metrics.rows:,} flights of the holdout, {scored.metrics.positive_rate:.1%} of them late, that "
