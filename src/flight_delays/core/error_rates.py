@@ -5,7 +5,6 @@ replacement, and judged by `judge_days` itself. Beside it on the same holdouts: 
 """
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -58,18 +57,16 @@ def tally(
     replicates: int,
     seed: int,
     block: int = 1,
-    advance: Callable[[], None] = lambda: None,
 ) -> Tally:
     """Outcomes on `replicates` holdouts of `holdout_days` days, drawn in blocks of `block` days that follow each other.
 
-    `advance` is called after each.
+    Calibration bins stay those of all days.
     """
     rng = np.random.default_rng(seed)
     found: Tally = Counter()
     for _ in range(replicates):
         drawn = drawn_days(rng, len(pair.totals.rows), holdout_days, block)
-        holdout = _take(pair.totals, drawn)
-        decision = judge_days(holdout, policy)
+        decision = judge_days(pair.totals.of_days(drawn), policy)
         checks = {check.name: check for check in decision.checks}
         worse = row_level(pair, drawn, policy.confidence)
         found.update(
@@ -81,7 +78,6 @@ def tally(
                 *((check.name, str(check.outcome)) for check in decision.checks if check.outcome is not Outcome.PASS),
             ]
         )
-        advance()
     return found
 
 
@@ -100,20 +96,6 @@ def row_level(pair: Pair, days: npt.NDArray[np.int64], confidence: float) -> Int
     error = float(np.sqrt(max(pair.worse_squares[days].sum() / rows - mean**2, 0) / rows))
     reach = NormalDist().inv_cdf(confidence) * error
     return Interval(low=mean - reach, estimate=mean, high=mean + reach)
-
-
-def _take(totals: DayTotals, days: npt.NDArray[np.int64]) -> DayTotals:
-    """A holdout of these days, some of them more than once; calibration bins stay those of all days."""
-    return DayTotals(
-        rows=totals.rows[days],
-        gain=totals.gain[days],
-        excess=totals.excess[days],
-        worse=None if totals.worse is None else totals.worse[days],
-        champion_excess=None if totals.champion_excess is None else totals.champion_excess[days],
-        slices=totals.slices,
-        slice_rows=totals.slice_rows[days],
-        slice_worse=totals.slice_worse[days],
-    )
 
 
 def _blend_to(loss: float, labels: Floats, forecast: Floats, weak: Floats) -> Floats:

@@ -125,6 +125,19 @@ class DayTotals:
     slice_rows: Floats
     slice_worse: Floats  # log loss minus the champion's, or the base rate's where no version serves
 
+    def of_days(self, days: npt.NDArray[np.int64]) -> "DayTotals":
+        """The totals of these days, in this order; one may be there more than once."""
+        return DayTotals(
+            rows=self.rows[days],
+            gain=self.gain[days],
+            excess=self.excess[days],
+            worse=None if self.worse is None else self.worse[days],
+            champion_excess=None if self.champion_excess is None else self.champion_excess[days],
+            slices=self.slices,
+            slice_rows=self.slice_rows[days],
+            slice_worse=self.slice_worse[days],
+        )
+
 
 def verdict(checks: Sequence[Check], slices: Sequence[Slice] = ()) -> Verdict:
     """FAIL if any check fails, PASS if there are checks and all pass, else INCONCLUSIVE."""
