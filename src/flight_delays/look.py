@@ -17,9 +17,9 @@ from flight_delays.core.bootstrap import Interval
 from flight_delays.core.errors import UserError
 from flight_delays.core.gates import Check, Outcome, Slice, SliceOutcome, in_words
 from flight_delays.tasks.context import Context
-from flight_delays.tasks.dataset import holdout_of, with_labels
+from flight_delays.tasks.dataset import holdout_of, split_at, with_labels
 from flight_delays.tasks.features import features_as_of
-from flight_delays.tasks.train import evaluate, split_at
+from flight_delays.tasks.record import evaluate
 from flight_delays.use_case import model
 from flight_delays.use_case.sources import ZONE
 from flight_delays.use_case.training import fit

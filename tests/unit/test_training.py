@@ -16,8 +16,9 @@ from threadpoolctl import threadpool_limits
 
 from flight_delays.core.errors import UserError
 from flight_delays.platform.registry import Registry, Training
-from flight_delays.tasks.dataset import Dataset
-from flight_delays.tasks.train import Split, _fingerprint, _training, searched
+from flight_delays.tasks.dataset import Split
+from flight_delays.tasks.record import record
+from flight_delays.tasks.train import _fingerprint, searched
 from flight_delays.use_case import model
 from flight_delays.use_case.training import PARAMETERS, Fitted, Trial, behind, boost, calibration, fit
 
@@ -55,12 +56,22 @@ def fitted(split: Split) -> Fitted:
     return fit(split.training, until=TEST_FROM, trials=3)
 
 
+def kept(fitted: Fitted, split: Split, folder: Path) -> Training:
+    return record(
+        fitted,
+        split=split,
+        versions={"spark_catalog.shared.flight_features": 3},
+        settings={"as_of": "2013-02-20T18:00:00Z", "holdout_days": 9},
+        model_name="delay",
+        fingerprint="a fingerprint",
+        git_commit="c0ffee",
+        folder=folder,
+    )[0]
+
+
 @pytest.fixture(scope="module")
-def record(split: Split, many: pd.DataFrame, fitted: Fitted, tmp_path_factory: pytest.TempPathFactory) -> Training:
-    data = Dataset(rows=many, versions={"spark_catalog.shared.flight_features": 3})
-    settings = {"as_of": "2013-02-20T18:00:00Z", "holdout_days": 9}
-    folder = tmp_path_factory.mktemp("files")
-    return _training(data, split, fitted, settings, "delay", "a fingerprint", "c0ffee", folder)[0]
+def made(fitted: Fitted, split: Split, tmp_path_factory: pytest.TempPathFactory) -> Training:
+    return kept(fitted, split, tmp_path_factory.mktemp("files"))
 
 
 def test_the_same_rows_give_the_same_model_to_the_letter(split: Split, fitted: Fitted) -> None:
@@ -175,10 +186,10 @@ def test_calibration_finds_how_far_forecasts_of_all_folds_are_off(
 
 
 def test_a_model_is_made_again_from_what_its_run_recorded(
-    registry: Registry, request: pytest.FixtureRequest, record: Training, split: Split
+    registry: Registry, request: pytest.FixtureRequest, made: Training, split: Split
 ) -> None:
     registry.client.create_registered_model(request.node.name)
-    number = registry.register("experiment", request.node.name, record)
+    number = registry.register("experiment", request.node.name, made)
     run = registry.client.get_run(registry.version(request.node.name, number).run_id).data
     levels, rounds = model.levels(split.training), int(run.params["rounds"])
     parameters = {name: run.params[name] for name in PARAMETERS}
@@ -194,38 +205,35 @@ def test_a_model_is_made_again_from_what_its_run_recorded(
     assert again.digest() == run.tags["model_digest"]
 
 
-def test_the_record_says_how_the_model_came_about(record: Training, fitted: Fitted) -> None:
+def test_the_record_says_how_the_model_came_about(made: Training, fitted: Fitted) -> None:
     assert {"as_of": "2013-02-20T18:00:00Z", "holdout_days": 9, "trials": 3, "folds": 3}.items() <= (
-        record.parameters.items()
+        made.parameters.items()
     )
     assert {"fold_days": 10, "gap_days": 1, "rounds": fitted.rounds, "training_rows": 4_100}.items() <= (
-        record.parameters.items()
+        made.parameters.items()
     )
-    assert record.tags["mlflow.source.git.commit"] == "c0ffee"
-    assert record.tags["lightgbm"] in " ".join(record.requirements)
-    assert [nested.tags["state"] for nested in record.nested] == [trial.state for trial in fitted.trials]
-    assert [nested.metrics["log_loss"] for nested in record.nested] == [trial.losses for trial in fitted.trials]
-    assert record.metrics["test_auc_low"] < record.metrics["test_auc"] < record.metrics["test_auc_high"]
+    assert made.tags["mlflow.source.git.commit"] == "c0ffee"
+    assert made.tags["lightgbm"] in " ".join(made.requirements)
+    assert [nested.tags["state"] for nested in made.nested] == [trial.state for trial in fitted.trials]
+    assert [nested.metrics["log_loss"] for nested in made.nested] == [trial.losses for trial in fitted.trials]
+    assert made.metrics["test_auc_low"] < made.metrics["test_auc"] < made.metrics["test_auc_high"]
 
 
-def test_the_holdout_has_no_part_in_the_model(
-    record: Training, many: pd.DataFrame, split: Split, tmp_path: Path
-) -> None:
+def test_the_holdout_has_no_part_in_the_model(made: Training, split: Split, tmp_path: Path) -> None:
     turned = Split(
         training=split.training,
         test=split.test.assign(is_late=1 - split.test["is_late"]),
         trained_until=split.trained_until,
     )
-    fitted = searched(turned, 3, Console(file=io.StringIO()))
-    other = _training(Dataset(rows=many, versions={}), turned, fitted, {}, "delay", "", "", tmp_path)[0]
-    assert other.tags["model_digest"] == record.tags["model_digest"]
-    assert other.metrics["test_auc"] < 0.5 < record.metrics["test_auc"]
+    other = kept(searched(turned, 3, Console(file=io.StringIO())), turned, tmp_path)
+    assert other.tags["model_digest"] == made.tags["model_digest"]
+    assert other.metrics["test_auc"] < 0.5 < made.metrics["test_auc"]
 
 
 def test_golden_requests_ask_for_every_carrier_for_nothing_looked_up_and_for_the_unseen(
-    record: Training, fitted: Fitted
+    made: Training, fitted: Fitted
 ) -> None:
-    golden = json.loads(record.artifacts["golden"].read_text())
+    golden = json.loads(made.artifacts["golden"].read_text())
     assert golden["carrier"] == ["AA", "UA", "AA", "UA", "unseen"]
     assert golden["sched_dep_ts"][0] == "2013-01-01T12:00:00"
     assert [value is None for value in golden["weather_visib"]] == [False, False, True, True, False]
@@ -233,8 +241,8 @@ def test_golden_requests_ask_for_every_carrier_for_nothing_looked_up_and_for_the
     assert fitted.forecast(requests).tolist() == pytest.approx(golden["probability"], abs=1e-12)
 
 
-def test_the_model_card_says_what_by_what_and_how_well(record: Training, fitted: Fitted) -> None:
-    card = record.texts["model_card.md"]
+def test_the_model_card_says_what_by_what_and_how_well(made: Training, fitted: Fitted) -> None:
+    card = made.texts["model_card.md"]
     told = [
         "# Model card: delay",
         "4,100 flights of 2013-01-01 to 2013-02-10",
@@ -242,7 +250,7 @@ def test_the_model_card_says_what_by_what_and_how_well(record: Training, fitted:
         "| spark_catalog.shared.flight_features | Delta version 3 |",
         "| 3 | 2013-01-31 | 2013-02-01 | 2013-02-11 |",
         f"| {fitted.best.number} | complete | {fitted.best.loss:.5f} |",
-        f"| auc | {record.metrics['test_auc']:.4f} | {record.metrics['test_auc_low']:.4f} to ",
+        f"| auc | {made.metrics['test_auc']:.4f} | {made.metrics['test_auc_low']:.4f} to ",
         "| carrier UA | ",
         "| time of day morning | ",
         "![calibration.png](plots/calibration.png)",

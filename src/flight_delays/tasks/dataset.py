@@ -8,7 +8,7 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from flight_delays.core.splits import Holdout, last_whole_days
+from flight_delays.core.splits import Holdout, last_whole_days, midnight
 from flight_delays.platform.tables import Tables
 from flight_delays.use_case.labels import MATURITY
 from flight_delays.use_case.sources import ZONE
@@ -50,3 +50,20 @@ def with_labels(
     )
     rows = features.where(days & (F.col("prediction_ts") <= F.lit(as_of))).join(known, "flight_id").toPandas()
     return rows.sort_values(["sched_dep_ts", "flight_id"], ignore_index=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Rows to learn from, rows of the holdout, and the first day that no model may have seen."""
+
+    training: pd.DataFrame
+    test: pd.DataFrame
+    trained_until: date
+
+
+def split_at(rows: pd.DataFrame, first: date) -> Split:
+    """Rows of a Dataset: those from `first` on, and earlier ones whose outcome was known when that day began."""
+    earlier = rows["flight_date"] < first
+    # What was not known by then could not have been learnt from.
+    known = rows["label_known_at"].dt.tz_localize("UTC") <= midnight(first, ZoneInfo(ZONE))
+    return Split(training=rows[earlier & known], test=rows[~earlier], trained_until=first)
