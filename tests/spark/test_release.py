@@ -21,7 +21,17 @@ from flight_delays.tasks.context import Context
 
 # The last days told by this as_of are 6 to 19 February.
 AS_OF = datetime(2013, 2, 21, tzinfo=UTC)
-POLICY = Policy(min_holdout_days=14, log_loss_margin=0.005, max_calibration_error=0.3, draws=200)
+POLICY = Policy(
+    min_holdout_days=14,
+    log_loss_margin=0.005,
+    max_calibration_error=0.3,
+    calibration_margin=0.02,
+    slice_margin=0.02,
+    max_latency_ms=1_000,
+    max_size_mb=100,
+    draws=200,
+)
+CONTRACT = ["schema_compatible", "golden_requests", "fast_enough", "small_enough", "documented"]
 
 
 @dataclass(frozen=True)
@@ -74,19 +84,28 @@ def test_versions_are_judged_against_the_champion_and_released_one_after_the_oth
     verdict = validated(context, name, first)
     assert (verdict["verdict"], verdict["champion_version"]) == ("PASS", None)
     assert (verdict["holdout_first"], verdict["holdout_end"]) == (date(2013, 2, 6), date(2013, 2, 20))
-    assert [check["name"] for check in json.loads(verdict["evidence"])][-1] == "calibrated"
+    evidence = json.loads(verdict["evidence"])
+    names = ["enough_days", "better_than_base_rate", "calibrated", "no_slice_harmed", *CONTRACT]
+    assert [check["name"] for check in evidence["checks"]] == names
+    assert {one["dimension"] for one in evidence["slices"]} == {"carrier", "origin", "time of day"}
+    assert [one["rows"] for one in evidence["slices"] if one["dimension"] == "time of day"] == [14 * 20]
+    assert len(verdict["holdout_digest"]) == 64
     assert aliases() == {"challenger": first}
     deployed(context, name, first, verdict["verdict_id"])
     assert aliases() == {"champion": first}
 
     verdict = validated(context, name, second)
     assert (verdict["verdict"], verdict["champion_version"]) == ("PASS", first)
-    assert verdict["reasons"][-1].startswith("PASS not_worse_than_champion: log loss above the champion's is 0.0000")
+    assert [line for line in verdict["reasons"] if " not_worse_than_champion: " in line] == [
+        "PASS not_worse_than_champion: log loss minus the champion's is 0.0000 [0.0000, 0.0000], at most 0.005"
+    ]
     assert aliases() == {"champion": first, "challenger": second}
     version = context.registry.version(name, second)
     assert (version.tags["verdict"], version.tags["verdict_id"]) == ("PASS", verdict["verdict_id"])
     report = mlflow.artifacts.load_text(f"runs:/{version.run_id}/verdict.md")
     assert report.startswith(f"# PASS: {name} version {second}\n\nagainst champion version {first}, on 14 days")
+    assert "| origin JFK |" in report
+    assert verdict["holdout_digest"] in report
     deployed(context, name, second, verdict["verdict_id"])
     served = {"champion": second, "previous_champion": first}
     assert aliases() == served
@@ -107,6 +126,62 @@ def test_a_worse_version_fails_and_gets_no_alias(context: Context, new_version: 
     with pytest.raises(UserError, match="the verdict on version 2 is FAIL: only PASS is deployed"):
         deployed(context, name, worse, verdict["verdict_id"])
     assert context.registry.aliases(name) == {"champion": 1}
+
+
+def test_a_version_is_timed_once_so_that_judging_it_again_says_the_same(
+    context: Context, new_version: Callable[..., int]
+) -> None:
+    name = "timed"
+    number = new_version(name)
+    first = validated(context, name, number)
+    taken = context.registry.version(name, number).tags["latency_ms"]
+    assert f"one request takes {float(taken):g} ms" in " ".join(first["reasons"])
+    assert validated(context, name, number) == first
+    assert context.registry.version(name, number).tags["latency_ms"] == taken
+
+    slow = new_version(name)
+    context.registry.tag_version(context.registry.version(name, slow), {"latency_ms": "1000.5"})
+    verdict = validated(context, name, slow)
+    assert [line for line in verdict["reasons"] if not line.startswith("PASS")] == [
+        "FAIL fast_enough: one request takes 1000.5 ms, more than 1000"
+    ]
+
+
+def test_an_undocumented_version_fails_and_says_what_is_missing(
+    context: Context, new_version: Callable[..., int]
+) -> None:
+    name = "undocumented"
+    number = new_version(name)
+    context.registry.client.update_model_version(name, str(number), description="")
+    context.registry.client.delete_model_version_tag(name, str(number), "git_commit")
+    verdict = validated(context, name, number)
+    assert verdict["verdict"] == "FAIL"
+    assert [line for line in verdict["reasons"] if not line.startswith("PASS")] == [
+        "FAIL documented: missing: a description, the tag git_commit; register it by the train job"
+    ]
+
+
+def test_an_exception_is_a_written_inconclusive_verdict_and_raised_again(
+    context: Context, new_version: Callable[..., int]
+) -> None:
+    name = "broken"
+    number = new_version(name)
+    context.registry.set_alias(name, "challenger", number)
+    context.registry.tag_version(context.registry.version(name, number), {"base_rate": "a fifth"})
+    with pytest.raises(ValueError, match="could not convert string to float"):
+        validated(context, name, number)
+    (row,) = context.tables.read("verdicts").where(f"model_name = '{name}'").collect()
+    assert row["verdict"] == "INCONCLUSIVE"
+    (line,) = row["reasons"]
+    assert line.startswith(
+        "INCONCLUSIVE judged_without_error: ValueError: could not convert string to float: 'a fifth'"
+    )
+    assert context.task_values.values == {"verdict": "INCONCLUSIVE", "verdict_id": row["verdict_id"]}
+    version = context.registry.version(name, number)
+    assert (version.tags["verdict"], version.tags["verdict_id"]) == ("INCONCLUSIVE", row["verdict_id"])
+    report = mlflow.artifacts.load_text(f"runs:/{version.run_id}/verdict.md")
+    assert report.startswith(f"# INCONCLUSIVE: {name} version {number}")
+    assert context.registry.aliases(name) == {}
 
 
 @pytest.mark.parametrize(
@@ -151,6 +226,7 @@ def verdicts(tables: Tables) -> list[str]:
         "'{}' policy",
         "date '2013-02-06' holdout_first",
         "date '2013-02-20' holdout_end",
+        "cast(null AS string) holdout_digest",
         "timestamp '2013-02-21' as_of",
         "current_timestamp() recorded_at",
     )

@@ -103,6 +103,7 @@ VERDICT = {
     "policy": "'{}'",
     "holdout_first": "date '2013-01-01'",
     "holdout_end": "date '2013-01-02'",
+    "holdout_digest": "cast(null AS string)",
     "as_of": "timestamp '2013-01-03 00:00'",
     "recorded_at": "current_timestamp()",
 }

@@ -9,7 +9,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from flight_delays.core.errors import UserError
-from flight_delays.platform.registry import Registry, Training, golden_difference
+from flight_delays.platform.registry import Registry, Training, golden_difference, signature
 from flight_delays.use_case import model
 
 EXPERIMENT = "experiment"
@@ -141,3 +141,30 @@ def test_golden_requests_are_answered_as_recorded_after_loading(
     assert golden_difference(loaded) == pytest.approx(0.25)
     loaded.unwrap_python_model().golden["probability"][1] = None
     assert np.isnan(golden_difference(loaded))
+
+
+def test_what_documents_a_version_is_found_with_the_tables_it_was_made_from(
+    registry: Registry, name: str, training: Callable[..., Training]
+) -> None:
+    number = registry.register(EXPERIMENT, name, training("documented"))
+    found = registry.documentation(registry.version(name, number))
+    assert (found.description, found.lineage) == ("A tiny model.", {"flight_features": 3})
+    assert found.tags["trained_until"] == "2013-02-01"
+    assert "model_card.md" in found.files
+
+
+def test_a_version_that_nobody_documented_has_nothing_to_show(registry: Registry, name: str) -> None:
+    run = registry.client.create_run(registry.client.get_experiment_by_name(EXPERIMENT).experiment_id)
+    registry.client.create_model_version(name, "file:///nowhere", run.info.run_id)
+    found = registry.documentation(registry.version(name, 1))
+    assert (found.description, found.lineage, found.files) == ("", {}, frozenset())
+
+
+def test_the_signature_is_told_in_plain_words(registry: Registry, new_version: Callable[..., int]) -> None:
+    found = signature(registry.load("signed", new_version("signed")))
+    inputs = {column.name: (column.type, column.required) for column in found.inputs}
+    assert (inputs["origin"], inputs["weather_visib"]) == (("string", True), ("double", False))
+    assert [(column.name, column.type) for column in found.outputs] == [
+        ("probability", "double"),
+        ("prediction", "long"),
+    ]

@@ -30,12 +30,12 @@ OF_DEV = {
     "labels": [SCHEMA, f"--raw-schema={LOCAL}", AS_OF],
     "train": [
         *(SCHEMA, MODEL, "--experiment=/Users/local/[dev local] flight_delays_dev", "--holdout-days=92"),
-        *("--git-commit=COMMIT", AS_OF),
+        *("--trials=10", "--git-commit=COMMIT", AS_OF),
     ],
     "validate": [
         *(SCHEMA, MODEL, "--holdout-days=92", "--min-holdout-days=14", "--log-loss-margin=0.005"),
         *("--max-calibration-error=0.05", "--calibration-margin=0.02", "--slice-margin=0.02"),
-        *("--max-latency-ms=100", "--max-size-mb=100", AS_OF),
+        *("--max-latency-ms=250", "--max-size-mb=100", AS_OF),
     ],
     "deploy": [SCHEMA, MODEL, AS_OF],
     "score-batch": [SCHEMA, MODEL, AS_OF],

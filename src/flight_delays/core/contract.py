@@ -99,7 +99,7 @@ def _within(name: str, what: str, value: float, limit: float, unit: str) -> Chec
     return Check(
         name=name,
         outcome=Outcome.PASS if within else Outcome.FAIL,
-        reason=f"{what} {value:.3g} {unit}, {'at most' if within else 'more than'} {limit:g}",
+        reason=f"{what} {round(value, 3):g} {unit}, {'at most' if within else 'more than'} {limit:g}",
         evidence={"measured": value, "allowed": limit},
     )
 

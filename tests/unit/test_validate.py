@@ -1,0 +1,141 @@
+"""A verdict that could not be reached, and the report of one that was. No Spark: no table is read."""
+
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+
+import mlflow
+import pytest
+from rich.console import Console
+
+from flight_delays.core.bootstrap import Interval
+from flight_delays.core.errors import UserError
+from flight_delays.core.gates import Check, Outcome, Policy, Slice, SliceOutcome, verdict
+from flight_delays.core.splits import Holdout
+from flight_delays.platform.registry import Registry, Version
+from flight_delays.tasks import validate
+from flight_delays.tasks.context import Context
+
+POLICY = Policy(
+    min_holdout_days=14,
+    log_loss_margin=0.005,
+    max_calibration_error=0.05,
+    calibration_margin=0.02,
+    slice_margin=0.02,
+    max_latency_ms=100,
+    max_size_mb=100,
+)
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Tables that cannot be read, but take a decision."""
+
+    trouble: Exception
+    decisions: list[Mapping[str, object]] = field(default_factory=list)
+
+    def version(self, table: str) -> int:  # noqa: ARG002
+        raise self.trouble
+
+    def append_decision(self, table: str, row: Mapping[str, object], *, key: str) -> None:
+        assert (table, key) == ("verdicts", "verdict_id")
+        self.decisions.append(row)
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """Task values."""
+
+    values: dict[str, str] = field(default_factory=dict)
+
+    def set(self, key: str, value: str) -> None:
+        self.values[key] = value
+
+
+def context_of(registry: Registry, trouble: Exception) -> Context:
+    return Context(
+        tables=Unreadable(trouble),
+        registry=registry,
+        task_values=Remembered(),
+        console=Console(file=io.StringIO()),
+        as_of=datetime(2013, 2, 21, tzinfo=UTC),
+    )
+
+
+def judged(context: Context, name: str, number: int) -> None:
+    validate.run(context, model_name=name, model_version=number, holdout_days=14, policy=POLICY)
+
+
+@pytest.mark.parametrize(
+    "trouble", [RuntimeError("the disk\n  is full"), UserError("table x does not exist; run the features job first")]
+)
+def test_whatever_went_wrong_is_an_inconclusive_verdict_that_is_written_before_it_is_raised(
+    registry: Registry, new_version: Callable[..., int], trouble: Exception
+) -> None:
+    name = f"unreadable {type(trouble).__name__}"
+    number = new_version(name)
+    registry.set_alias(name, "challenger", number)
+    context = context_of(registry, trouble)
+    with pytest.raises(type(trouble)) as raised:
+        judged(context, name, number)
+    assert raised.value is trouble
+
+    (row,) = context.tables.decisions
+    says = f"judged_without_error: {type(trouble).__name__}: {' '.join(str(trouble).split())}"
+    assert row["verdict"] == "INCONCLUSIVE"
+    assert [line.startswith(f"INCONCLUSIVE {says}") for line in row["reasons"]] == [True]
+    assert (row["holdout_first"], row["holdout_end"]) == (date(2013, 2, 6), date(2013, 2, 20))
+    assert row["holdout_digest"] is None
+    decided = {"verdict": "INCONCLUSIVE", "verdict_id": row["verdict_id"]}
+    assert context.task_values.values == decided
+    version = registry.version(name, number)
+    assert {key: version.tags[key] for key in decided} == decided
+    report = mlflow.artifacts.load_text(f"runs:/{version.run_id}/verdict.md")
+    assert report.startswith(f"# INCONCLUSIVE: {name} version {number}\n\nno champion yet, on 14 days from 2013-02-06")
+    assert says.replace("judged_without_error: ", "| judged_without_error | INCONCLUSIVE | ") in report
+    assert registry.aliases(name) == {}
+
+
+def test_a_version_without_the_day_it_was_trained_until_is_inconclusive(
+    registry: Registry, new_version: Callable[..., int]
+) -> None:
+    name = "of unknown age"
+    number = new_version(name)
+    registry.client.delete_model_version_tag(name, str(number), "trained_until")
+    context = context_of(registry, AssertionError("not to be read"))
+    with pytest.raises(UserError, match="lacks the tag trained_until; register it by the train job"):
+        judged(context, name, number)
+    assert [row["verdict"] for row in context.tables.decisions] == ["INCONCLUSIVE"]
+
+
+def test_a_version_that_does_not_exist_gets_no_verdict(registry: Registry, new_version: Callable[..., int]) -> None:
+    new_version("short")
+    context = context_of(registry, AssertionError("not to be read"))
+    with pytest.raises(UserError, match="model short has no version 7"):
+        judged(context, "short", 7)
+    assert context.tables.decisions == []
+
+
+def test_the_report_reads_from_the_headline_to_the_slices() -> None:
+    slices = [
+        Slice(dimension="origin", value=value, rows=rows, days=14, outcome=outcome, worse_by=bounds)
+        for value, rows, outcome, bounds in (
+            ("EWR", 4_500, SliceOutcome.HARMED, Interval(low=0.021, estimate=0.04, high=0.06)),
+            ("LGA", 12, SliceOutcome.NOT_MEASURED, None),
+        )
+    ]
+    checks = [Check(name="no_slice_harmed", outcome=Outcome.FAIL, reason="harm | in EWR")]
+    candidate, champion = (Version(name="delay", number=number, run_id="r", tags={}) for number in (7, 6))
+    found = validate.Judged(
+        verdict=verdict(checks, slices),
+        holdout=Holdout(first=date(2013, 10, 1), end=date(2013, 10, 15)),
+        digest="0a1b",
+    )
+    text = validate.report(candidate, champion, found)
+    assert text.startswith("# FAIL: delay version 7\n\nagainst champion version 6, on 14 days from 2013-10-01")
+    assert "| no_slice_harmed | FAIL | harm / in EWR |" in text
+    assert "How much higher the log loss is than that of version 6" in text
+    assert "| origin EWR | 4,500 | 14 | 0.0400 [0.0210, 0.0600] | harmed |\n| origin LGA | 12 | 14 |  | not" in text
+    assert "`0a1b`" in text
+    assert "that of the training period's base rate" in validate.report(candidate, None, found)
