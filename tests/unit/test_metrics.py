@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
-from flight_delays.core.metrics import Range, calibration_bins, calibration_error, day_intervals, metrics, row_log_loss
+from flight_delays.core.metrics import calibration_bins, calibration_error, metrics, row_log_loss
 
 ROWS = st.lists(st.tuples(st.booleans(), st.floats(0.001, 0.999)), min_size=1, max_size=60).map(
     lambda rows: (np.array([float(y) for y, _ in rows]), np.array([p for _, p in rows]))
@@ -74,50 +74,3 @@ def test_equal_probabilities_share_a_bin_and_greater_ones_never_have_a_lower_bin
     steps, rises = np.diff(calibration_bins(probabilities)), np.diff(probabilities) > 0
     assert (steps >= 0).all()
     assert (steps[~rises] == 0).all()
-
-
-def made_up(days: int, rows: int, shared: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`days` days of `rows` rows; `shared` says how much a day's weather moves all of its rows' log odds."""
-    rng = np.random.default_rng(5)
-    day = np.repeat(np.arange(days), rows)
-    odds = rng.normal(-1, 1, days * rows)
-    truth = 1 / (1 + np.exp(-(odds + shared * rng.normal(size=days)[day])))
-    return (rng.uniform(size=days * rows) < truth).astype(float), np.round(1 / (1 + np.exp(-odds)), 2), day
-
-
-@pytest.mark.parametrize("seed", [1, 2])
-def test_intervals_are_those_of_metrics_on_rows_of_resampled_days(seed: int) -> None:
-    labels, probabilities, days = made_up(12, 30, 1.0)
-    found = day_intervals(labels, probabilities, days, draws=40, seed=seed)
-    drawn = np.random.default_rng(seed).multinomial(12, np.full(12, 1 / 12), size=40)
-    resampled = []
-    for times in drawn:
-        rows = np.repeat(np.arange(len(days)), times[days])
-        resampled.append(metrics(labels[rows], probabilities[rows]).as_dict())
-    for name in ("log_loss", "brier", "auc"):
-        low, high = np.quantile([scores[name] for scores in resampled], [0.025, 0.975])
-        assert (found[name].low, found[name].high) == pytest.approx((low, high))
-    assert found.keys() == {"log_loss", "brier", "auc", "calibration_error"}
-
-
-def test_an_interval_holds_the_metric_of_all_rows_and_widens_where_days_differ() -> None:
-    widths = []
-    for shared in (0.0, 1.5):
-        labels, probabilities, days = made_up(60, 100, shared)
-        scores, found = metrics(labels, probabilities).as_dict(), day_intervals(labels, probabilities, days)
-        assert all(found[name].low < scores[name] < found[name].high for name in ("log_loss", "brier", "auc"))
-        widths.append(found["log_loss"].high - found["log_loss"].low)
-    assert widths[1] > 2 * widths[0]
-
-
-def test_one_day_has_no_width_and_one_class_no_area_under_the_curve() -> None:
-    found = day_intervals(np.zeros(3), np.array([0.2, 0.4, 0.6]), np.zeros(3, dtype=np.int64))
-    assert found.keys() == {"log_loss", "brier", "calibration_error"}
-    assert found["brier"] == Range(low=pytest.approx(0.56 / 3), high=pytest.approx(0.56 / 3))
-
-
-def test_calibration_is_counted_over_the_bins_of_all_rows() -> None:
-    # Each day is off by a quarter in each of its two bins; a draw of both days, or of one twice, is just as far off.
-    labels, probabilities = np.array([0.0, 1.0, 0.0, 1.0]), np.array([0.25, 0.75, 0.25, 0.75])
-    found = day_intervals(labels, probabilities, np.array([0, 0, 1, 1]))
-    assert found["calibration_error"] == Range(low=pytest.approx(0.25), high=pytest.approx(0.25))

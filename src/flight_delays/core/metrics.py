@@ -28,14 +28,6 @@ class Metrics:
         return asdict(self)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Range:
-    """Where a metric lies in 95 of 100 resamples."""
-
-    low: float
-    high: float
-
-
 def row_log_loss(labels: Floats, probabilities: Floats) -> Floats:
     """Negative log likelihood of each row, in nats."""
     p = np.clip(probabilities, _CLIP, 1 - _CLIP)
@@ -68,52 +60,3 @@ def metrics(labels: Floats, probabilities: Floats) -> Metrics:
         auc=float("nan") if one_class else float(roc_auc_score(labels, probabilities)),
         calibration_error=calibration_error(labels, probabilities),
     )
-
-
-def day_intervals(
-    labels: Floats, probabilities: Floats, days: npt.NDArray[np.int64], *, draws: int = 1_000, seed: int = 20130101
-) -> dict[str, Range]:
-    """Range of each metric, by its name in Metrics, over resampled whole days; `days` numbers each row's, 0 to n - 1.
-
-    The clustered bootstrap (Field and Welsh 2007): rows of one day share its weather. Bins stay those of all rows. A
-    resample with one class only has no AUC and is left out of its range.
-    """
-    n_days = int(days.max()) + 1
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(n_days, np.full(n_days, 1 / n_days), size=draws).astype(np.float64)
-
-    def per_day(values: Floats) -> Floats:
-        return np.bincount(days, weights=values, minlength=n_days).astype(np.float64)
-
-    bins = calibration_bins(probabilities)
-    excess = np.stack([per_day((labels - probabilities) * (bins == each)) for each in range(CALIBRATION_BINS)], axis=1)
-    rows, late = drawn @ per_day(np.ones_like(labels)), drawn @ per_day(labels)
-    ranked = np.einsum("rd,de,re->r", drawn, _pairs_ranked(labels, probabilities, days), drawn, optimize=True)
-    both = late * (rows - late) > 0
-    resampled = {
-        "log_loss": drawn @ per_day(row_log_loss(labels, probabilities)) / rows,
-        "brier": drawn @ per_day(np.square(labels - probabilities)) / rows,
-        "auc": ranked[both] / (late * (rows - late))[both],
-        "calibration_error": np.abs(drawn @ excess).sum(axis=1) / rows,
-    }
-    return {
-        name: Range(low=float(np.quantile(values, 0.025)), high=float(np.quantile(values, 0.975)))
-        for name, values in resampled.items()
-        if len(values)
-    }
-
-
-def _pairs_ranked(labels: Floats, probabilities: Floats, days: npt.NDArray[np.int64]) -> Floats:
-    """Days x days: in how many pairs a late row of the one is ranked above a punctual row of the other, ties half.
-
-    The AUC of any resample is then a sum over pairs of days: no row is ranked again.
-    """
-    n_days = int(days.max()) + 1
-    ranks = np.unique(probabilities, return_inverse=True)[1]
-    late = labels == 1
-    pairs = np.zeros((n_days, n_days))
-    for day in range(n_days):
-        punctual = np.bincount(ranks[~late & (days == day)], minlength=int(ranks.max()) + 1)
-        below = np.cumsum(punctual) - punctual / 2
-        pairs[:, day] = np.bincount(days[late], weights=below[ranks[late]], minlength=n_days)
-    return pairs

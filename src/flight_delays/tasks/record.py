@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version as installed
 from pathlib import Path
 from platform import python_version
@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from mlflow.models import ModelSignature
 
 from flight_delays.core import plots
-from flight_delays.core.metrics import Metrics, day_intervals, metrics
+from flight_delays.core.intervals import day_intervals
+from flight_delays.core.metrics import Metrics, metrics
 from flight_delays.platform.registry import NestedRun, Training
 from flight_delays.tasks.dataset import Split
 from flight_delays.use_case import model
@@ -98,7 +99,7 @@ def record(
     ends = {
         f"{name}_{end}": value
         for name, found in evaluation.scored.ranges.items()
-        for end, value in asdict(found).items()
+        for end, value in (("low", found.low), ("high", found.high))
     }
     days, test_days = _days(split.training), _days(split.test)
     base_rate = float(split.training["is_late"].mean())

@@ -6,7 +6,8 @@ Sections after Mitchell et al. 2019, Model Cards for Model Reporting (FAT*).
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from flight_delays.core.metrics import Metrics, Range
+from flight_delays.core.bootstrap import Interval
+from flight_delays.core.metrics import Metrics
 from flight_delays.use_case.training import Fitted
 
 PURPOSE = """\
@@ -30,7 +31,7 @@ class Scored:
     """Metrics of some flights, with their ranges over resampled days."""
 
     metrics: Metrics
-    ranges: Mapping[str, Range]
+    ranges: Mapping[str, Interval]
 
 
 def model_card(
@@ -110,7 +111,7 @@ def _number(value: float) -> str:
     return "-" if value != value else f"{value:.4f}"  # NaN: not to be had from one class
 
 
-def _range(found: Range | None) -> str:
+def _range(found: Interval | None) -> str:
     return "-" if found is None else f"{found.low:.4f} to {found.high:.4f}"
 
 
