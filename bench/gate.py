@@ -72,7 +72,8 @@ How often does the gate let a worse model pass, and how often does it refuse an 
 ## What was simulated
 
 A champion and four challengers ({challengers}),
-all trained on January to June 2013, forecast July to December: 184 days. Each challenger is made worse than the champion by an exact amount of log loss over all 184 days, from nothing to
+all trained on January to June 2013, forecast July to December: 184 days. Each challenger is
+made worse than the champion by an exact amount of log loss over all 184 days, from nothing to
 four times the margin of {margin}, by blending the better side's log odds with those of a model that knows the schedule
 only. So an equal pair is equal on average, and differs flight by flight. Holdouts are whole days drawn with
 replacement, {replicates} for each pair, length and amount: {drawn} for each rate, whose standard error is at most
@@ -107,8 +108,8 @@ still draws single days:
 ## How to read it, and its limits
 
 - A gate that never passes anything is safe and useless: read the rows of equal and of worse models together.
-- At the margin itself a PASS is an error. The log loss check promises {promised} of them and makes {at_margin} on {published} days: bounds
-  from few days are a little too narrow, and more so where days resemble their neighbours.
+- At the margin itself a PASS is an error. The log loss check promises {promised} of them and makes {at_margin} on {published} days:
+  bounds from few days are a little too narrow, and more so where days resemble their neighbours.
 - The days are one half-year of one city, and every holdout is drawn from them: a season that is not among them is not
   in these rates.
 - Calibration bins are those of all 184 days, not of each holdout. Checks without chance (schema, golden requests,
