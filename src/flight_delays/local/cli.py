@@ -84,6 +84,16 @@ def reset(target: Annotated[str | None, typer.Option(help="Default: all targets.
         typer.echo(f"{world.FOLDER}/{name}: {'removed' if removed else 'nothing to remove'}")
 
 
+@app.command()
+def dictionary(root: Root = None) -> None:
+    """Write docs/data-dictionary.md from sql/."""
+    from flight_delays.local.dictionary import FILE, data_dictionary
+
+    file = (root or world.find_root(Path.cwd())) / FILE
+    file.write_text(data_dictionary(), encoding="utf-8")
+    typer.echo(file)
+
+
 def run_jobs(
     root: Path,
     target: str | None,

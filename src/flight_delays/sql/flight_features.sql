@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS {schema}.flight_features (
   plane_year_built DOUBLE COMMENT 'Year the aircraft was built',
   plane_seats DOUBLE COMMENT 'Seats of the aircraft',
   plane_engines DOUBLE COMMENT 'Engines of the aircraft',
-  aircraft_slack DOUBLE COMMENT 'From when the aircraft should be back from its last known departure here, to the scheduled departure, minutes; null if that was not within 24 hours',
+  aircraft_slack DOUBLE COMMENT 'From when the aircraft should be back from its last known departure here, to the scheduled departure, minutes; null if that was not within 48 hours',
   aircraft_scheduled_slack DOUBLE COMMENT 'The same from the last scheduled departure, had it left on time, minutes',
   origin_overdue DOUBLE COMMENT 'Flights scheduled from the origin within the last 2 hours and not known to have left',
   origin_scheduled DOUBLE COMMENT 'Flights scheduled from the origin within the hour up to this departure, this one included',

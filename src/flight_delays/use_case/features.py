@@ -17,7 +17,7 @@ WEATHER_TOLERANCE = timedelta(hours=6)
 TREND_HOURS = 3
 TRENDS = ("temp", "wind_speed", "pressure", "visib")
 # An aircraft that left longer ago than this may have flown anywhere since.
-AIRCRAFT_TOLERANCE = timedelta(hours=24)
+AIRCRAFT_TOLERANCE = timedelta(hours=48)
 # There, back and turned around: cruising at 450 mph, 45 minutes a flight for taxi, climb and descent, 45 on the ground.
 ROUND_TRIP_MINUTES = "2 * (distance / 7.5 + 45) + 45"
 
@@ -59,6 +59,13 @@ def flight_features(flights: DataFrame, weather: DataFrame, planes: DataFrame) -
     the time a feature is as of: a schedule, a departure, an arrival, a row of weather or of planes is used only if it
     was known by then.
     """
+    # Nothing of a row is known before the row itself, which a late back-fill would otherwise pretend.
+    flights = flights.withColumns(
+        {
+            time: F.when(F.col(time).isNotNull(), F.greatest(time, "known_at"))
+            for time in ("departure_known_at", "outcome_known_at")
+        }
+    )
     spine = flights.select(
         "flight_id",
         F.col("known_at").alias("prediction_ts"),
@@ -161,7 +168,7 @@ def _spans(flights: DataFrame) -> Mapping[tuple[str, ...], DataFrame]:
     spans["origin",].append(
         flights.select(
             "origin",
-            F.col("sched_dep_ts").alias("start"),
+            F.greatest("sched_dep_ts", "known_at").alias("start"),
             F.least("departure_known_at", F.col("sched_dep_ts") + F.expr("INTERVAL 2 HOURS")).alias("end"),
             F.lit(1).alias("origin_overdue"),
         )

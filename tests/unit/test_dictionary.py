@@ -1,0 +1,51 @@
+"""The data dictionary says what the tables are."""
+
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from flight_delays.local.dictionary import FILE, columns, data_dictionary, dictionary
+from flight_delays.use_case import model
+
+DECLARED = {file.name: file.read_text() for file in files("flight_delays.sql").iterdir() if ".sql" in file.name}
+SQL = """CREATE TABLE IF NOT EXISTS {schema}.a (
+  id STRING NOT NULL COMMENT 'The airline''s; own',
+  x DOUBLE COMMENT 'Minutes'
+  , CONSTRAINT a_pk PRIMARY KEY (id, at TIMESERIES) -- Unity Catalog only
+) USING delta
+COMMENT 'What is known';
+"""
+
+
+def test_a_table_is_told_by_its_comment_its_key_and_its_columns() -> None:
+    _, _, found = dictionary({"a": SQL}, {"weather": ("x",)}).partition("## a")
+    assert found.split("\n") == [
+        "",
+        "",
+        "What is known. Key: id, at.",
+        "",
+        "| column | type | null | feature | what it says |",
+        "|---|---|---|---|---|",
+        "| id | STRING |  |  | The airline's; own |",
+        "| x | DOUBLE | yes | weather | Minutes |",
+        "",
+    ]
+
+
+def test_the_dictionary_in_docs_is_that_of_the_tables_as_they_are() -> None:
+    written = (Path(__file__).parents[2] / FILE).read_text(encoding="utf-8")
+    assert written == data_dictionary(), "run: .venv/bin/flight-delays local dictionary"
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_no_column_goes_without_a_comment(name: str) -> None:
+    body = DECLARED[name].partition("(\n")[2].partition("\n  , CONSTRAINT")[0]
+    assert [line.split()[0] for line in body.splitlines()] == [column for column, *_ in columns(DECLARED[name])]
+    assert all(comment for *_, comment in columns(DECLARED[name]))
+
+
+def test_every_input_of_the_model_is_a_column_of_the_feature_table() -> None:
+    declared = {column: kind for column, kind, *_ in columns(DECLARED["flight_features.sql"])}
+    assert {*model.REQUEST, *model.LOOKED_UP} <= set(declared)
+    assert {declared[name] for name in model.LOOKED_UP} == {"DOUBLE"}
