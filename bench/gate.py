@@ -108,8 +108,8 @@ still draws single days:
 ## How to read it, and its limits
 
 - A gate that never passes anything is safe and useless: read the rows of equal and of worse models together.
-- At the margin itself a PASS is an error. The log loss check promises {promised} of them and makes {at_margin} on {published} days:
-  bounds from few days are a little too narrow, and more so where days resemble their neighbours.
+- At the margin itself a PASS is an error. The log loss check promises {promised} of them and makes {at_margin} on
+  {published} days: bounds from few days are a little too narrow, and more so where days resemble their neighbours.
 - The days are one half-year of one city, and every holdout is drawn from them: a season that is not among them is not
   in these rates.
 - Calibration bins are those of all 184 days, not of each holdout. Checks without chance (schema, golden requests,
