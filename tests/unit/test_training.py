@@ -15,11 +15,14 @@ from rich.console import Console
 from threadpoolctl import threadpool_limits
 
 from flight_delays.core.errors import UserError
+from flight_delays.core.intervals import day_intervals
+from flight_delays.core.metrics import metrics
 from flight_delays.platform.registry import Registry, Training
 from flight_delays.tasks.dataset import Split
 from flight_delays.tasks.record import record
 from flight_delays.tasks.train import _fingerprint, searched
 from flight_delays.use_case import model
+from flight_delays.use_case.card import Scored, model_card
 from flight_delays.use_case.training import PARAMETERS, Fitted, Trial, behind, boost, calibration, fit
 
 FIRST = date(2013, 1, 1)
@@ -258,6 +261,24 @@ def test_the_model_card_says_what_by_what_and_how_well(made: Training, fitted: F
     ]
     assert [line for line in told if line not in card] == []
     assert "nan" not in card
+
+
+@pytest.mark.parametrize(
+    ("rows", "late", "told"),
+    [
+        (199, 40, "| carrier HA | 199 | not measured |"),
+        (200, 40, "| carrier HA | 200 | 20.0% | 0.6931 | "),
+        (200, 0, "| carrier HA | 200 | 0.0% | 0.6931 | "),
+    ],
+)
+def test_a_slice_of_too_few_flights_is_listed_as_not_measured(fitted: Fitted, rows: int, late: int, told: str) -> None:
+    labels, days = np.repeat([1.0, 0.0], [late, rows - late]), np.arange(rows) % 10
+    scored = Scored(metrics=metrics(labels, np.full(rows, 0.5)), ranges=day_intervals(labels, np.full(rows, 0.5), days))
+    card = model_card(
+        name="delay", fitted=fitted, data={}, scored=scored, slices={("carrier", "HA"): scored}, pictures=()
+    )
+    assert told in card
+    assert ("| - | - |" in card) is (late == 0)  # one class has no area under the curve
 
 
 @pytest.mark.parametrize("terminal", [True, False])

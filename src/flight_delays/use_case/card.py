@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from flight_delays.core.bootstrap import Interval
+from flight_delays.core.gates import Policy
 from flight_delays.core.metrics import Metrics
 from flight_delays.use_case.training import Fitted
 
@@ -80,6 +81,7 @@ def model_card(
                 ],
             ),
             "## Slices",
+            f"One of fewer than {Policy.min_slice_rows} flights is too small to tell anything.",
             _table(
                 ("slice", "flights", "late", "log loss", "range", "AUC", "range"),
                 [
@@ -92,6 +94,8 @@ def model_card(
                         _number(each.metrics.auc),
                         _range(each.ranges.get("auc")),
                     )
+                    if each.metrics.rows >= Policy.min_slice_rows
+                    else (f"{dimension} {value}", f"{each.metrics.rows:,}", *["not measured"] * 5)
                     for (dimension, value), each in slices.items()
                 ],
             ),
