@@ -135,15 +135,16 @@ def test_a_version_is_timed_once_so_that_judging_it_again_says_the_same(
     number = new_version(name)
     first = validated(context, name, number)
     taken = context.registry.version(name, number).tags["latency_ms"]
-    assert f"one request takes {float(taken):g} ms" in " ".join(first["reasons"])
+    assert float(taken) > 0
+    assert float(context.registry.version(name, number).tags["size_mb"]) > 0
     assert validated(context, name, number) == first
     assert context.registry.version(name, number).tags["latency_ms"] == taken
 
     slow = new_version(name)
-    context.registry.tag_version(context.registry.version(name, slow), {"latency_ms": "1000.5"})
+    context.registry.tag_version(context.registry.version(name, slow), {"latency_ms": "1000.5", "size_mb": "0.1"})
     verdict = validated(context, name, slow)
     assert [line for line in verdict["reasons"] if not line.startswith("PASS")] == [
-        "FAIL fast_enough: one request takes 1000.5 ms, more than 1000"
+        "FAIL fast_enough: one request takes more than 1000 ms"
     ]
 
 
