@@ -102,7 +102,8 @@ def features(context: Context, raw_schema: str) -> Look:
 def training(context: Context, raw_schema: str, *, holdout_days: int, trial_days: int) -> Look:
     """A model fitted now by the code as it stands, and how it does on the last `trial_days` before the holdout.
 
-    The holdout stays unseen: it is the release job's, and a model chosen on it would pass by luck. Registers nothing.
+    It has the parameters of use_case/training.py: nothing is searched. The holdout stays unseen: it is the release
+    job's, and a model chosen on it would pass by luck. Registers nothing.
     """
     holdout = holdout_of(context.as_of, holdout_days)
     split = split_at(_made_now(context, raw_schema, end=holdout.first), holdout.first - timedelta(days=trial_days))
