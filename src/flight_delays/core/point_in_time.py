@@ -1,6 +1,6 @@
 """What was known when: the joins in time that training, batch and stream share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import reduce
 
@@ -35,26 +35,13 @@ def as_of_join(
         F.lit(0).alias("_is_spine"),
         candidate.alias("_candidate"),
     )
-    questions = spine.select(
-        *by, F.col(at).alias("_time"), F.lit(1).alias("_is_spine"), F.struct(*spine.columns).alias("_spine")
-    )
-    # Events sort before the spine's rows of the same instant: known exactly at T is known.
-    up_to_now = (
-        Window.partitionBy(*by).orderBy("_time", "_is_spine").rowsBetween(Window.unboundedPreceding, Window.currentRow)
-    )
-    joined = (
-        questions.unionByName(events, allowMissingColumns=True)
-        .withColumn("_newest", F.max("_candidate").over(up_to_now))
-        .where("_is_spine = 1")
-    )
+    joined = _up_to_now(spine, events, by, at, {"_newest": F.max("_candidate")})
     recent = F.lit(True)
     if tolerance is not None:
         age = F.col("_time").cast("double") - F.col("_newest._event_time").cast("double")
         recent = age <= tolerance.total_seconds()
-    has_key = reduce(Column.__and__, (F.col(key).isNotNull() for key in by))
-    return joined.select(
-        "_spine.*", *(F.when(recent & has_key, F.col(f"_newest.{value}")).alias(value) for value in values)
-    )
+    usable = recent & _complete(by)
+    return joined.select("_spine.*", *(F.when(usable, F.col(f"_newest.{value}")).alias(value) for value in values))
 
 
 def sums_over_spans(spine: DataFrame, spans: DataFrame, *, by: Sequence[str], at: str) -> DataFrame:
@@ -81,19 +68,33 @@ def sums_over_spans(spine: DataFrame, spans: DataFrame, *, by: Sequence[str], at
         )
         for moment, sign in (("start", F.lit(1)), ("end", F.lit(-1)))
     ]
-    questions = spine.select(
-        *by, F.col(at).alias("_time"), F.lit(1).alias("_is_spine"), F.struct(*spine.columns).alias("_spine")
+    totals = _up_to_now(
+        spine, changes[0].unionByName(changes[1]), by, at, {field.name: F.sum(field.name) for field in sums}
     )
-    # What happens at the instant of the question has happened.
-    up_to_now = (
-        Window.partitionBy(*by).orderBy("_time", "_is_spine").rowsBetween(Window.unboundedPreceding, Window.currentRow)
-    )
-    totals = (
-        questions.unionByName(changes[0].unionByName(changes[1]), allowMissingColumns=True)
-        .withColumns({field.name: F.sum(field.name).over(up_to_now) for field in sums})
-        .where("_is_spine = 1")
-    )
-    known = reduce(Column.__and__, (F.col(name).isNotNull() for name in (*by, "_time")))
+    known = _complete((*by, "_time"))
     return totals.select(
         "_spine.*", *(F.when(known, F.coalesce(F.col(field.name), F.lit(0))).alias(field.name) for field in sums)
     )
+
+
+def _up_to_now(
+    spine: DataFrame, events: DataFrame, by: Sequence[str], at: str, running: Mapping[str, Column]
+) -> DataFrame:
+    """`by`, `_time` and the whole row `_spine` of each row of `spine`, and aggregates over the events up to its time.
+
+    Events have the columns `by`, `_time`, `_is_spine` = 0 and their own. They sort before the spine's rows of the same
+    instant: what is known exactly at T is known.
+    """
+    questions = spine.select(*by, F.col(at).alias("_time"), F.lit(1).alias("_is_spine"), F.struct("*").alias("_spine"))
+    so_far = (
+        Window.partitionBy(*by).orderBy("_time", "_is_spine").rowsBetween(Window.unboundedPreceding, Window.currentRow)
+    )
+    return (
+        questions.unionByName(events, allowMissingColumns=True)
+        .withColumns({name: aggregate.over(so_far) for name, aggregate in running.items()})
+        .where("_is_spine = 1")
+    )
+
+
+def _complete(names: Iterable[str]) -> Column:
+    return reduce(Column.__and__, (F.col(name).isNotNull() for name in names))

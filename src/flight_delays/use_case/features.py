@@ -86,7 +86,7 @@ def flight_features(flights: DataFrame, weather: DataFrame, planes: DataFrame) -
         *spine.columns,
         *(F.col(reading).alias(f"weather_{reading}") for reading in READINGS),
         _minutes("prediction_ts", "observed_at").alias("weather_age_minutes"),
-        *((F.col(name) - F.col(f"earlier_{name}")).alias(f"weather_{name}_change") for name in TRENDS),
+        *(F.col(f"{name}_change").alias(f"weather_{name}_change") for name in TRENDS),
         *(F.col(name).cast("double").alias(f"plane_{name}") for name in ("year_built", "seats", "engines")),
         "aircraft_slack",
         "aircraft_scheduled_slack",
@@ -96,14 +96,20 @@ def flight_features(flights: DataFrame, weather: DataFrame, planes: DataFrame) -
 
 
 def _with_weather(rows: DataFrame, weather: DataFrame) -> DataFrame:
-    """The readings known at `prediction_ts`, and as `earlier_<reading>` those known TREND_HOURS before."""
+    """The readings known at `prediction_ts`, and as `<reading>_change` what changed in the TREND_HOURS before."""
     look_up = partial(
         as_of_join, by=["origin"], event_time="observed_at", known_time="known_at", tolerance=WEATHER_TOLERANCE
     )
-    earlier = weather.withColumnsRenamed({name: f"earlier_{name}" for name in TRENDS})
-    rows = rows.withColumn("earlier", F.col("prediction_ts") - F.expr(f"INTERVAL {TREND_HOURS} HOURS"))
-    rows = look_up(rows, earlier, at="earlier", values=[f"earlier_{name}" for name in TRENDS])
-    return look_up(rows, weather, at="prediction_ts", values=["observed_at", *READINGS])
+    # From reading to reading, which are few, not from flight to flight.
+    earlier = weather.withColumnsRenamed({name: f"{name}_change" for name in TRENDS})
+    trends = look_up(
+        weather.withColumn("_before", F.col("known_at") - F.expr(f"INTERVAL {TREND_HOURS} HOURS")),
+        earlier,
+        at="_before",
+        values=[f"{name}_change" for name in TRENDS],
+    ).withColumns({f"{name}_change": F.col(name) - F.col(f"{name}_change") for name in TRENDS})
+    changes = [f"{name}_change" for name in TRENDS]
+    return look_up(rows, trends, at="prediction_ts", values=["observed_at", *READINGS, *changes])
 
 
 def _with_aircraft(rows: DataFrame, flights: DataFrame, planes: DataFrame) -> DataFrame:
