@@ -18,7 +18,8 @@ forecast, not a promise about one flight, and no ground for judging an airline o
 LIMITS = (
     "The aircraft is taken as known two hours before departure. Aircraft are swapped at shorter notice, and the data "
     "tells only which one flew.",
-    "Departures count as known 15 minutes after they happened, arrivals likewise: a slower feed makes the model worse.",
+    "Departures count as known a quarter of an hour after they happened, arrivals half an hour after landing: a slower "
+    "feed makes the model worse.",
     "It has seen New York in 2013 and nothing else: other airports, airlines and years are beyond it.",
     "Cancelled and diverted flights have no outcome: the forecast is the probability of being late given that the "
     "flight arrives where it should. Most cancellations fall on the worst days, which look milder than they were.",
