@@ -121,15 +121,23 @@ def training(context: Context, raw_schema: str, *, holdout_days: int, trial_days
 
 
 def champion(context: Context, model_name: str) -> Look:
-    """The version that serves, as the run that made it recorded it: `version`, `metrics` by data set, its pictures."""
+    """The version that serves, as the run that made it recorded it, with its pictures.
+
+    `metrics` are by data set; `ranges` are their 95 % ranges over resampled days.
+    """
     number = context.registry.aliases(model_name).get("champion")
     if number is None:
         raise UserError(f"no version of {model_name} serves yet; run the train job, which releases one that passes")
     record = context.registry.record(context.registry.version(model_name, number))
     metrics: dict[str, dict[str, float]] = {}
+    ranges: dict[str, dict[str, float]] = {}
     for key, value in record.metrics.items():
         data_set, _, metric = key.partition("_")
-        metrics.setdefault(data_set, {})[metric] = value
+        name, _, end = metric.rpartition("_")
+        if end in ("low", "high"):
+            ranges.setdefault(name, {})[end] = value
+        else:
+            metrics.setdefault(data_set, {})[metric] = value
     return Look(
         tables={
             "version": pd.DataFrame(
@@ -139,6 +147,7 @@ def champion(context: Context, model_name: str) -> Look:
                 ]
             ),
             "metrics": pd.DataFrame([{"data set": name, **values} for name, values in metrics.items()]),
+            "ranges": pd.DataFrame([{"metric": name, **ends} for name, ends in ranges.items()]),
         },
         recorded=record.pictures,
     )

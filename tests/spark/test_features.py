@@ -132,7 +132,7 @@ def test_departures_from_an_airport_count_once_known_and_for_two_hours(spark: Sp
 @pytest.mark.parametrize(
     ("known", "slack"),
     [
-        # It left at 08:30; there, back and turned around takes 321 minutes: ready at 13:51, 9 minutes before its departure.
+        # It left at 08:30; there, back and turned around takes 321 minutes: ready at 13:51.
         ("2013-06-01 08:45", 9.0),
         ("2013-06-01 12:00", 9.0),
         ("2013-06-01 12:01", None),

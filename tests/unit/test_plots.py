@@ -69,6 +69,20 @@ def test_importance_lists_every_input_by_its_share_of_the_gain() -> None:
     assert words(figure) == ("What the model looks at", "share of the total gain (%)", "")
 
 
+@pytest.mark.parametrize(
+    ("most", "names", "widths"),
+    [
+        (2, ["1 others", "hour", "wind"], [10, 30, 60]),
+        (3, ["rain", "hour", "wind"], [10, 30, 60]),
+        (1, ["2 others", "wind"], [40, 60]),
+    ],
+)
+def test_inputs_after_the_most_important_ones_are_one_bar(most: int, names: list[str], widths: list[float]) -> None:
+    (axes,) = plots.importance({"wind": 6.0, "rain": 1.0, "hour": 3.0}, most).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == names
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx(widths)
+
+
 def test_importance_of_a_model_that_learnt_nothing_is_zero() -> None:
     assert [bar.get_width() for bar in plots.importance({"wind": 0.0}).axes[0].patches] == [0]
 

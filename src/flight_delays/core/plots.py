@@ -52,10 +52,12 @@ def roc(labels: Floats, probabilities: Floats) -> Figure:
     return figure
 
 
-def importance(gains: Mapping[str, float]) -> Figure:
-    """Each input's share of the total gain, in percent."""
+def importance(gains: Mapping[str, float], most: int = 20) -> Figure:
+    """Each input's share of the total gain, in percent; those after the `most` important ones together."""
     ordered = sorted(gains.items(), key=lambda item: item[1])
     total = sum(gains.values()) or 1.0
+    if rest := ordered[:-most]:
+        ordered = [(f"{len(rest)} others", sum(gain for _, gain in rest)), *ordered[-most:]]
     figure, axes = _figure(height=0.28 * len(ordered) + 1.2)
     axes.barh([name for name, _ in ordered], [100 * gain / total for _, gain in ordered])
     axes.set(xlabel="share of the total gain (%)", title="What the model looks at")
