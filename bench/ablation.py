@@ -41,8 +41,6 @@ def configurations() -> Iterator[tuple[str, tuple[str, ...]]]:
     yield EVERYTHING, ()
     yield "the schedule alone", tuple(LOOKED_UP)
     for group, columns in GROUPS.items():
-        yield f"schedule and {group}", tuple(name for name in LOOKED_UP if name not in columns)
-    for group, columns in GROUPS.items():
         yield f"everything but {group}", columns
 
 

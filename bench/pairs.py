@@ -67,8 +67,11 @@ def main() -> None:
         carrier=later["carrier"].to_numpy(dtype="U2"),
         origin=later["origin"].to_numpy(dtype="U3"),
         hour=local.dt.hour.to_numpy(dtype=np.uint8),
-        # Three digits are enough to judge by, and a third of the size.
-        **{name: probabilities.astype(np.float16) for name, probabilities in forecasts.items()},
+        # Three digits are enough to judge by, and make a small file.
+        **{
+            name: probabilities.round(3).clip(0.001, 0.999).astype(np.float16)
+            for name, probabilities in forecasts.items()
+        },
     )
 
 
