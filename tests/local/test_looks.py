@@ -56,7 +56,7 @@ def test_every_notebook_runs_from_top_to_bottom_and_shows_its_pictures(folder: P
         "features": 1,
         "predictions": 2,
         "training": 3,
-        "verdict": 1,
+        "verdict": 2,
     }
     assert all("text/html" in types for types in shown.values())
     assert all("<img" in page.read_text() for page in pages if pictures[page.stem])
@@ -101,7 +101,7 @@ def _change_a_feature(client: BlockingKernelClient, file: Path) -> None:
         client.execute_interactive(code, output_hook=hear, timeout=120)
         return "".join(printed)
 
-    cell = "print(list(model.prepare(rows, {'carrier': ['UA']})))"
+    cell = "print(list(model.prepare(model.looked_up(rows), {'carrier': ['UA']})))"
     run("%load_ext autoreload\n%autoreload 2")
     run(
         "import pandas as pd\nfrom flight_delays.use_case import model\n"
@@ -149,5 +149,5 @@ def test_the_report_says_which_version_serves_and_why(context: Context, folder: 
     page = write_report(folder, "flights, target dev", ran, [], OPTIONS).read_text()
     for said in ("version 1", "better_than_base_rate", "52,195", "mlflow ui --backend-store-uri sqlite:///"):
         assert said in page
-    assert page.count("<img") == 3 + 1 + 2 + 1
+    assert page.count("<img") == 3 + 2 + 2 + 1
     assert sys.executable not in page
