@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -24,6 +24,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flight_delays.core.error_rates import DAY_LEVEL, GATE, RULES, Pair, Tally, pair, tally, worse_by
 from flight_delays.core.gates import Evidence, Outcome, Policy
+from flight_delays.core.markdown import table
 from flight_delays.use_case.slices import time_of_day
 
 ROOT = Path(__file__).parents[1]
@@ -246,7 +247,7 @@ def page(results: Results, policy: Policy, replicates: int) -> str:
         block=BLOCK,
         at_margin=_percent(rate(results[Cell(1, PUBLISHED)].values(), DAY_LEVEL)),
         promised=f"{1 - policy.confidence:.0%}".replace("%", " %"),
-        who_passes=_table(
+        who_passes=table(
             ("days", "worse by", *RULES),
             [
                 (days, _margins(times, policy), *(passed(Cell(times, days), rule) for rule in RULES))
@@ -254,7 +255,7 @@ def page(results: Results, policy: Policy, replicates: int) -> str:
                 for times in TIMES
             ],
         ),
-        what_it_says=_table(
+        what_it_says=table(
             ("worse by", *Outcome, *(f"`{check}`" for check in checks)),
             [
                 (
@@ -268,7 +269,7 @@ def page(results: Results, policy: Policy, replicates: int) -> str:
                 for times, found in shown.items()
             ],
         ),
-        in_blocks=_table(
+        in_blocks=table(
             ("worse by", "single days", f"blocks of {BLOCK}"),
             [
                 (_margins(times, policy), passed(Cell(times, PUBLISHED)), passed(Cell(times, PUBLISHED, BLOCK)))
@@ -308,11 +309,6 @@ def _margins(times: int, policy: Policy) -> str:
 
 def _percent(share: float) -> str:
     return f"{share:.1%}".replace("%", " %")
-
-
-def _table(columns: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from flight_delays.core.bootstrap import Interval
 from flight_delays.core.gates import DayTotals, Evidence, Outcome, Policy, at_most, by_day, judge_days
-from flight_delays.core.metrics import Floats, row_log_loss
+from flight_delays.core.metrics import Floats, log_odds, row_log_loss
 
 GATE, DAY_LEVEL, ROW_LEVEL, POINT = "the gate", "log loss by day", "log loss by row", "lower log loss"
 RULES = (GATE, DAY_LEVEL, ROW_LEVEL, POINT)
@@ -99,7 +99,7 @@ def row_level(pair: Pair, days: npt.NDArray[np.int64], confidence: float) -> Int
 
 
 def _blend_to(loss: float, labels: Floats, forecast: Floats, weak: Floats) -> Floats:
-    own, other = _log_odds(forecast), _log_odds(weak)
+    own, other = log_odds(forecast), log_odds(weak)
 
     def blended(share: float) -> Floats:
         mixed: Floats = 1 / (1 + np.exp(-((1 - share) * own + share * other)))
@@ -115,8 +115,3 @@ def _blend_to(loss: float, labels: Floats, forecast: Floats, weak: Floats) -> Fl
         else:
             high = middle
     return blended(high)
-
-
-def _log_odds(forecast: Floats) -> Floats:
-    odds: Floats = np.log(forecast) - np.log1p(-forecast)
-    return odds

@@ -34,6 +34,12 @@ def row_log_loss(labels: Floats, probabilities: Floats) -> Floats:
     return -(labels * np.log(p) + (1 - labels) * np.log1p(-p))
 
 
+def log_odds(probabilities: Floats) -> Floats:
+    """Of each probability, strictly between 0 and 1."""
+    odds: Floats = np.log(probabilities) - np.log1p(-probabilities)
+    return odds
+
+
 def calibration_bins(probabilities: Floats, bins: int = CALIBRATION_BINS) -> npt.NDArray[np.int64]:
     """Bin of each row: as equally filled as ties allow, by rising probability."""
     edges = np.quantile(probabilities, np.linspace(0, 1, bins + 1)[1:-1])

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from mlflow.models import ModelSignature
 
 from flight_delays.core import plots
+from flight_delays.core.contract import MODEL_CARD
 from flight_delays.core.intervals import day_intervals
 from flight_delays.core.metrics import Metrics, metrics
 from flight_delays.platform.registry import NestedRun, Training
@@ -134,7 +135,7 @@ def record(
         metrics={f"test_{name}": value for name, value in (evaluation.scored.metrics.as_dict() | ends).items()},
         figures=figures,
         texts={
-            "model_card.md": model_card(
+            MODEL_CARD: model_card(
                 name=model_name,
                 fitted=fitted,
                 data=facts,

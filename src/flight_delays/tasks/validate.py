@@ -1,7 +1,7 @@
 """Judge one version on days that neither it nor the champion has seen."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from hashlib import sha256
@@ -26,6 +26,7 @@ from flight_delays.core.gates import (
     judge,
     verdict,
 )
+from flight_delays.core.markdown import table
 from flight_delays.core.metrics import Floats, metrics
 from flight_delays.core.splits import Holdout
 from flight_delays.platform.registry import Version, golden_difference, golden_requests, predict, signature
@@ -203,15 +204,13 @@ def report(candidate: Version, champion: Version | None, judged: Judged) -> str:
     parts = [
         f"# {decision.outcome}: {candidate.name} version {candidate.number}",
         f"{against}, on {holdout.days} days from {holdout.first} to before {holdout.end}",
-        _table(
-            ("check", "outcome", "reason"), [(check.name, check.outcome, check.reason) for check in decision.checks]
-        ),
+        table(("check", "outcome", "reason"), [(check.name, check.outcome, check.reason) for check in decision.checks]),
     ]
     if decision.slices:
         parts += [
             "## Slices",
             f"How much higher the log loss is than that of {baseline}, in each slice; the bounds hold for all at once.",
-            _table(("slice", "rows", "days", "difference", "outcome"), map(_slice_row, decision.slices)),
+            table(("slice", "rows", "days", "difference", "outcome"), map(_slice_row, decision.slices)),
         ]
     parts += [
         "## How to read it",
@@ -227,8 +226,3 @@ def report(candidate: Version, champion: Version | None, judged: Judged) -> str:
 def _slice_row(found: Slice) -> Sequence[object]:
     difference = "" if found.worse_by is None else in_words(found.worse_by)
     return f"{found.dimension} {found.value}", f"{found.rows:,}", found.days, difference, found.outcome
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    cells = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(str(cell).replace('|', '/') for cell in line)} |" for line in cells)

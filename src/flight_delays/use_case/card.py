@@ -3,11 +3,12 @@
 Sections after Mitchell et al. 2019, Model Cards for Model Reporting (FAT*).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from flight_delays.core.bootstrap import Interval
 from flight_delays.core.gates import Policy
+from flight_delays.core.markdown import table
 from flight_delays.core.metrics import Metrics
 from flight_delays.use_case.training import Fitted
 
@@ -56,24 +57,24 @@ def model_card(
             f"# Model card: {name}",
             PURPOSE,
             "## Data",
-            _table(("what", "is"), data.items()),
+            table(("what", "is"), data.items()),
             "## How it was chosen",
             "On the days before the holdout only, the holdout having no part in it. Each fold learns from all days "
             "before its gap and is judged by the log loss of the days after it.",
-            _table(
+            table(
                 ("fold", "learns from days before", "is judged by", "to"),
                 [(n, fold.train_end, fold.first, fold.end) for n, fold in enumerate(fitted.folds, 1)],
             ),
             f"Of {len(fitted.trials)} settings number {fitted.best.number} had the lowest mean log loss; a pruned one "
             "had fallen behind the median.",
-            _table(("setting", "state", "mean log loss", "log loss by fold", "best rounds by fold"), search),
+            table(("setting", "state", "mean log loss", "log loss by fold", "best rounds by fold"), search),
             "The rounds are the median of the best setting's. Its forecasts of the folds' days gave slope and "
             "intercept of the calibration, which are 1 and 0 where a correction from other folds did not help a fold.",
-            _table(("parameter", "value"), [(key, f"{value:.6g}") for key, value in chosen.items()]),
+            table(("parameter", "value"), [(key, f"{value:.6g}") for key, value in chosen.items()]),
             "## How good it is",
             f"On {scored.metrics.rows:,} flights of the holdout, {scored.metrics.positive_rate:.1%} of them late, that "
             "were used once, for this. Each range holds in 95 of 100 resamples of whole days.",
-            _table(
+            table(
                 ("metric", "value", "range"),
                 [
                     (metric.replace("_", " "), _number(value), _range(scored.ranges.get(metric)))
@@ -83,7 +84,7 @@ def model_card(
             ),
             "## Slices",
             f"One of fewer than {Policy.min_slice_rows} flights is too small to tell anything.",
-            _table(
+            table(
                 ("slice", "flights", "late", "log loss", "range", "AUC", "range"),
                 [
                     (
@@ -118,8 +119,3 @@ def _number(value: float) -> str:
 
 def _range(found: Interval | None) -> str:
     return "-" if found is None else f"{found.low:.4f} to {found.high:.4f}"
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)

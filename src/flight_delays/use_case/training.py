@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from sklearn.linear_model import LogisticRegression
 
 from flight_delays.core.errors import UserError
-from flight_delays.core.metrics import Floats, row_log_loss
+from flight_delays.core.metrics import Floats, log_odds, row_log_loss
 from flight_delays.core.splits import Fold, expanding_folds
 from flight_delays.use_case.model import CATEGORIES, calibrated, levels, prepare
 
@@ -218,8 +218,7 @@ def _search(
 
 
 def _platt(labels: Sequence[Floats], forecasts: Sequence[Floats]) -> dict[str, float]:
-    forecast = np.concatenate(forecasts)
-    odds = np.log(forecast) - np.log1p(-forecast)
+    odds = log_odds(np.concatenate(forecasts))
     fitted = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10)
     fitted.fit(odds[:, None], np.concatenate(labels))
     return {"slope": float(fitted.coef_[0, 0]), "intercept": float(fitted.intercept_[0])}
