@@ -30,7 +30,12 @@ VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 LOCK = ROOT / "requirements" / "dev.txt"
-LOCKED = (("dev", "3.11", str(LOCK)), ("workspace", "3.12", str(LOCK.with_name("workspace.txt"))))
+# File, lowest Python, and what it is made of. Deploys get what the tests had.
+LOCKED = (
+    ("dev", "3.11", ("pyproject.toml", "--extra", "serving", "--group", "dev")),
+    ("workspace", "3.12", ("pyproject.toml", "--group", "workspace")),
+    ("deploy", "3.11", ("--group", "deploy", "--constraints", "requirements/dev.txt")),
+)
 JAVA_VERSIONS = (17, 21)
 JAVA_HOMES = (
     "usr/lib/jvm/*",
@@ -108,10 +113,8 @@ def lock(arguments: list[str]) -> int:
     options = ["--quiet", "--universal", "--generate-hashes", "--upgrade", "--no-emit-package", "flight-delays"]
     options += ["--custom-compile-command", "python3 dev.py lock", *arguments]
     return max(
-        run(
-            "uv", "pip", "compile", "pyproject.toml", "--group", group, "--python-version", python, "-o", file, *options
-        )
-        for group, python, file in LOCKED
+        run("uv", "pip", "compile", *sources, "--python-version", python, "-o", f"requirements/{name}.txt", *options)
+        for name, python, sources in LOCKED
     )
 
 

@@ -1,7 +1,7 @@
 """What tests share: one Spark session, one schema with all tables, one MLflow database, made-up flights."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -11,14 +11,21 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from databricks.sdk import WorkspaceClient
+from fastapi import FastAPI
 from mlflow.models import ModelSignature
 from pyspark.sql import SparkSession
 from tests.worlds import World, make_world
 
+from flight_delays.local.control_plane import serve_in_background
+from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.registry import NestedRun, Registry, Training, connect
 from flight_delays.platform.runtime import LOCAL_DIR, LOCAL_SPARK
 from flight_delays.platform.session import spark_session
 from flight_delays.platform.tables import Tables
+from flight_delays.serving.app import create_app
+from flight_delays.serving.service import Scorer, Service, load_scorer
+from flight_delays.serving.settings import Settings
 from flight_delays.use_case import model
 from flight_delays.use_case.golden import golden_json, golden_requests
 
@@ -176,6 +183,23 @@ def new_version(registry: Registry, _logged: dict[bool, tuple[str, str]]) -> Cal
         return int(registry.client.create_model_version(name, source, run, tags=tags, description="Tiny.").version)
 
     return make
+
+
+@pytest.fixture
+def endpoints(registry: Registry, tmp_path: Path) -> Iterator[Endpoints]:
+    """A control plane with one endpoint, `delay`, that serves versions of the registry; nothing serves yet."""
+
+    def load(name: str, number: int, environment: Mapping[str, str]) -> Scorer:
+        return load_scorer(registry.load(name, number), environment)
+
+    def app(service: Service) -> FastAPI:
+        return create_app(service, Settings(tokens=None), None)
+
+    secrets = {"scope/online-store": f"sqlite:///{tmp_path / 'online.db'}"}
+    with serve_in_background(tmp_path, load, app, secrets=secrets, on_served=lambda _: None) as address:
+        client = WorkspaceClient(host=address, token="local")
+        client.serving_endpoints.create("delay")
+        yield Endpoints(client=client)
 
 
 @pytest.fixture(scope="session")

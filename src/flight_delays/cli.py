@@ -3,7 +3,7 @@
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -30,6 +30,9 @@ RawSchema = Annotated[str, typer.Option(help="Schema to read raw tables from: <c
 AsOf = Annotated[str, typer.Option(help="What counts as now: an ISO 8601 time, UTC where it names no offset.")]
 ModelName = Annotated[str, typer.Option(help="Registered model.")]
 ModelVersion = Annotated[int, typer.Option(min=1, help="Version number.")]
+Endpoint = Annotated[str, typer.Option(help="Serving endpoint.")]
+Truth = Literal["true", "false"]  # as a bundle writes a boolean
+OnlineStore = Annotated[Truth, typer.Option(help="Whether there is an online store.")]
 HoldoutDays = Annotated[int, typer.Option(min=1, help="Last whole days before as_of; never trained on.")]
 
 
@@ -133,12 +136,30 @@ def deploy(
     model_name: ModelName,
     model_version: ModelVersion,
     verdict_id: Annotated[str, typer.Option(help="Verdict that allows it.")],
+    endpoint: Endpoint,
+    workload_size: Annotated[str, typer.Option(help="Small, Medium or Large.")],
+    scale_to_zero: Annotated[Truth, typer.Option(help="Whether it may stop while nobody asks.")],
+    secret_scope: Annotated[str, typer.Option(help="Where the online store's address is kept.")],
+    online_store: OnlineStore,
     as_of: AsOf,
 ) -> None:
-    """Make a version the champion, if its verdict is PASS."""
+    """Make a version the champion, and the endpoint serve it, if its verdict is PASS."""
     from flight_delays.tasks import deploy
 
-    deploy.run(_context(schema, as_of), model_name=model_name, model_version=model_version, verdict_id=verdict_id)
+    serving = deploy.Serving(
+        endpoint=endpoint,
+        workload_size=workload_size,
+        scale_to_zero=scale_to_zero == "true",
+        secret_scope=secret_scope,
+        online_store=online_store == "true",
+    )
+    deploy.run(
+        _context(schema, as_of),
+        model_name=model_name,
+        model_version=model_version,
+        verdict_id=verdict_id,
+        serving=serving,
+    )
 
 
 @app.command()
@@ -147,6 +168,93 @@ def score_batch(schema: Schema, model_name: ModelName, as_of: AsOf) -> None:
     from flight_delays.tasks import score_batch
 
     score_batch.run(_context(schema, as_of), model_name=model_name)
+
+
+@app.command()
+def score_served(
+    schema: Schema,
+    model_name: ModelName,
+    payload_table: Annotated[str, typer.Option(help="Inference table: <catalog>.<schema>.<table>.")],
+    served_entities: Annotated[str, typer.Option(help="Table of what each served entity is.")],
+    as_of: AsOf,
+) -> None:
+    """Add the endpoint's answers to predictions. Sets served."""
+    from flight_delays.tasks import score_served
+
+    score_served.run(
+        _context(schema, as_of), model_name=model_name, payload_table=payload_table, served_entities=served_entities
+    )
+
+
+@app.command()
+def parity(schema: Schema, model_name: ModelName, endpoint: Endpoint, online_store: OnlineStore, as_of: AsOf) -> None:
+    """Compare the endpoint's answers with the batch's. Sets compared."""
+    from flight_delays.tasks import parity
+
+    parity.run(_context(schema, as_of), model_name=model_name, endpoint=endpoint, with_features=online_store == "false")
+
+
+@app.command()
+def load_test(
+    schema: Schema,
+    endpoint: Endpoint,
+    connections: Annotated[int, typer.Option(min=1, help="How many send at the same time.")],
+    seconds: Annotated[int, typer.Option(min=1, help="For how long.")],
+    max_p99_ms: Annotated[float, typer.Option(help="The longest that 99 % of answers may take.")],
+    max_error_rate: Annotated[float, typer.Option(min=0, max=1, help="The share of requests that may fail.")],
+    min_requests_per_second: Annotated[float, typer.Option(min=0, help="The fewest that must be answered.")],
+    online_store: OnlineStore,
+    as_of: AsOf,
+) -> None:
+    """Put an endpoint under load with the newest flights. Sets requests_per_second and p99_ms."""
+    from flight_delays.core.load import Limits
+    from flight_delays.tasks import load_test
+
+    limits = Limits(
+        max_p99_ms=max_p99_ms, max_error_rate=max_error_rate, min_requests_per_second=min_requests_per_second
+    )
+    load_test.run(
+        _context(schema, as_of),
+        endpoint=endpoint,
+        connections=connections,
+        seconds=seconds,
+        limits=limits,
+        with_features=online_store == "false",
+    )
+
+
+@app.command()
+def query(
+    flight: Annotated[
+        str | None,
+        typer.Argument(
+            help="A flight's id or, as JSON, its columns. Default, in a checkout: the last to depart."
+        ),
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(help="Serving endpoint of the workspace. Default, in a checkout: the laptop's own.")
+    ] = None,
+) -> None:
+    """Ask a serving endpoint about a flight."""
+    from rich.console import Console
+
+    from flight_delays import look
+    from flight_delays.platform.endpoints import connect
+
+    given = look.columns_in(flight)
+    if endpoint is None and not _CHECKOUT:
+        raise UserError("--endpoint is missing; databricks serving-endpoints list names those of the workspace")
+    if endpoint is not None and given is None:
+        raise UserError(
+            'ask a workspace by columns: flight-delays query \'{"carrier": "UA", ...}\' --endpoint ...'
+        )
+    if endpoint is not None and given is not None:
+        Console().print(look.answer(connect(), endpoint, given))
+        return
+    from flight_delays.local.cli import asked
+
+    with asked(None if given else flight) as (local_endpoint, columns):
+        Console().print(look.answer(connect(), local_endpoint, given or columns))
 
 
 def job() -> None:

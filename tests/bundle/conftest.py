@@ -11,8 +11,10 @@ import pytest
 import yaml
 from databricks.bundles.experiments import MlflowExperiment
 from databricks.bundles.jobs import Job
+from databricks.bundles.model_serving_endpoints import ModelServingEndpoint
 from databricks.bundles.registered_models import RegisteredModel
 from databricks.bundles.schemas import Schema
+from databricks.bundles.secret_scopes import SecretScope
 from databricks.bundles.volumes import Volume
 
 from flight_delays.local.bundle import Bundle, load_bundle
@@ -28,8 +30,10 @@ TREES = {
 TYPES = {
     "experiments": MlflowExperiment,
     "jobs": Job,
+    "model_serving_endpoints": ModelServingEndpoint,
     "registered_models": RegisteredModel,
     "schemas": Schema,
+    "secret_scopes": SecretScope,
     "volumes": Volume,
 }
 

@@ -29,7 +29,10 @@ def test_resource_keys_are_unique_across_kinds(resources):
 def test_a_file_has_one_resource_and_is_named_after_its_kind(resources):
     files = [resource.file for resource in resources]
     assert sorted(set(files)) == sorted(files)
-    assert all(resource.file.name.endswith(f".{resource.kind.removesuffix('s')}.yml") for resource in resources)
+    kinds = {
+        resource.file.name: resource.kind.removeprefix("model_serving_").removesuffix("s") for resource in resources
+    }
+    assert all(name.endswith(f".{kind}.yml") for name, kind in kinds.items())
 
 
 def test_databricks_yml_deploys_nothing_itself(trees):
@@ -76,10 +79,13 @@ def test_a_failed_or_slow_run_is_reported(job):
     assert 0 < rule["value"] < job["timeout_seconds"]
 
 
-def test_every_job_is_scheduled_or_run_by_another_one(jobs):
+def test_every_job_is_scheduled_or_run_by_another_one_or_by_a_workflow(jobs, root):
     scheduled = {key: job["schedule"]["pause_status"] for key, job in jobs.items() if "schedule" in job}
     assert set(scheduled.values()) == {"${var.schedule_pause_status}"}
-    assert {*scheduled, *(_run_job(task) for job in jobs.values() for task in job["tasks"])} - {None} == set(jobs)
+    workflows = "".join(path.read_text() for path in (root / ".github" / "workflows").iterdir())
+    by_a_workflow = re.findall(r"databricks bundle run (\w+)", workflows)
+    by_a_job = {_run_job(task) for job in jobs.values() for task in job["tasks"]} - {None}
+    assert {*scheduled, *by_a_workflow, *by_a_job} == set(jobs)
 
 
 def test_a_job_has_the_time_that_its_tasks_may_take(job):
@@ -91,10 +97,14 @@ def test_a_job_has_the_time_that_its_tasks_may_take(job):
     assert max(total.values()) <= job["timeout_seconds"]
 
 
-def test_a_wheel_task_is_retried_and_given_up(wheel_task):
-    assert 1 <= wheel_task.config["max_retries"] <= 2
-    assert wheel_task.config["min_retry_interval_millis"] >= 30_000
+def test_a_wheel_task_is_retried_and_given_up_unless_it_measures(wheel_task):
     assert wheel_task.config["timeout_seconds"]
+    if wheel_task.key == "load_test":
+        assert wheel_task.config["max_retries"] == 0
+        assert wheel_task.config["disable_auto_optimization"]
+    else:
+        assert 1 <= wheel_task.config["max_retries"] <= 2
+        assert wheel_task.config["min_retry_interval_millis"] >= 30_000
 
 
 def test_a_job_started_by_another_is_not_retried_twice(task):

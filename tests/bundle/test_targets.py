@@ -11,7 +11,7 @@ import pytest
 from flight_delays.core.errors import UserError
 from flight_delays.local.references import Resolver
 
-DATA = ("experiments", "registered_models", "schemas", "volumes")
+DATA = ("experiments", "model_serving_endpoints", "registered_models", "schemas", "secret_scopes", "volumes")
 RELEASED = pytest.mark.parametrize("target", ["staging", "prod"], indirect=True)
 DEV = pytest.mark.parametrize("target", ["dev"], indirect=True)
 
@@ -105,10 +105,30 @@ def test_viewers_look_operators_run_and_the_service_principal_manages(resolved):
     }
 
 
+@RELEASED
+def test_secrets_are_set_by_operators_and_read_by_nobody_else(resolved):
+    (scope,) = resolved["resources"]["secret_scopes"].values()
+    assert scope["permissions"] == [{"group_name": "flight-delays-operators", "level": "WRITE"}]
+
+
+@DEV
+def test_developers_of_one_workspace_have_secret_scopes_of_their_own(resolved):
+    (scope,) = resolved["resources"]["secret_scopes"].values()
+    assert scope["name"].endswith("-local"), "the current user on a laptop"
+
+
+def test_an_endpoint_leaves_what_serves_to_the_release_job(resolved):
+    (endpoint,) = resolved["resources"]["model_serving_endpoints"].values()
+    assert not endpoint.keys() & {"config", "permissions"}
+    assert endpoint["ai_gateway"]["inference_table_config"]["enabled"]
+    assert endpoint["ai_gateway"]["rate_limits"][0]["calls"] > 0
+
+
 @DEV
 def test_dev_needs_no_group_and_writes_to_nobody_on_call(resolved):
     assert "permissions" not in resolved
-    assert not any(config.get("grants") for kind in DATA for config in resolved["resources"][kind].values())
+    data = [config for kind in DATA for config in resolved["resources"][kind].values()]
+    assert not any(config.get("grants") or config.get("permissions") for config in data)
     recipients = {
         address
         for job in resolved["resources"]["jobs"].values()

@@ -101,7 +101,7 @@ def _change_a_feature(client: BlockingKernelClient, file: Path) -> None:
         client.execute_interactive(code, output_hook=hear, timeout=120)
         return "".join(printed)
 
-    cell = "print(list(model.prepare(model.looked_up(rows), {'carrier': ['UA']})))"
+    cell = "print(list(model.prepare(rows, {'carrier': ['UA']})))"
     run("%load_ext autoreload\n%autoreload 2")
     run(
         "import pandas as pd\nfrom flight_delays.use_case import model\n"
@@ -112,9 +112,9 @@ def _change_a_feature(client: BlockingKernelClient, file: Path) -> None:
     assert "is_far" not in run(cell)
 
     text = file.read_text()
-    line = '            "weekday": local'
+    line = '        "weekday": '
     assert line in text
-    file.write_text(text.replace(line, f'            "is_far": (rows["distance"] > 1000).astype("float64"),\n{line}'))
+    file.write_text(text.replace(line, f'        "is_far": np.asarray(columns["distance"] > 1000, "float64"),\n{line}'))
     assert "'is_far'" in run(cell)
 
 

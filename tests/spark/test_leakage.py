@@ -1,5 +1,6 @@
 """No feature knows the future. On a week of real flights, with a snow storm in its middle."""
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -207,10 +208,16 @@ def test_a_flight_gets_the_same_features_and_forecast_in_batch_and_from_the_onli
 
     store = tmp_path / "online.sqlite"
     with closing(sqlite3.connect(store)) as connection:
-        table[list(model.LOOKED_UP)].to_sql("flight_features", connection)
-    monkeypatch.setenv(model.ONLINE_STORE, str(store))
+        table[list(model.LOOKED_UP)].to_sql(model.ONLINE_TABLE, connection)
+    monkeypatch.setenv(model.ONLINE_STORE, f"sqlite:///{store}")
+    monkeypatch.setenv(model.ONLINE_STORE_LIMIT_MS, "60000")
+    monkeypatch.setenv(model.ONLINE_STORE_FAILURE, "error")
     requests = table[list(model.REQUEST)]
-    looked_up = model.looked_up(requests)[list(model.LOOKED_UP)]
+    reader = model.DelayModel()
+    reader.connect(os.environ)
+    columns, lookup = reader.complete(model.columns_of(requests))
+    assert lookup == model.Lookup(asked=len(table), found=len(table))
+    looked_up = pd.DataFrame({name: columns[name] for name in model.LOOKED_UP}, index=table.index)
     pd.testing.assert_frame_equal(looked_up, table[list(model.LOOKED_UP)], check_exact=True)
     online = registry.load(name, number).predict(requests)
     pd.testing.assert_frame_equal(online, batch, check_exact=True)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -14,6 +15,7 @@ from rich.console import Console
 
 from flight_delays.core.errors import UserError
 from flight_delays.core.gates import Policy
+from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.registry import Registry
 from flight_delays.platform.tables import Tables
 from flight_delays.tasks import deploy, validate
@@ -31,6 +33,9 @@ POLICY = Policy(
     max_size_mb=100,
     draws=200,
 )
+SERVING = deploy.Serving(
+    endpoint="delay", workload_size="Small", scale_to_zero=True, secret_scope="scope", online_store=True
+)
 CONTRACT = ["schema_compatible", "golden_requests", "fast_enough", "small_enough", "documented"]
 
 
@@ -45,7 +50,7 @@ class Remembered:
 
 
 @pytest.fixture
-def context(tables: Tables, registry: Registry, loaded: pd.DataFrame) -> Context:
+def context(tables: Tables, registry: Registry, endpoints: Endpoints, loaded: pd.DataFrame) -> Context:
     assert len(loaded) == 1000
     return Context(
         tables=tables,
@@ -53,6 +58,7 @@ def context(tables: Tables, registry: Registry, loaded: pd.DataFrame) -> Context
         task_values=Remembered(),
         console=Console(file=io.StringIO(), width=200),
         as_of=AS_OF,
+        endpoints=lambda: endpoints,
     )
 
 
@@ -67,7 +73,13 @@ def validated(context: Context, name: str, number: int) -> Row:
 
 
 def deployed(context: Context, name: str, number: int, verdict_id: str) -> None:
-    deploy.run(context, model_name=name, model_version=number, verdict_id=verdict_id)
+    deploy.run(context, model_name=name, model_version=number, verdict_id=verdict_id, serving=SERVING)
+
+
+def served(context: Context) -> list[tuple[str, int, int]]:
+    """Name, version and percentage of what the endpoint serves."""
+    live = context.endpoints().configuration("delay")
+    return [(one.name, one.model_version, one.percentage) for one in live]
 
 
 def rollouts(context: Context, name: str) -> list[tuple[int, int | None]]:
@@ -91,8 +103,10 @@ def test_versions_are_judged_against_the_champion_and_released_one_after_the_oth
     assert [one["rows"] for one in evidence["slices"] if one["dimension"] == "time of day"] == [14 * 20]
     assert len(verdict["holdout_digest"]) == 64
     assert aliases() == {"challenger": first}
+    assert served(context) == []
     deployed(context, name, first, verdict["verdict_id"])
     assert aliases() == {"champion": first}
+    assert served(context) == [("champion", first, 100)]
 
     verdict = validated(context, name, second)
     assert (verdict["verdict"], verdict["champion_version"]) == ("PASS", first)
@@ -107,13 +121,14 @@ def test_versions_are_judged_against_the_champion_and_released_one_after_the_oth
     assert "| origin JFK |" in report
     assert verdict["holdout_digest"] in report
     deployed(context, name, second, verdict["verdict_id"])
-    served = {"champion": second, "previous_champion": first}
-    assert aliases() == served
+    released = {"champion": second, "previous_champion": first}
+    assert aliases() == released
+    assert served(context) == [("champion", second, 100)]
 
     # The release job once more: the same question, though the version is the champion now.
     assert validated(context, name, second) == verdict
     deployed(context, name, second, verdict["verdict_id"])
-    assert aliases() == served
+    assert aliases() == released
     assert rollouts(context, name) == [(first, None), (second, first)]
 
 
@@ -209,6 +224,7 @@ def verdicts(tables: Tables) -> list[str]:
     """Verdicts (id, model, version, outcome, champion) as if validate had written them."""
     rows = [
         ("failed", "guarded", 2, "FAIL", 1),
+        ("passed", "guarded", 2, "PASS", 1),
         ("inconclusive", "guarded", 2, "INCONCLUSIVE", 1),
         ("on version 3", "guarded", 3, "PASS", 1),
         ("on another model", "another", 2, "PASS", 1),
@@ -263,6 +279,7 @@ def test_only_a_pass_on_this_version_against_what_serves_now_deploys(
     assert "\n" not in str(error.value)
     assert context.registry.aliases("guarded") == before
     assert rollouts(context, "guarded") == []
+    assert served(context) == []
 
 
 @pytest.mark.parametrize(
@@ -290,6 +307,7 @@ def test_a_deployment_that_was_stopped_is_finished_by_running_it_again(
     for alias, number in states[step].items():
         context.registry.set_alias(name, alias, number)
     deployed(context, name, 2, name)
+    assert served(context) == [("champion", 2, 100)]
     assert context.registry.aliases(name) == states[-1]
     assert rollouts(context, name) == [(2, 1)]
 
@@ -317,3 +335,29 @@ def test_a_version_that_was_taken_back_is_not_deployed_again_by_the_same_verdict
     with pytest.raises(UserError, match="this verdict deployed version 2 before, and it was taken back since"):
         deployed(context, "taken back", 2, "taken back")
     assert context.registry.aliases("taken back")["champion"] == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"secret_scope": "nowhere"}, "environment_vars: FLIGHT_DELAYS_ONLINE_STORE: there is no secret"),
+        ({"endpoint": "gone"}, "endpoint gone does not exist; deploy the bundle, which creates it"),
+        ({"workload_size": "Huge"}, "workload_size"),
+    ],
+)
+@pytest.mark.usefixtures("verdicts")
+def test_where_the_endpoint_cannot_serve_it_a_version_becomes_no_champion(
+    context: Context, new_version: Callable[..., int], changes: dict[str, str], says: str
+) -> None:
+    name = "guarded"
+    while new_version(name) < 2:
+        pass
+    for alias in context.registry.aliases(name):
+        context.registry.delete_alias(name, alias)
+    context.registry.set_alias(name, "champion", 1)
+    serving = replace(SERVING, **changes)
+    with pytest.raises(UserError, match=re.escape(says)) as error:
+        deploy.run(context, model_name=name, model_version=2, verdict_id="passed", serving=serving)
+    assert "\n" not in str(error.value)
+    assert context.registry.aliases(name) == {"champion": 1}
+    assert rollouts(context, name) == []

@@ -84,5 +84,5 @@ def test_a_document_points_at_what_exists(doc: str) -> None:
 def test_every_locked_package_has_a_hash(lock: Path) -> None:
     locked = lock.read_text()
     packages = re.findall(r"^([\w.\[\]-]+)==.*\n((?:    .*\n)*)", locked, re.MULTILINE)
-    assert len(packages) > 80
+    assert len(packages) == len(re.findall(r"^[^#\s]", locked, re.MULTILINE)) > 10
     assert not [name for name, details in packages if "--hash=sha256:" not in details]

@@ -7,7 +7,7 @@ import pytest
 
 from flight_delays.core.errors import UserError
 from flight_delays.local.bundle import load_bundle
-from flight_delays.local.plan import Plan, check_parameters, make_plan
+from flight_delays.local.plan import Endpoint, Plan, check_parameters, make_plan
 from flight_delays.local.references import REFERENCES, Resolver
 
 ROOT = Path(__file__).parents[2]
@@ -123,6 +123,39 @@ def test_only_what_the_job_needs_is_deployed_but_that_with_all_it_needs_itself(t
     assert needed.schemas == ("spark_catalog.sales",)
     assert parameter(tmp_path, "nothing") == "nothing"
     assert plan(tmp_path).deployment.schemas == ()
+
+
+ENDPOINT = "resources: {model_serving_endpoints: {e: {name: delay, ai_gateway: {inference_table_config: %s}}}}"
+PAYLOADS = (
+    "{catalog_name: '${var.catalog}', schema_name: '${resources.schemas.home.name}', table_name_prefix: p, enabled: %s}"
+)
+
+
+@pytest.mark.parametrize(
+    ("table", "inference_table", "schemas"),
+    [
+        (PAYLOADS % "true", "spark_catalog.dev_local_sales.p_payload", ("spark_catalog.dev_local_sales",)),
+        (PAYLOADS % "false", None, ("spark_catalog.dev_local_sales",)),
+        ("null", None, ()),
+    ],
+    ids=["with a table", "with one that is off", "without"],
+)
+def test_an_endpoint_that_a_job_names_is_deployed_with_its_inference_table(
+    tmp_path: Path, table: str, inference_table: str | None, schemas: tuple[str, ...]
+) -> None:
+    write(tmp_path, endpoint=ENDPOINT % table)
+    assert parameter(tmp_path, "${resources.model_serving_endpoints.e.name}") == "dev_local_delay"
+    needed = plan(tmp_path).deployment
+    assert needed.endpoints == (Endpoint(name="dev_local_delay", inference_table=inference_table),)
+    assert needed.schemas == schemas
+    assert parameter(tmp_path, "nothing") == "nothing"
+    assert plan(tmp_path).deployment.endpoints == ()
+
+
+def test_a_secret_scope_that_a_job_names_is_deployed_by_its_plain_name(tmp_path: Path) -> None:
+    write(tmp_path, scope="resources: {secret_scopes: {s: {name: secrets}}}")
+    assert parameter(tmp_path, "${resources.secret_scopes.s.name}") == "secrets"
+    assert plan(tmp_path).deployment.secret_scopes == ("secrets",)
 
 
 def test_a_variable_takes_its_value_from_the_first_place_that_gives_one(
@@ -304,7 +337,7 @@ IF = "condition_task: {op: EQUAL_TO, left: a, right: b}"
         (
             job(task(WHEEL % "'${resources.pipelines.p.id}'")),
             f"{ARGUMENT}: pipelines are not supported on a laptop; "
-            "only experiments, jobs, registered_models, schemas, volumes",
+            "only experiments, jobs, model_serving_endpoints, registered_models, schemas, secret_scopes, volumes",
         ),
         (
             job(task(WHEEL % "'{{job.id}}'")),
@@ -378,8 +411,8 @@ KNOWN = "not supported on a laptop; supported are"
         (
             "bundle:",
             "presets: {}\nbundle:",
-            f"presets: {KNOWN} artifacts, bundle, include, permissions, resources, run_as, sync, targets, variables, "
-            "workspace",
+            f"presets: {KNOWN} artifacts, bundle, include, permissions, python, resources, run_as, sync, targets, "
+            "variables, workspace",
         ),
         ("mode: development", "mode: playing", "targets.dev.mode: must be development or production"),
         (

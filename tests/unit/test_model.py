@@ -1,9 +1,7 @@
 """The registered model: its preparation, its threshold, its contract."""
 
 import ast
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,7 +27,7 @@ def rows(*requests: dict[str, object]) -> pd.DataFrame:
 
 
 def prepared(**changes: object) -> dict[str, float]:
-    return model.prepare(model.looked_up(rows(request(**changes))), LEVELS).iloc[0].to_dict()
+    return model.prepare(rows(request(**changes)), LEVELS).iloc[0].to_dict()
 
 
 @pytest.mark.parametrize(
@@ -126,59 +124,15 @@ def test_looked_up_columns_may_be_missing_and_are_then_unknown() -> None:
     assert {name for name, value in found.items() if np.isnan(value)} == looked_up | {"plane_age"}
 
 
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An online store with one flight, in which the weather has no reading of the wind."""
-    file = tmp_path / "online.sqlite"
-    flight = {**dict.fromkeys(model.LOOKED_UP, 3.0), "weather_wind_speed": None}
-    with closing(sqlite3.connect(file)) as connection:
-        pd.DataFrame([{"flight_id": "UA-7-EWR-ORD-20130115T1700Z", **flight}]).to_sql(
-            "flight_features", connection, index=False
-        )
-    monkeypatch.setenv(model.ONLINE_STORE, str(file))
-    return file
-
-
-FOUND = {**dict.fromkeys(model.LOOKED_UP, 3.0), "weather_wind_speed": np.nan}
-NOTHING = dict.fromkeys(model.LOOKED_UP, np.nan)
-
-
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({}, FOUND),
-        ({"weather_temp": None}, FOUND),
-        ({"weather_temp": 9.0}, {**NOTHING, "weather_temp": 9.0}),  # what a request brings stands alone
-        ({"flight": 8}, NOTHING),
-        ({"carrier": None}, NOTHING),
-    ],
-)
-def test_a_request_without_looked_up_values_gets_those_of_the_online_store(
-    store: Path, changes: dict[str, object], expected: dict[str, float]
-) -> None:
-    assert store.exists()
-    given = rows(request(flight=9), request(**changes)).set_axis([5, 3])
-    found = model.looked_up(given)
-    assert found.index.tolist() == [5, 3]
-    assert found.iloc[0][list(model.LOOKED_UP)].isna().all()
-    assert found.iloc[1][list(model.LOOKED_UP)].to_dict() == pytest.approx(expected, nan_ok=True)
-
-
-def test_a_store_that_is_not_there_is_an_error_not_a_null(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv(model.ONLINE_STORE, str(tmp_path / "gone.sqlite"))
-    with pytest.raises(sqlite3.OperationalError, match="unable to open database file"):
-        model.looked_up(rows(request()))
-
-
 def test_the_booster_gets_one_row_of_numbers_per_row_in_the_same_order() -> None:
     given = rows(request(), request(distance=1), request(carrier=None)).set_axis([7, 3, 7])
     before = given.copy()
-    found = model.prepare(model.looked_up(given), LEVELS)
+    found = model.prepare(given, LEVELS)
     assert found.index.tolist() == [7, 3, 7]
     assert found["distance"].tolist() == [719, 1, 719]
     assert set(found.dtypes) == {np.dtype("float64")}
     pd.testing.assert_frame_equal(given, before)
-    assert model.prepare(model.looked_up(given.iloc[:0]), LEVELS).columns.tolist() == found.columns.tolist()
+    assert model.prepare(given.iloc[:0], LEVELS).columns.tolist() == found.columns.tolist()
 
 
 def test_levels_are_the_sorted_values_of_each_category_without_missing_ones() -> None:
@@ -190,7 +144,7 @@ def test_levels_are_the_sorted_values_of_each_category_without_missing_ones() ->
 def test_a_flight_is_called_late_from_the_threshold_on(probability: float, prediction: int) -> None:
     delay = model.DelayModel()
     delay.levels, delay.calibration = LEVELS, {"slope": 1.0, "intercept": 0.0}
-    delay.booster = SimpleNamespace(predict=lambda prepared: [probability] * len(prepared))
+    delay.booster = SimpleNamespace(predict=lambda matrix, **_: [probability] * len(matrix))
     found = delay.predict(None, rows(request(), request()).set_axis([4, 2]))
     expected = pd.DataFrame({"probability": probability, "prediction": prediction}, index=[4, 2])
     pd.testing.assert_frame_equal(found, expected)

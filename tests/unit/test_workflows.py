@@ -33,6 +33,7 @@ SERVICE_PRINCIPAL = {
     "DATABRICKS_CLIENT_ID": "${{ vars.DATABRICKS_CLIENT_ID }}",
     "BUNDLE_VAR_service_principal": "${{ vars.DATABRICKS_CLIENT_ID }}",
 }
+BUNDLES_PYTHON = [["uv", "venv"], ["uv", "pip", "sync", "--require-hashes", "requirements/deploy.txt"]]
 PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 
 
@@ -72,7 +73,8 @@ def _job_faults(tree: dict[Any, Any], job: dict[str, Any]) -> list[str]:
         "if: not a fork": job.get("if") == (NOT_A_FORK if bundle and "pull_request" in tree[True] else None),
         "the checkout comes first": actions[:1] == ["actions/checkout"],
         "databricks is installed": "databricks/setup-cli" in actions or not bundle,
-        "uv is installed": "astral-sh/setup-uv" in actions or not deploys,
+        "uv is installed": "astral-sh/setup-uv" in actions or not bundle,
+        "the bundle's Python comes first": commands[:2] == BUNDLES_PYTHON or not bundle,
         "validate, deploy, run": re.fullmatch("validate deploy( run)+", " ".join(verbs)) or not deploys,
         "needs: ci.yml": not deploys or _after_ci(tree, job),
         "cancel-in-progress: false": not deploys or tree["concurrency"].get("cancel-in-progress") is False,
@@ -94,6 +96,8 @@ def understood(words: list[str]) -> bool:
     match words:
         case ["python3", "dev.py", command]:
             return command in COMMANDS
+        case ["uv", *_]:
+            return words in BUNDLES_PYTHON
         case ["go", "run", module]:
             return re.fullmatch(r"[\w./-]+@v\d+\.\d+\.\d+", module) is not None
         case ["databricks", "bundle", "validate", "--strict", "-t", target]:
@@ -139,6 +143,9 @@ def test_all_that_a_workflow_names_exists(name: str) -> None:
         ("ci.yml", "if: github", "if: always() || github", "if: not a fork"),
         ("ci.yml", "environment: validate", "environment: staging", "environment"),
         ("ci.yml", "github-oidc", "pat", "validate: env"),
+        ("ci.yml", "astral-sh/setup-uv@", "astral-sh/setup-ux@", "uv is installed"),
+        ("ci.yml", "      - run: uv venv\n", "", "the bundle's Python comes first"),
+        ("staging.yml", "--require-hashes requirements", "requirements", "not understood: uv pip sync requirements"),
         ("staging.yml", "run features", "run featurs", "not understood: databricks bundle run featurs -t staging"),
         ("staging.yml", "bundle deploy", "bundle destroy", "not understood: databricks bundle destroy -t staging"),
         ("staging.yml", "deploy -t staging", "deploy -t prod", "environment"),
@@ -167,8 +174,8 @@ def test_every_target_is_validated_before_a_merge() -> None:
     assert {words[-1] for words in commands("ci.yml") if words[:3] == ["databricks", "bundle", "validate"]} == TARGETS
 
 
-def test_staging_builds_features_trains_and_scores() -> None:
-    assert jobs_run("staging.yml") == ["features", "train", "score_batch"]
+def test_staging_builds_features_trains_scores_and_checks_the_endpoint() -> None:
+    assert jobs_run("staging.yml") == ["features", "train", "score_batch", "check_endpoint"]
 
 
 def test_a_release_does_not_change_which_version_serves() -> None:

@@ -16,7 +16,7 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 
 FILE = "databricks.yml"
 _COMMON = {"artifacts", "permissions", "resources", "run_as", "sync", "variables", "workspace"}
-FILE_KEYS = _COMMON | {"bundle", "include", "targets"}
+FILE_KEYS = _COMMON | {"bundle", "include", "python", "targets"}  # python: a laptop deploys what the files say
 TARGET_KEYS = _COMMON | {"default", "mode"}
 BUNDLE_KEYS = {"databricks_cli_version", "name"}
 VARIABLE_KEYS = {"default", "description", "type"}

@@ -1,8 +1,12 @@
 """`flight-delays local`: the bundle's jobs on a laptop."""
 
+import json
 import shlex
-from collections.abc import Callable, Mapping
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event
 from typing import Annotated
 
 import typer
@@ -11,7 +15,7 @@ from rich.console import Console
 from flight_delays.core.errors import UserError
 from flight_delays.local import world
 from flight_delays.local.bundle import Bundle, load_bundle
-from flight_delays.local.deploy import deploy
+from flight_delays.local.deploy import deploy, endpoints
 from flight_delays.local.graph import State
 from flight_delays.local.plan import Deployment, check_parameters, make_plan
 from flight_delays.local.references import Resolver
@@ -76,6 +80,57 @@ def notebook(
 
 
 @app.command()
+def serve(
+    target: Annotated[str | None, typer.Option(help="A target of databricks.yml; default: its default one.")] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of 127.0.0.1.")] = 8080,
+    root: Root = None,
+) -> None:
+    """Serve what was released, by the endpoints' own API, until Ctrl-C; jobs that run meanwhile release to it."""
+    from flight_delays.core.traffic import in_words
+    from flight_delays.local.endpoints import flight
+    from flight_delays.platform.endpoints import connect
+
+    with _served(root, target, port) as (endpoint, address, folder):
+        serving = connect().configuration(endpoint)
+        if not serving:
+            raise UserError(f"endpoint {endpoint} serves no version yet; run flight-delays local run features train")
+        body = json.dumps({"dataframe_records": [flight(folder, None)]})
+        typer.echo(f"{endpoint} serves {in_words(serving)} at {address}. Ask it, also by flight-delays query:\n")
+        typer.echo(
+            f"curl {address}/serving-endpoints/{endpoint}/invocations -H 'Authorization: Bearer local' "
+            f"-H 'Content-Type: application/json' -d '{body}'\n"
+        )
+        typer.echo("Ctrl-C ends it.")
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: what is under way is finished
+        with suppress(KeyboardInterrupt):
+            Event().wait()
+
+
+@contextmanager
+def asked(flight_id: str | None, root: Path | None = None) -> Iterator[tuple[str, dict[str, object]]]:
+    """For one question: the default target's endpoint, served meanwhile, and the columns of a flight."""
+    from flight_delays.local.endpoints import flight
+
+    with _served(root, None, 0) as (endpoint, _, folder):
+        yield endpoint, flight(folder, flight_id)
+
+
+@contextmanager
+def _served(root: Path | None, target: str | None, port: int) -> Iterator[tuple[str, str, Path]]:
+    """The first endpoint of a target, its address and the target's folder."""
+    from flight_delays.local.endpoints import served
+
+    folder = root or world.find_root(Path.cwd())
+    bundle = load_bundle(folder, target)
+    local_dir = world.local_dir(folder, bundle.target)
+    plan = make_plan(bundle, Resolver(bundle, local_dir, {}), bundle.map_at(("resources", "jobs")))
+    if not plan.deployment.endpoints:
+        raise UserError("no job of this bundle uses a serving endpoint")
+    with environment_of({LOCAL_DIR: str(local_dir)}), served(local_dir, plan.deployment, port=port) as address:
+        yield plan.deployment.endpoints[0].name, address, local_dir
+
+
+@app.command()
 def reset(target: Annotated[str | None, typer.Option(help="Default: all targets.")] = None, root: Root = None) -> None:
     """Delete the local tables, models and runs."""
     folder = root or world.find_root(Path.cwd())
@@ -114,10 +169,11 @@ def run_jobs(
     with world.locked(root, bundle.target), environment_of({LOCAL_DIR: str(local_dir)}):
         with live_line(console, "deploy"):
             prepare(plan.deployment, local_dir)
-        for job in jobs:
-            results.append(runner.run(job, parameters))
-            if results[-1].state is State.FAILED:
-                break
+        with endpoints(plan.deployment, local_dir):
+            for job in jobs:
+                results.append(runner.run(job, parameters))
+                if results[-1].state is State.FAILED:
+                    break
     console.print(summary(results, jobs[len(results) :]))
     if results[-1].state is State.FAILED:
         left = " ".join(jobs[len(results) - 1 :])

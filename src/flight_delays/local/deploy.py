@@ -1,5 +1,6 @@
 """Creates what a bundle's deployment creates, in the local world. Done again, it changes nothing."""
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from flight_delays.local.plan import Deployment
@@ -7,14 +8,28 @@ from flight_delays.platform.runtime import tracking_uri
 
 
 def deploy(deployment: Deployment, local_dir: Path) -> None:
-    """Schemas in Spark's catalog, models and experiments in MLflow's database, volumes as folders."""
+    """Schemas and tables of endpoints in Spark, models and experiments in MLflow's database, volumes as folders."""
     local_dir.mkdir(parents=True, exist_ok=True)
     for volume in deployment.volumes:
         volume.mkdir(parents=True, exist_ok=True)
     if deployment.schemas:
         _create_schemas(deployment.schemas)
+    if deployment.endpoints:
+        # The web service takes a second to import: only a job that needs it pays.
+        from flight_delays.local.endpoints import create_tables
+
+        create_tables(local_dir, deployment)
     if deployment.registered_models or deployment.experiments:
         _register(deployment, local_dir)
+
+
+def endpoints(deployment: Deployment, local_dir: Path) -> AbstractContextManager[str | None]:
+    """The address of a control plane with the deployment's endpoints while the context lasts; None if it has none."""
+    if not deployment.endpoints:
+        return nullcontext()
+    from flight_delays.local.endpoints import served
+
+    return served(local_dir, deployment)
 
 
 def _create_schemas(names: tuple[str, ...]) -> None:

@@ -16,6 +16,14 @@ from flight_delays.local.yaml_file import Tree
 
 
 @dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """A serving endpoint, and the full name of the table that keeps its requests, None if none does."""
+
+    name: str
+    inference_table: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Deployment:
     """What the jobs need to exist, by full name."""
 
@@ -23,6 +31,8 @@ class Deployment:
     registered_models: tuple[str, ...] = ()
     experiments: tuple[str, ...] = ()
     volumes: tuple[Path, ...] = ()
+    endpoints: tuple[Endpoint, ...] = ()
+    secret_scopes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,13 +195,28 @@ def _deployment(resolver: Resolver) -> Deployment:
         )
 
     models, volumes = found("registered_models", "id"), found("volumes", "volume_path")
+    endpoints = tuple(
+        _endpoint(resolver, key) for kind, key in sorted(resolver.needed) if kind == "model_serving_endpoints"
+    )
     return Deployment(
         registered_models=models,
         volumes=tuple(Path(volume) for volume in volumes),
         experiments=found("experiments", "name"),
-        # Last: models and volumes may need a schema that no task names.
+        endpoints=endpoints,
+        secret_scopes=found("secret_scopes", "name"),
+        # Last: models, volumes and endpoints may need a schema that no task names.
         schemas=found("schemas", "id"),
     )
+
+
+def _endpoint(resolver: Resolver, key: str) -> Endpoint:
+    path: KeyPath = ("resources", "model_serving_endpoints", key)
+    name = resolver.resolve(f"${{{'.'.join(map(str, path))}.name}}", path)
+    table = resolver.at((*path, "ai_gateway", "inference_table_config"))
+    if not isinstance(table, dict) or table.get("enabled") is not True:
+        return Endpoint(name=str(name))
+    named = "{catalog_name}.{schema_name}.{table_name_prefix}_payload".format(**table)
+    return Endpoint(name=str(name), inference_table=named)
 
 
 def execution_order(job: Job) -> tuple[str, ...]:

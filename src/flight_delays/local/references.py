@@ -5,7 +5,8 @@ A variable's value is, first found: --var, what LAPTOP_VARIABLES says, the envir
 alone keeps the value's type.
 
 Stated differences from a workspace:
-- local Spark has one catalog: LAPTOP_VARIABLES are set as if by --var, unless --var gives them;
+- LAPTOP_VARIABLES are set as if by --var, unless --var gives them: local Spark has one catalog and no system tables,
+  and an online store costs nothing here;
 - the current user is `local`: development mode prefixes names with `[dev local] ` or `dev_local_`;
 - a job's id is its key;
 - a volume's path is a folder of the local world.
@@ -23,7 +24,12 @@ from flight_delays.core.errors import UserError
 from flight_delays.local.bundle import Bundle, KeyPath
 from flight_delays.local.yaml_file import Json
 
-LAPTOP_VARIABLES = {"catalog": "spark_catalog", "raw_catalog": "spark_catalog"}
+LAPTOP_VARIABLES = {
+    "catalog": "spark_catalog",
+    "raw_catalog": "spark_catalog",
+    "online_store": "true",
+    "served_entities_table": "spark_catalog.system_serving.served_entities",
+}
 USER = "local"
 
 REFERENCES = (
@@ -43,8 +49,10 @@ REFERENCES = (
 RESOURCE_IDS = {
     "experiments": {},
     "jobs": {"id": "{key}"},
+    "model_serving_endpoints": {},
     "registered_models": {"id": "{catalog_name}.{schema_name}.{name}"},
     "schemas": {"id": "{catalog_name}.{name}"},
+    "secret_scopes": {},
     "volumes": {
         "id": "{catalog_name}.{schema_name}.{name}",
         "volume_path": "{volumes}/{catalog_name}/{schema_name}/{name}",
@@ -55,6 +63,7 @@ RESOURCE_IDS = {
 _NAME_PREFIX = {
     "experiments": f"[dev {USER}] ",
     "jobs": f"[dev {USER}] ",
+    "model_serving_endpoints": f"dev_{USER}_",
     "registered_models": f"dev_{USER}_",
     "schemas": f"dev_{USER}_",
 }

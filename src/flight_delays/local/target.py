@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from flight_delays.core.errors import UserError
 from flight_delays.local import world
 from flight_delays.local.bundle import Bundle, load_bundle
-from flight_delays.local.deploy import deploy
+from flight_delays.local.deploy import deploy, endpoints
 from flight_delays.local.expressions import Expression, ParameterOf, TriggerTime, fill_in, trigger_time
 from flight_delays.local.plan import Plan, make_plan, task_path
 from flight_delays.local.references import RESOURCE_IDS, Resolver
@@ -83,7 +83,8 @@ def completed(arguments: Sequence[str], check: Callable[..., None]) -> Iterator[
     check(*filled_in)
     with world.locked(root, bundle.target), environment_of({LOCAL_DIR: str(folder)}):
         deploy(plan.deployment, folder)
-        yield filled_in
+        with endpoints(plan.deployment, folder):
+            yield filled_in
 
 
 def split(arguments: Sequence[str]) -> tuple[str, list[str]]:

@@ -10,7 +10,9 @@ from flight_delays.core.errors import UserError
 LOCAL_DIR = "FLIGHT_DELAYS_LOCAL_DIR"
 LOCAL_SPARK = "FLIGHT_DELAYS_LOCAL_SPARK"
 TASK_VALUES = "FLIGHT_DELAYS_TASK_VALUES"
-_KNOWN = (LOCAL_DIR, LOCAL_SPARK, TASK_VALUES)
+CONTROL_PLANE = "FLIGHT_DELAYS_CONTROL_PLANE"
+_KNOWN = (LOCAL_DIR, LOCAL_SPARK, TASK_VALUES, CONTROL_PLANE)
+_OF_OTHERS = ("FLIGHT_DELAYS_ONLINE_STORE", "FLIGHT_DELAYS_PAYLOAD", "FLIGHT_DELAYS_SERV")  # the model and serving/
 
 
 class Place(StrEnum):
@@ -34,7 +36,8 @@ def place() -> Place:
 
 def local_dir() -> Path:
     """Folder of the laptop's world: tables, MLflow, logs. Raises UserError for an unknown FLIGHT_DELAYS_ variable."""
-    unknown = sorted(key for key in os.environ if key.startswith("FLIGHT_DELAYS_") and key not in _KNOWN)
+    ours = {key for key in os.environ if key.startswith("FLIGHT_DELAYS_") and not key.startswith(_OF_OTHERS)}
+    unknown = sorted(ours - {*_KNOWN})
     if unknown:
         raise UserError(f"unknown environment variable {unknown[0]}; known are {', '.join(_KNOWN)}")
     return Path(os.environ.get(LOCAL_DIR, ".local/dev")).resolve()
@@ -51,3 +54,8 @@ def local_spark() -> str:
 def tracking_uri(folder: Path) -> str:
     """MLflow's database on a laptop."""
     return f"sqlite:///{folder / 'mlflow.db'}"
+
+
+def online_store(folder: Path) -> str:
+    """The online store's address on a laptop."""
+    return f"sqlite:///{folder / 'online.db'}"

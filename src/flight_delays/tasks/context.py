@@ -1,12 +1,15 @@
 """What every task is given."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from rich.console import Console
 
 from flight_delays.core.errors import UserError
+from flight_delays.platform.endpoints import Endpoints
+from flight_delays.platform.endpoints import connect as connect_endpoints
 from flight_delays.platform.job_context import TaskValues, task_values
 from flight_delays.platform.registry import Registry, connect
 from flight_delays.platform.runtime import Place, place
@@ -16,13 +19,17 @@ from flight_delays.platform.tables import Tables
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """Adapters and the moment that counts as now. `as_of` has a time zone; nothing known later is used."""
+    """Adapters and the moment that counts as now. `as_of` has a time zone; nothing known later is used.
+
+    Few tasks need `endpoints`, and not everybody may see them: who asks connects.
+    """
 
     tables: Tables
     registry: Registry
     task_values: TaskValues
     console: Console
     as_of: datetime
+    endpoints: Callable[[], Endpoints] = connect_endpoints
 
 
 def open_context(schema: str, as_of: str) -> Context:

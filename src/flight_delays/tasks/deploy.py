@@ -1,16 +1,39 @@
-"""Make a version the champion, if a verdict allows it."""
+"""Make a version the champion, and the endpoint's, if a verdict allows it."""
 
+from dataclasses import dataclass
 from hashlib import sha256
 
 from pyspark.sql import functions as F
 
 from flight_delays.core.errors import UserError
 from flight_delays.core.gates import Outcome
+from flight_delays.core.traffic import Served
 from flight_delays.tasks.context import Context
+from flight_delays.use_case.model import ONLINE_STORE
+
+SECRET = "online-store"  # noqa: S105  # the name of the secret that holds the store's address
 
 
-def run(context: Context, *, model_name: str, model_version: int, verdict_id: str) -> None:
-    """Move `previous_champion` and `champion` and append to `rollouts`. Safe to run again after any interruption.
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """How an endpoint runs a version. `secret_scope` holds the online store's address, if there is such a store."""
+
+    endpoint: str
+    workload_size: str
+    scale_to_zero: bool
+    secret_scope: str
+    online_store: bool
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables of the served version; a secret is named, never read."""
+        return {ONLINE_STORE: f"{{{{secrets/{self.secret_scope}/{SECRET}}}}}"} if self.online_store else {}
+
+
+def run(context: Context, *, model_name: str, model_version: int, verdict_id: str, serving: Serving) -> None:
+    """Let the endpoint serve the version, then move `previous_champion` and `champion` and append to `rollouts`.
+
+    Safe to run again after any interruption: the aliases follow an endpoint that serves, never the other way round.
 
     Raises UserError unless the verdict is a PASS on this very version, against the version that serves now.
     """
@@ -26,22 +49,30 @@ def run(context: Context, *, model_name: str, model_version: int, verdict_id: st
     if verdict["verdict"] != Outcome.PASS:
         raise UserError(f"the verdict on version {model_version} is {verdict['verdict']}: only PASS is deployed")
 
-    serving = context.registry.aliases(model_name).get("champion")
+    champion = context.registry.aliases(model_name).get("champion")
     previous = verdict["champion_version"]
-    if serving not in (previous, model_version):
+    if champion not in (previous, model_version):
         raise UserError(
-            f"version {model_version} was judged against version {previous}, but version {serving} serves now; "
+            f"version {model_version} was judged against version {previous}, but version {champion} serves now; "
             "run the release job again"
         )
     logged = context.tables.read("rollouts").where(
         (F.col("model_name") == model_name) & (F.col("model_version") == model_version)
     )
-    if serving != model_version:
-        if not logged.where(F.col("verdict_id") == verdict_id).isEmpty():
-            raise UserError(
-                f"this verdict deployed version {model_version} before, and it was taken back since; judge it on newer "
-                "days, by a later as_of, to deploy it again"
-            )
+    if champion != model_version and not logged.where(F.col("verdict_id") == verdict_id).isEmpty():
+        raise UserError(
+            f"this verdict deployed version {model_version} before, and it was taken back since; judge it on newer "
+            "days, by a later as_of, to deploy it again"
+        )
+    context.endpoints().configure(
+        serving.endpoint,
+        [Served(name="champion", model_name=model_name, model_version=model_version, percentage=100)],
+        workload_size=serving.workload_size,
+        scale_to_zero=serving.scale_to_zero,
+        environment=serving.environment,
+        progress=context.console.print,
+    )
+    if champion != model_version:
         if previous is not None:
             context.registry.set_alias(model_name, "previous_champion", previous)
         context.registry.set_alias(model_name, "champion", model_version)
@@ -63,4 +94,6 @@ def run(context: Context, *, model_name: str, model_version: int, verdict_id: st
         context.tables.append_decision("rollouts", row, key="rollout_id")
     context.task_values.set("champion", str(model_version))
     before = "no version" if previous is None else f"version {previous}"
-    context.console.print(f"Champion of {model_name} is version {model_version}; before it: {before}.")
+    context.console.print(
+        f"Champion of {model_name} is version {model_version}, served by {serving.endpoint}; before it: {before}."
+    )

@@ -158,7 +158,10 @@ def record(
         artifacts={name: folder / name for name in files},
         signature=ModelSignature(inputs=model.INPUTS, outputs=model.OUTPUTS),
         input_example=split.training[model.INPUTS.input_names()].tail(5).reset_index(drop=True),
-        requirements=tuple(f"{package}=={installed(package)}" for package in _REQUIREMENTS),
+        requirements=(
+            *(f"{package}=={installed(package)}" for package in _REQUIREMENTS),
+            f"psycopg[binary]=={installed('psycopg')}",
+        ),
         version_tags={
             "trained_until": str(split.trained_until),
             "base_rate": repr(base_rate),

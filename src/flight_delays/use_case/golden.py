@@ -16,8 +16,7 @@ def golden_requests(rows: pd.DataFrame) -> pd.DataFrame:
     requests = rows.reindex(columns=INPUTS.input_names()).reset_index(drop=True)
     looked_up = requests[list(LOOKED_UP)].notna().sum(axis=1)
     fullest = requests.loc[looked_up.groupby(requests["carrier"]).idxmax()]
-    # Of no flight number, so that an online store has nothing for them either.
-    bare = fullest.head(3).assign(flight=0, **dict.fromkeys(LOOKED_UP, np.nan))
+    bare = fullest.head(3).assign(**dict.fromkeys(LOOKED_UP, np.nan))
     unseen = fullest.tail(1).assign(**dict.fromkeys(CATEGORIES, "unseen"))
     return pd.concat([fullest, bare, unseen], ignore_index=True)
 

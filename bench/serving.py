@@ -1,0 +1,346 @@
+"""The service against `mlflow models serve`: `python -m bench.serving` writes docs/serving-speed.md.
+
+The same model and the same load, in turns on the same machine. The model is fitted here, on made-up flights, so that
+nothing else has to have run.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version as installed
+from pathlib import Path
+from platform import python_version
+from socket import socket
+from statistics import median
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+import mlflow
+import numpy as np
+import pandas as pd
+import yaml
+from deltalake import DeltaTable
+from mlflow.models import ModelSignature
+from rich.progress import Progress
+
+from bench.flights import ROOT
+from flight_delays.core.load import Measured
+from flight_delays.core.markdown import table
+from flight_delays.platform.load import drive
+from flight_delays.tasks.load_test import request_bodies
+from flight_delays.use_case import model
+from flight_delays.use_case.golden import golden_json, golden_requests
+from flight_delays.use_case.training import PARAMETERS, boost
+
+TREES, LEAVES, ROWS, REQUESTS = 300, 31, 60_000, 500
+CONNECTIONS = (1, 4)
+WARM_UP_S = 3
+START_S = 120
+MLFLOW, OURS = "mlflow models serve", "this project's service"
+TIMES, P99_MS, P50_MS = 10, 15, 2  # the targets: at 4 connections, at 4, at 1
+PACKAGES = ("mlflow", "fastapi", "uvicorn", "uvloop", "httptools", "lightgbm", "aiohttp")
+
+PAGE = """\
+# How fast the service is
+
+Made by `python -m bench.serving`: {rounds} rounds of {seconds:g} s, in turns, after a warm-up. One row per request, with all
+columns; the same model for both, {trees} trees of {leaves} leaves; the same load generator, in which each connection
+sends its next request when its last one was answered. Latency is what the caller sees. Both servers are one process;
+server and load generator share the machine's {cores} cores (load average before: {load:.1f}).
+
+*{mlflow}* is MLflow's own server, in this environment (`--env-manager local`). *{ours}* validates strictly, asks for a
+bearer token, exports metrics and logs payloads: {logged:,} requests were sent to it, {payloads:,} rows are in its
+payload table.
+
+Each number is the median over the rounds, with the lowest and the highest.
+
+{table}
+
+{targets}
+
+{versions}.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """A process that serves, and how to ask it."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    address: str
+    ready: str
+    headers: Mapping[str, str]
+
+    @property
+    def invocations(self) -> str:
+        """Where requests go."""
+        return f"{self.address}/invocations"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """One server, put under load once."""
+
+    server: str
+    connections: int
+    measured: Measured
+
+
+def flights(rows: int) -> pd.DataFrame:
+    """Made-up flights whose delay depends on all that is looked up, with a tenth of the values missing."""
+    rng = np.random.default_rng(20130101)
+    looked_up = rng.normal(10, 5, (rows, len(model.LOOKED_UP)))
+    late = looked_up @ rng.normal(0, 1, looked_up.shape[1]) + rng.normal(0, 20, rows)
+    looked_up[rng.uniform(size=looked_up.shape) < 0.1] = np.nan
+    return pd.DataFrame(
+        {
+            "carrier": rng.choice(["AA", "B6", "DL", "EV", "MQ", "UA", "US", "WN"], rows),
+            "flight": rng.integers(1, 6_000, rows),
+            "origin": rng.choice(["EWR", "JFK", "LGA"], rows),
+            "dest": rng.choice([f"D{number:02}" for number in range(100)], rows),
+            "distance": rng.integers(100, 3_000, rows),
+            "sched_dep_ts": pd.Timestamp("2013-01-01") + pd.to_timedelta(rng.integers(0, 525_600, rows), "min"),
+            "sched_arr_time": rng.integers(0, 24, rows) * 100 + rng.integers(0, 60, rows),
+            **dict(zip(model.LOOKED_UP, looked_up.T, strict=True)),
+            "is_late": (late > np.quantile(late, 0.75)).astype("int32"),
+        }
+    )
+
+
+def save_model(rows: pd.DataFrame, folder: Path) -> Path:
+    """The project's model fitted on `rows`, in MLflow's format, as a download from the registry looks."""
+    known = model.levels(rows)
+    booster = boost(model.prepare(rows, known), rows["is_late"], {**PARAMETERS, "num_leaves": LEAVES}, TREES)
+    requests = golden_requests(rows)
+    files = {
+        "booster": booster.model_to_string(),
+        "levels": json.dumps(known),
+        "calibration": json.dumps({"slope": 1.0, "intercept": 0.0}),
+        "golden": golden_json(requests, np.asarray(booster.predict(model.prepare(requests, known)))),
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    saved = folder / "model"
+    mlflow.pyfunc.save_model(
+        saved,
+        python_model=model.__file__,
+        artifacts={name: str(folder / name) for name in files},
+        signature=ModelSignature(inputs=model.INPUTS, outputs=model.OUTPUTS),
+        pip_requirements=[f"lightgbm=={installed('lightgbm')}"],
+    )
+    (saved / "registered_model_meta").write_text(yaml.safe_dump({"model_name": "delay", "model_version": "1"}))
+    return saved
+
+
+def servers(saved: Path, folder: Path) -> tuple[Server, Server]:
+    """Both, not yet started."""
+    ports = _free_port(), _free_port()
+    token_file = folder / "tokens"
+    token_file.write_text("bench")
+    serve = ["--model-uri", str(saved), "--env-manager", "local", "--workers", "1", "--port", str(ports[0])]
+    address = f"http://127.0.0.1:{ports[1]}"
+    return (
+        Server(
+            name=MLFLOW,
+            command=[sys.executable, "-m", "mlflow", "models", "serve", *serve],
+            environment={},
+            address=f"http://127.0.0.1:{ports[0]}",
+            ready="/ping",
+            headers={},
+        ),
+        Server(
+            name=OURS,
+            command=[sys.executable, "-m", "flight_delays.serving"],
+            environment={
+                "FLIGHT_DELAYS_SERVED": f"champion={saved}",
+                "FLIGHT_DELAYS_SERVING_TOKEN_FILE": str(token_file),
+                "FLIGHT_DELAYS_PAYLOAD_TABLE": str(folder / "payloads"),
+                "FLIGHT_DELAYS_SERVING_HOST": "127.0.0.1",
+                "FLIGHT_DELAYS_SERVING_PORT": str(ports[1]),
+            },
+            address=address,
+            ready="/ready",
+            headers={"Authorization": "Bearer bench"},
+        ),
+    )
+
+
+@contextmanager
+def started(server: Server, log: Path) -> Iterator[None]:
+    """The server runs and is ready; ended, with what it started, on leaving."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # where mlflow looks for uvicorn
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            server.command,
+            env={**os.environ, "PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true", **server.environment},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            until = time.monotonic() + START_S
+            while _status(server, server.ready) != 200:
+                if process.poll() is not None or time.monotonic() > until:
+                    sys.exit(f"{server.name} did not start:\n{log.read_text()[-2000:]}")
+                time.sleep(0.2)
+            yield
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(60)
+
+
+def check(mlflow_server: Server, ours: Server, bodies: Sequence[bytes]) -> None:
+    """Ends the run unless both give the same answers, and ours wants a token and refuses a column that is unknown."""
+    for body in bodies[:20]:
+        first, second = (_probability(server, body) for server in (mlflow_server, ours))
+        if abs(first - second) > 1e-9:
+            sys.exit(f"the servers differ: {first} and {second}")
+    surplus = json.dumps({"dataframe_records": [{"surplus": 1}]}).encode()
+    refused = _status(ours, "/invocations", bodies[0], {}), _status(ours, "/invocations", surplus, ours.headers)
+    if refused != (401, 400):
+        sys.exit(f"{ours.name} is to refuse with 401 and 400, not with {refused}")
+
+
+def measure(both: Sequence[Server], bodies: Sequence[bytes], rounds: int, seconds: float) -> tuple[list[Round], int]:
+    """All rounds, and how many requests ours got, warm-up and all."""
+    found, sent = [], 0
+    with Progress() as progress:
+        bar = progress.add_task("Measuring", total=len(CONNECTIONS) * rounds * len(both))
+        for connections in CONNECTIONS:
+            for number in range(rounds + 1):
+                for server in both:
+                    time_s = seconds if number else WARM_UP_S
+                    measured, reasons = drive(server.invocations, server.headers, bodies, connections, time_s)
+                    sent += measured.requests if server.name == OURS else 0
+                    if reasons:
+                        progress.console.print(f"{server.name}: {dict(reasons)}")
+                    if number:
+                        found.append(Round(server=server.name, connections=connections, measured=measured))
+                        progress.advance(bar)
+    return found, sent
+
+
+def summary(found: Sequence[Round]) -> tuple[str, str]:
+    """The table, and what became of the targets."""
+
+    def values(server: str, connections: int, what: str) -> list[float]:
+        chosen = [one.measured for one in found if (one.server, one.connections) == (server, connections)]
+        if what == "rate":
+            return [measured.requests_per_second for measured in chosen]
+        return [measured.percentile_ms(float(what)) for measured in chosen]
+
+    rows, times = [], {}
+    for connections in CONNECTIONS:
+        for server in (MLFLOW, OURS):
+            errors = sum(one.measured.errors for one in found if (one.server, one.connections) == (server, connections))
+            texts = [_spread(values(server, connections, what), 2) for what in ("50", "95", "99")]
+            rows.append((connections, server, _spread(values(server, connections, "rate"), 0), *texts, f"{errors:,}"))
+        rates = zip(values(OURS, connections, "rate"), values(MLFLOW, connections, "rate"), strict=True)
+        times[connections] = [ours / theirs for ours, theirs in rates]
+        rows.append((connections, "times as many", _spread(times[connections], 1), "", "", "", ""))
+    targets = [
+        (
+            f"4 connections: at least {TIMES} times the requests/s",
+            median(times[4]),
+            median(times[4]) >= TIMES,
+        ),
+        (
+            f"4 connections: p99 at most {P99_MS} ms",
+            median(values(OURS, 4, "99")),
+            median(values(OURS, 4, "99")) <= P99_MS,
+        ),
+        (
+            f"1 connection: p50 at most {P50_MS} ms",
+            median(values(OURS, 1, "50")),
+            median(values(OURS, 1, "50")) <= P50_MS,
+        ),
+    ]
+    columns = ("connections", "server", "requests/s", "p50 (ms)", "p95 (ms)", "p99 (ms)", "errors")
+    lines = [(what, f"{value:,.1f}", "kept" if kept else "missed") for what, value, kept in targets]
+    return table(columns, rows), table(("target", "measured", ""), lines)
+
+
+def main() -> None:
+    """Measure, print, write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=10)
+    asked = parser.parse_args()
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        rows = flights(ROWS)
+        bodies = request_bodies(rows.head(REQUESTS), model.INPUTS.input_names())
+        both = servers(save_model(rows, folder), folder)
+        with ExitStack() as running:
+            for server in both:
+                running.enter_context(started(server, folder / f"{server.ready.strip('/')}.log"))
+            check(*both, bodies)
+            found, sent = measure(both, bodies, asked.rounds, asked.seconds)
+        payloads = DeltaTable(folder / "payloads").to_pyarrow_table(columns=["status_code"]).num_rows
+    numbers, targets = summary(found)
+    page = PAGE.format(
+        rounds=asked.rounds,
+        seconds=asked.seconds,
+        trees=TREES,
+        leaves=LEAVES,
+        cores=os.cpu_count(),
+        load=load,
+        mlflow=MLFLOW,
+        ours=OURS,
+        logged=sent,
+        payloads=payloads,
+        table=numbers,
+        targets=targets,
+        versions=", ".join(
+            [f"Python {python_version()}", *(f"{package} {installed(package)}" for package in PACKAGES)]
+        ),
+    )
+    (ROOT / "docs" / "serving-speed.md").write_text(page)
+    print(page)
+
+
+def _spread(values: Sequence[float], digits: int) -> str:
+    return f"{median(values):,.{digits}f} [{min(values):,.{digits}f}, {max(values):,.{digits}f}]"
+
+
+def _free_port() -> int:
+    with socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def _ask(server: Server, path: str, body: bytes | None, headers: Mapping[str, str]) -> bytes:
+    request = Request(server.address + path, body, {**headers, "Content-Type": "application/json"})  # noqa: S310
+    with urlopen(request, timeout=30) as answer:  # noqa: S310  # of this machine
+        content: bytes = answer.read()
+    return content
+
+
+def _status(server: Server, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> int:
+    try:
+        _ask(server, path, body, headers or {})
+    except HTTPError as error:
+        return error.code
+    except (URLError, OSError):
+        return 0
+    return 200
+
+
+def _probability(server: Server, body: bytes) -> float:
+    (answer,) = json.loads(_ask(server, "/invocations", body, server.headers))["predictions"]
+    return float(answer["probability"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""What the bundle's files can't say, put right each time that the CLI reads them.
+
+A deploy must not touch what serves, so whoever validates or deploys must be able to see the endpoint.
+"""
+
+import re
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import fields, replace
+from textwrap import shorten
+from threading import Thread
+from typing import TypeVar
+
+from databricks.bundles.core import model_serving_endpoint_mutator, secret_scope_mutator
+from databricks.bundles.model_serving_endpoints import (
+    EndpointCoreConfigInput,
+    ModelServingEndpoint,
+    ServedEntityInput,
+    TrafficConfig,
+)
+from databricks.bundles.secret_scopes import SecretScope, SecretScopePermissionLevel
+from databricks.sdk import WorkspaceClient
+from databricks.sdk.core import Config
+from databricks.sdk.errors import NotFound, PermissionDenied, Unauthenticated
+from databricks.sdk.service.serving import (
+    EndpointCoreConfigOutput,
+    EndpointPendingConfig,
+    EndpointStateConfigUpdate,
+    ServedEntityOutput,
+    ServingEndpointDetailed,
+)
+
+T = TypeVar("T")
+
+ENDED = (EndpointStateConfigUpdate.UPDATE_FAILED, EndpointStateConfigUpdate.UPDATE_CANCELED)
+ENTITY_FIELDS = {field.name for field in fields(ServedEntityInput)}
+
+
+class DeployRefusedError(Exception):
+    """Ends the deploy. It has no traceback, which would be printed with it: one line is all that helps."""
+
+    __traceback__ = None
+
+
+@model_serving_endpoint_mutator
+def keep_what_serves(endpoint: ModelServingEndpoint) -> ModelServingEndpoint:
+    """The endpoint with the served entities and traffic that it has in the workspace."""
+    return kept(endpoint, workspace)
+
+
+@secret_scope_mutator
+def keep_secrets_from_viewers(scope: SecretScope) -> SecretScope:
+    """Without those who may only read: they come from the target's permissions, where they are to look at jobs."""
+    return replace(
+        scope, permissions=[one for one in scope.permissions if one.level != SecretScopePermissionLevel.READ]
+    )
+
+
+def workspace(retry_s: int = 8) -> WorkspaceClient:
+    """As the CLI logs in. What fails in passing is tried again for `retry_s` seconds."""
+    return WorkspaceClient(config=Config(retry_timeout_seconds=retry_s, http_timeout_seconds=10))
+
+
+def kept(
+    endpoint: ModelServingEndpoint, connect: Callable[[], WorkspaceClient], limit_s: float = 30
+) -> ModelServingEndpoint:
+    """`endpoint` as it serves, or as it is where none is deployed. Raises DeployRefusedError if that can't be known."""
+    try:
+        live = _within(limit_s, lambda: connect().serving_endpoints.get(endpoint.name))
+    except NotFound:
+        return endpoint
+    except Exception as error:
+        raise DeployRefusedError(
+            f"endpoint {endpoint.name}: what it serves can't be read, and a deploy would reset it: {_reason(error)}; "
+            f"{_mend(error)}"
+        ) from None
+    return with_live(endpoint, live)
+
+
+def with_live(endpoint: ModelServingEndpoint, live: ServingEndpointDetailed) -> ModelServingEndpoint:
+    """`endpoint` with what only a release may change, and the description, whose change would make it anew."""
+    described = replace(endpoint, description=live.description or endpoint.description)
+    serving = _serving(live)
+    if serving is None or not serving.served_entities:
+        return described
+    traffic = serving.traffic_config
+    return replace(
+        described,
+        config=EndpointCoreConfigInput(
+            served_entities=[_declared(entity) for entity in serving.served_entities],
+            traffic_config=TrafficConfig.from_dict(traffic.as_dict()) if traffic else None,
+        ),
+    )
+
+
+def _serving(live: ServingEndpointDetailed) -> EndpointCoreConfigOutput | EndpointPendingConfig | None:
+    """What an update is about to bring counts already: it may be there before this deploy gets to the endpoint."""
+    ended = live.state is not None and live.state.config_update in ENDED
+    return live.pending_config if live.pending_config and not ended else live.config
+
+
+def _declared(entity: ServedEntityOutput) -> ServedEntityInput:
+    return ServedEntityInput.from_dict({key: value for key, value in entity.as_dict().items() if key in ENTITY_FIELDS})
+
+
+def _within(seconds: float, ask: Callable[[], T]) -> T:
+    # Neither logging in nor the wait that a busy server asks for has a limit of its own.
+    answer: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(ask())
+        except Exception as error:
+            answer.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return answer.result(seconds)
+
+
+def _reason(error: Exception) -> str:
+    cause = error.__cause__ if isinstance(error, TimeoutError) and error.__cause__ else error
+    said = re.split(r"\. (?:Config|Env): ", str(cause))[0]  # the SDK adds all of its settings
+    return shorten(said, 200, placeholder=" ...") or "no answer in time"
+
+
+def _mend(error: Exception) -> str:
+    if isinstance(error, PermissionDenied):
+        return "deploy as the one who deployed it, or as one who may view it"
+    if isinstance(error, Unauthenticated | ValueError):
+        return "log in to the workspace (databricks auth login) and deploy again"
+    return "deploy again when the workspace answers"

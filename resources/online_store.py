@@ -1,0 +1,57 @@
+"""The online store in Lakebase: a database and, synced into it, what the endpoint looks up by flight.
+
+Python, because a file of YAML can't be left out: all of it is deployed only where the variable `online_store` is true.
+"""
+
+from databricks.bundles.core import Bundle, Resources, Variable
+from databricks.bundles.database_instances import DatabaseInstance, Lifecycle
+from databricks.bundles.synced_database_tables import Lifecycle as TableLifecycle
+from databricks.bundles.synced_database_tables import (
+    NewPipelineSpec,
+    SyncedDatabaseTable,
+    SyncedTableSchedulingPolicy,
+    SyncedTableSpec,
+)
+
+CATALOG, SCHEMA = "${var.catalog}", "${resources.schemas.flights.name}"
+PREVENT_DESTROY = Variable(path="var.prevent_destroy", type=bool)
+
+
+def load(bundle: Bundle) -> Resources:
+    """Both resources, or none; the one line of an error where the variable is no boolean."""
+    resources = Resources()
+    wanted = bundle.variables.get("online_store")
+    if wanted not in (True, False, "true", "false"):  # what BUNDLE_VAR_online_store gives is a text
+        resources.add_diagnostic_error(f"variable online_store is {wanted!r}; set it to true or false")
+    elif wanted in (True, "true"):
+        resources.add_resource("online_database", database())
+        resources.add_resource("online_features", features())
+    return resources
+
+
+def database() -> DatabaseInstance:
+    """The smallest there is. With password login: a token would end within the hour, and the secret with it."""
+    return DatabaseInstance(
+        name="${var.online_store_instance}",
+        capacity="CU_1",
+        enable_pg_native_login=True,
+        lifecycle=Lifecycle(prevent_destroy=PREVENT_DESTROY),
+    )
+
+
+def features() -> SyncedDatabaseTable:
+    """The newest features of each flight, updated as the feature table changes once it has been synced."""
+    return SyncedDatabaseTable(
+        name=f"{CATALOG}.{SCHEMA}.flight_features_online",
+        database_instance_name="${resources.database_instances.online_database.name}",
+        logical_database_name="flight_delays",
+        spec=SyncedTableSpec(
+            source_table_full_name=f"{CATALOG}.{SCHEMA}.flight_features",
+            primary_key_columns=["flight_id"],
+            timeseries_key="prediction_ts",
+            scheduling_policy=SyncedTableSchedulingPolicy.TRIGGERED,
+            create_database_objects_if_missing=True,
+            new_pipeline_spec=NewPipelineSpec(storage_catalog=CATALOG, storage_schema=SCHEMA),
+        ),
+        lifecycle=TableLifecycle(prevent_destroy=PREVENT_DESTROY),
+    )

@@ -1,0 +1,142 @@
+"""A target's serving endpoints on a laptop: their tables, their secrets, and the control plane that serves them."""
+
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+
+import pyarrow as pa
+from databricks.sdk.errors import NotFound
+from deltalake import DeltaTable, write_deltalake
+from fastapi import FastAPI
+
+from flight_delays.core.errors import UserError
+from flight_delays.local.control_plane import serve_in_background
+from flight_delays.local.endpoints_api import ServedEntityRow
+from flight_delays.local.plan import Deployment
+from flight_delays.local.wheel import environment_of
+from flight_delays.platform import registry
+from flight_delays.platform.endpoints import connect
+from flight_delays.platform.runtime import CONTROL_PLANE, online_store
+from flight_delays.serving.app import create_app
+from flight_delays.serving.payloads import SCHEMA as PAYLOAD_SCHEMA
+from flight_delays.serving.payloads import PayloadLog
+from flight_delays.serving.service import Scorer, Service, load_scorer
+from flight_delays.serving.settings import Settings
+from flight_delays.use_case.model import ONLINE_TABLE, REQUEST
+
+SERVED_ENTITIES = "spark_catalog.system_serving.served_entities"
+SECRET = "online-store"  # noqa: S105  # its name
+ADDRESS = "control_plane.txt"
+_SERVED_ENTITIES_SCHEMA = pa.schema(
+    [
+        ("served_entity_id", pa.string()),
+        ("endpoint_name", pa.string()),
+        ("served_entity_name", pa.string()),
+        ("entity_type", pa.string()),
+        ("entity_name", pa.string()),
+        ("entity_version", pa.string()),
+        ("endpoint_config_version", pa.int64()),
+        ("change_time", pa.timestamp("us", tz="UTC")),
+    ]
+)
+
+
+def location(local_dir: Path, table: str) -> Path:
+    """Where a table, named <catalog>.<schema>.<table>, lies in a local world."""
+    _, schema, name = table.split(".")
+    return local_dir / "warehouse" / f"{schema}.db" / name
+
+
+def tables(deployment: Deployment) -> dict[str, pa.Schema]:
+    """The tables that a workspace itself would write, by full name."""
+    kept = [endpoint.inference_table for endpoint in deployment.endpoints if endpoint.inference_table]
+    return {**dict.fromkeys(kept, PAYLOAD_SCHEMA), SERVED_ENTITIES: _SERVED_ENTITIES_SCHEMA}
+
+
+def create_tables(local_dir: Path, deployment: Deployment) -> None:
+    """Make those that do not exist, for Spark too."""
+    from flight_delays.platform.session import spark_session
+
+    for table, schema in tables(deployment).items():
+        folder = location(local_dir, table)
+        DeltaTable.create(folder, schema, mode="ignore")
+        spark_session().sql(f"CREATE SCHEMA IF NOT EXISTS {table.rpartition('.')[0]}")
+        spark_session().sql(f"CREATE TABLE IF NOT EXISTS {table} USING delta LOCATION '{folder.as_uri()}'")
+
+
+@contextmanager
+def served(local_dir: Path, deployment: Deployment, *, port: int = 0) -> Iterator[str]:
+    """The address of the control plane with the deployment's endpoints, which tasks of this process then talk to.
+
+    That of `flight-delays local serve`, if it runs for this world; otherwise one of its own, until the context ends.
+    """
+    running = address(local_dir)
+    if running and port:
+        raise UserError(f"{local_dir.name} is served already, at {running}; end that first (Ctrl-C)")
+    serving: AbstractContextManager[str] = nullcontext(running) if running else _started(local_dir, deployment, port)
+    with serving as found, environment_of({CONTROL_PLANE: found}):
+        client = connect().client
+        for endpoint in deployment.endpoints:
+            try:
+                client.serving_endpoints.get(endpoint.name)
+            except NotFound:
+                client.serving_endpoints.create(endpoint.name)
+        yield found
+
+
+def address(local_dir: Path) -> str | None:
+    """Of the control plane that serves this world now, if one does."""
+    file = local_dir / ADDRESS
+    if not file.exists():
+        return None
+    pid, _, found = file.read_text(encoding="utf-8").partition(" ")
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return None
+    return found
+
+
+@contextmanager
+def _started(local_dir: Path, deployment: Deployment, port: int) -> Iterator[str]:
+    inference_tables = {endpoint.name: endpoint.inference_table for endpoint in deployment.endpoints}
+
+    def make_app(service: Service) -> FastAPI:
+        table = inference_tables.get(service.endpoint)
+        log = PayloadLog(str(location(local_dir, table))) if table else None
+        return create_app(service, Settings(tokens=None), log)
+
+    def on_served(rows: Sequence[ServedEntityRow]) -> None:
+        found = pa.Table.from_pylist([asdict(row) for row in rows], _SERVED_ENTITIES_SCHEMA)
+        write_deltalake(location(local_dir, SERVED_ENTITIES), found, mode="append")
+
+    secrets = {f"{scope}/{SECRET}": online_store(local_dir) for scope in deployment.secret_scopes}
+    with serve_in_background(local_dir, load, make_app, secrets=secrets, on_served=on_served, port=port) as found:
+        file = local_dir / ADDRESS
+        file.write_text(f"{os.getpid()} {found}", encoding="utf-8")
+        try:
+            yield found
+        finally:
+            file.unlink(missing_ok=True)
+
+
+def flight(local_dir: Path, flight_id: str | None) -> dict[str, object]:
+    """What a request for a flight says, from the online store; None is the flight that departs last."""
+    try:
+        with closing(sqlite3.connect(f"{(local_dir / 'online.db').as_uri()}?mode=ro", uri=True)) as store:
+            where, order = ("WHERE flight_id = ?", "") if flight_id else ("", "ORDER BY sched_dep_ts DESC, flight_id")
+            query = f"SELECT {', '.join(REQUEST)} FROM {ONLINE_TABLE} {where} {order} LIMIT 1"
+            row = store.execute(query, (flight_id,) if flight_id else ()).fetchone()
+    except sqlite3.OperationalError as error:
+        raise UserError("there is no online store yet; run flight-delays local run features") from error
+    if row is None:
+        raise UserError(f"no flight {flight_id} in the online store; its id is like UA-1545-EWR-IAH-20130101T1015Z")
+    return dict(zip(REQUEST, row, strict=True))
+
+
+def load(name: str, version: int, environment: Mapping[str, str]) -> Scorer:
+    """A version from the world's registry."""
+    return load_scorer(registry.connect().load(name, version), environment)

@@ -1,0 +1,1 @@
+"""The scoring service: one FastAPI app for a laptop, a container and Azure ML."""

@@ -1,0 +1,93 @@
+"""`python -m flight_delays.serving`: serve the versions that the environment names, until told to end."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Thread
+
+import mlflow
+import uvicorn
+import yaml
+from mlflow.pyfunc import PyFuncModel
+
+from flight_delays.core.errors import UserError
+from flight_delays.serving.app import create_app
+from flight_delays.serving.payloads import PayloadLog
+from flight_delays.serving.service import Entity, Service, load_scorer
+from flight_delays.serving.settings import Settings, Source, settings, sources
+
+DRAIN_S = 30
+
+
+def main() -> None:
+    """Serve. What a person can mend is one line and exit code 2."""
+    try:
+        chosen, wanted = settings(), sources()
+        failure = serve(chosen, wanted, os.environ)
+    except UserError as error:
+        failure = error
+    if failure:
+        print(f"serving: {failure}", file=sys.stderr)
+        sys.exit(2)
+
+
+def serve(chosen: Settings, wanted: tuple[Source, ...], environment: Mapping[str, str]) -> UserError | None:
+    """Until SIGTERM or Ctrl-C, after which requests in flight are finished; why it could not, if it could not."""
+    service = Service(chosen.endpoint)
+    payloads = PayloadLog(chosen.payload_table) if chosen.payload_table else None
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(service, chosen, payloads),
+            host=chosen.host,
+            port=chosen.port,
+            access_log=False,
+            timeout_graceful_shutdown=DRAIN_S,
+        )
+    )
+    failures: list[UserError] = []
+
+    def load() -> None:  # probes are answered meanwhile
+        try:
+            service.configure([_entity(source, chosen, environment) for source in wanted])
+        except UserError as error:
+            failures.append(error)
+            server.should_exit = True
+
+    Thread(target=load, name="load", daemon=True).start()
+    server.run()
+    return failures[0] if failures else None
+
+
+def _entity(source: Source, chosen: Settings, environment: Mapping[str, str]) -> Entity:
+    try:
+        model: PyFuncModel = mlflow.pyfunc.load_model(source.address)
+        name, version = registered(source.address)
+        scorer = load_scorer(model, environment, max_rows=chosen.max_rows)
+    except UserError as error:
+        raise UserError(f"{source.name} at {source.address}: {error}") from None
+    except Exception as error:  # whatever a registry, a store or a model's code may raise
+        raise UserError(f"{source.name} at {source.address} cannot be loaded: {error}") from error
+    identity = f"{source.name}-{version}"
+    return Entity(
+        id=identity, name=source.name, model_name=name, version=version, percentage=source.percentage, scorer=scorer
+    )
+
+
+def registered(address: str) -> tuple[str, int]:
+    """Name and number of a version: in models:/<name>/<number>, or in the file that MLflow writes beside its files."""
+    if address.startswith("models:/"):
+        name, _, number = address.removeprefix("models:/").rpartition("/")
+    else:
+        file = Path(address) / "registered_model_meta"
+        if not file.exists():
+            raise UserError(f"{file} is missing; download the version by mlflow artifacts download -u models:/...")
+        meta = yaml.safe_load(file.read_text(encoding="utf-8"))
+        name, number = str(meta["model_name"]), str(meta["model_version"])
+    if not number.isdigit():
+        raise UserError(f"{number!r} is no version number; a version is served by its number, never by an alias")
+    return name, int(number)
+
+
+if __name__ == "__main__":
+    main()

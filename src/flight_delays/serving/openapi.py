@@ -1,0 +1,137 @@
+"""The service's own description, with the columns that the served model takes and answers."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from flight_delays.core.contract import Column
+from flight_delays.core.scoring_request import FORMS, MAX_REQUEST_ID, REQUEST_ID
+from flight_delays.serving.service import Service
+from flight_delays.serving.settings import Settings
+
+_TYPES: dict[str, dict[str, object]] = {
+    "string": {"type": "string"},
+    "datetime": {"type": "string", "format": "date-time"},
+    "boolean": {"type": "boolean"},
+    "integer": {"type": "integer", "format": "int32", "minimum": -(2**31), "maximum": 2**31 - 1},
+    "long": {"type": "integer", "format": "int64", "minimum": -(2**63), "maximum": 2**63 - 1},
+    "float": {"type": "number", "format": "float"},
+    "double": {"type": "number", "format": "double"},
+}
+_ERRORS = {
+    "400": "The body is not what the model takes; the message names the column and the reason",
+    "401": "No known bearer token",
+    "404": "No version is served under this name",
+    "408": "The body did not arrive in time",
+    "413": "The body is too large",
+    "415": "The content type is not application/json",
+    "429": "Too many requests at once",
+    "500": "The model failed",
+    "503": "No version is served yet, or the online store does not answer",
+}
+_OPEN = ("/ping", "/health", "/ready")
+
+
+def document(app: FastAPI, service: Service, settings: Settings) -> dict[str, Any]:
+    """OpenAPI 3.1 of what is served now."""
+    found = get_openapi(title=app.title, version=app.version, routes=app.routes)
+    answer = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    refusals = {status: {"description": text, "content": answer} for status, text in _ERRORS.items()}
+    found["components"] = {
+        "schemas": {
+            "Error": {
+                "type": "object",
+                "required": ["error_code", "message"],
+                "properties": {"error_code": {"type": "string"}, "message": {"type": "string"}},
+            },
+            **_schemas(service, settings),
+        },
+        "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}} if settings.tokens is not None else {},
+    }
+    for path, operations in found["paths"].items():
+        for operation in operations.values():
+            responses = {"200": operation["responses"]["200"]}
+            if path.endswith("/invocations"):
+                body = {"schema": {"$ref": "#/components/schemas/Request"}}
+                operation["requestBody"] = {"required": True, "content": {"application/json": body}}
+                told = {"schema": {"$ref": "#/components/schemas/Response"}}
+                responses["200"] = {"description": "A prediction per row", "content": {"application/json": told}}
+                responses |= refusals
+            elif path == "/ready":
+                responses["503"] = refusals["503"]
+            elif path not in _OPEN:
+                responses["401"] = refusals["401"]
+            if path == "/metrics":
+                responses["200"] = {"description": "Metrics", "content": {"text/plain": {"schema": {"type": "string"}}}}
+            operation["responses"] = responses
+            if path not in _OPEN and settings.tokens is not None:
+                operation["security"] = [{"token": []}]
+    return found
+
+
+def _schemas(service: Service, settings: Settings) -> dict[str, object]:
+    entity = service.route(0)
+    inputs = entity.scorer.signature.inputs if entity else ()
+    outputs = entity.scorer.signature.outputs if entity else ()
+    required = [column.name for column in inputs if column.required]
+    columns = {column.name: _cell(column) for column in inputs}
+    row = {"type": "object", "required": required, "properties": columns, "additionalProperties": False}
+    rows = {
+        "type": "array",
+        "items": {"$ref": "#/components/schemas/Row"},
+        "minItems": 1,
+        "maxItems": settings.max_rows,
+    }
+    by_column = {
+        **row,
+        "properties": {
+            name: {"type": "array", "items": cell, "minItems": 1, "maxItems": settings.max_rows}
+            for name, cell in columns.items()
+        },
+    }
+    split = {
+        "type": "object",
+        "required": ["columns", "data"],
+        "additionalProperties": False,
+        "properties": {
+            "index": {"type": "array"},
+            "columns": {"type": "array", "items": {"enum": list(columns)}, "uniqueItems": True},
+            "data": {"type": "array", "items": {"type": "array"}, "minItems": 1, "maxItems": settings.max_rows},
+        },
+    }
+    forms = dict(zip(FORMS, (split, rows, {"anyOf": [by_column, rows]}, rows), strict=True))
+    identity = {REQUEST_ID: {"type": "string", "maxLength": MAX_REQUEST_ID}}
+    return {
+        "Row": row,
+        "Request": {
+            "oneOf": [
+                {
+                    "type": "object",
+                    "required": [form],
+                    "properties": {form: schema, **identity},
+                    "additionalProperties": False,
+                }
+                for form, schema in forms.items()
+            ]
+        },
+        "Response": {
+            "type": "object",
+            "required": ["predictions"],
+            "properties": {
+                "predictions": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": [column.name for column in outputs],
+                        "properties": {column.name: _TYPES[column.type] for column in outputs},
+                    },
+                }
+            },
+        },
+    }
+
+
+def _cell(column: Column) -> dict[str, object]:
+    kind = _TYPES[column.type]
+    return kind if column.required else {**kind, "type": [kind["type"], "null"]}

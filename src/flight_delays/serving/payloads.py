@@ -1,0 +1,143 @@
+"""Requests and responses, to a Delta table with the columns of Databricks' inference tables.
+
+They wait in memory, bounded by rows and bytes, for a thread that appends them: a request waits for nothing. What does
+not fit is dropped and counted; a crash loses at most what waits. Source of the columns:
+https://learn.microsoft.com/azure/databricks/ai-gateway/inference-tables
+"""
+
+import logging
+from collections import deque
+from dataclasses import dataclass
+from datetime import datetime
+from threading import Condition, Thread
+from time import monotonic
+
+import pyarrow as pa
+from deltalake import write_deltalake
+
+SCHEMA = pa.schema(
+    [
+        ("request_date", pa.date32()),
+        ("databricks_request_id", pa.string()),
+        ("client_request_id", pa.string()),
+        ("request_time", pa.timestamp("us", tz="UTC")),
+        ("status_code", pa.int32()),
+        ("sampling_fraction", pa.float64()),
+        ("execution_duration_ms", pa.int64()),
+        ("request", pa.string()),
+        ("response", pa.string()),
+        ("served_entity_id", pa.string()),
+        ("logging_error_codes", pa.list_(pa.string())),
+        ("requester", pa.string()),
+    ]
+)
+MAX_BYTES = 64 * 1024 * 1024
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Payload:
+    """One request and its response; `time` has a time zone."""
+
+    id: str
+    client_id: str | None
+    time: datetime
+    status: int
+    duration_ms: float
+    request: bytes
+    response: bytes
+    entity_id: str
+
+
+class PayloadLog:
+    """Appends what it is given to the Delta table at `table`, a path or an address, every `every_s` seconds."""
+
+    def __init__(self, table: str, *, every_s: float = 5, max_rows: int = 10_000, max_bytes: int = MAX_BYTES) -> None:
+        self.dropped = 0
+        self._table, self._every_s, self._max_rows, self._max_bytes = table, every_s, max_rows, max_bytes
+        self._waiting: deque[Payload] = deque()
+        self._bytes = 0
+        self._changed = Condition()
+        self._hurry = self._closed = False
+        self._thread = Thread(target=self._run, name="payload-log", daemon=True)
+        self._thread.start()
+
+    def add(self, payload: Payload) -> None:
+        """Take it, or drop and count it where there is no room."""
+        size = len(payload.request) + len(payload.response)
+        with self._changed:
+            if len(self._waiting) >= self._max_rows or self._bytes + size > self._max_bytes:
+                self.dropped += 1
+                return
+            self._waiting.append(payload)
+            self._bytes += size
+
+    @property
+    def waiting(self) -> int:
+        """Rows in memory."""
+        return len(self._waiting)
+
+    def flush(self, timeout_s: float = 30) -> bool:
+        """Write what waits; whether that succeeded in time."""
+        with self._changed:
+            self._hurry = True
+            self._changed.notify_all()
+            return self._changed.wait_for(lambda: not self._waiting, timeout_s)
+
+    def close(self, timeout_s: float = 30) -> None:
+        """Write what waits and end."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join(timeout_s)
+        if self._waiting:
+            _LOG.error("%d rows of %s were not written in time and are lost", len(self._waiting), self._table)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                until = monotonic() + self._every_s
+                while not (self._closed or self._hurry) and (left := until - monotonic()) > 0:
+                    self._changed.wait(left)
+                self._hurry, closed = False, self._closed
+                batch = list(self._waiting)
+            written = not batch or self._write(batch)
+            with self._changed:
+                if written:
+                    for payload in batch:
+                        self._waiting.popleft()
+                        self._bytes -= len(payload.request) + len(payload.response)
+                self._changed.notify_all()
+            if closed:
+                return
+
+    def _write(self, batch: list[Payload]) -> bool:
+        try:
+            write_deltalake(self._table, _rows(batch), mode="append")
+        except Exception:  # whatever a store may raise: the rows are kept for the next time
+            _LOG.exception("%d rows were not written to %s and are kept", len(batch), self._table)
+            return False
+        return True
+
+
+def _rows(batch: list[Payload]) -> pa.Table:
+    return pa.Table.from_pylist(
+        [
+            {
+                "request_date": payload.time.date(),
+                "databricks_request_id": payload.id,
+                "client_request_id": payload.client_id,
+                "request_time": payload.time,
+                "status_code": payload.status,
+                "sampling_fraction": 1.0,
+                "execution_duration_ms": round(payload.duration_ms),
+                "request": payload.request.decode(errors="replace"),
+                "response": payload.response.decode(errors="replace"),
+                "served_entity_id": payload.entity_id,
+                "logging_error_codes": [],
+                "requester": None,
+            }
+            for payload in batch
+        ],
+        SCHEMA,
+    )

@@ -1,0 +1,114 @@
+"""Put an endpoint under load with real flights, and judge how it did."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from pyspark.sql import functions as F
+from rich.console import Console
+from rich.progress import Progress
+
+from flight_delays.core.errors import UserError
+from flight_delays.core.load import Limits, Measured, broken
+from flight_delays.platform.endpoints import connect
+from flight_delays.platform.load import drive
+from flight_delays.tasks.context import Context
+from flight_delays.tasks.report import show
+from flight_delays.use_case.model import LOOKED_UP, REQUEST
+
+_FLIGHTS = 500
+_WAKE_S = 300  # the longest that Databricks lets a request wait, for an endpoint that had scaled to zero
+
+
+def run(
+    context: Context,
+    *,
+    endpoint: str,
+    connections: int,
+    seconds: int,
+    limits: Limits,
+    with_features: bool = False,
+) -> None:
+    """Send the newest flights, one a request, and set requests_per_second and p99_ms.
+
+    Requests leave the looked-up columns to the online store, unless `with_features`. Raises UserError that names
+    every limit that was not kept.
+    """
+    known = context.tables.read("flight_features").where(F.col("prediction_ts") <= F.lit(context.as_of))
+    newest = known.orderBy(F.desc("prediction_ts"), "flight_id").limit(_FLIGHTS).toPandas()
+    bodies = request_bodies(newest, [*REQUEST, *LOOKED_UP] if with_features else [*REQUEST])
+    if not bodies:
+        raise UserError(
+            f"{context.tables.schema}.flight_features has no flight as of {context.as_of:%Y-%m-%d}: run the features "
+            "job with this as_of"
+        )
+    put_under_load(context, bodies, endpoint=endpoint, connections=connections, seconds=seconds, limits=limits)
+
+
+def put_under_load(
+    context: Context, bodies: Sequence[bytes], *, endpoint: str, connections: int, seconds: int, limits: Limits
+) -> None:
+    """Wake the endpoint, which may have scaled to zero, then measure and judge it."""
+    config = connect().client.config
+    url, headers = f"{config.host}/serving-endpoints/{endpoint}/invocations", config.authenticate()
+    _, asleep = drive(url, headers, bodies, connections, 0, timeout_s=_WAKE_S)
+    if asleep:
+        raise UserError(
+            f"endpoint {endpoint} does not serve: {in_words(asleep)}; see its events and logs, and run the train job "
+            "if no version was released yet"
+        )
+    measured, reasons = _measured(context.console, url, headers, bodies, connections, seconds)
+    context.task_values.set("requests_per_second", f"{measured.requests_per_second:,.1f}")
+    context.task_values.set("p99_ms", f"{measured.percentile_ms(99):,.1f}")
+    failed = broken(measured, limits)
+    if failed:
+        why = f" ({in_words(reasons)})" if reasons else ""
+        raise UserError(
+            f"endpoint {endpoint} under load: {'; '.join(failed)}{why}; mend the service, raise serving_workload_size "
+            "or move the limits in databricks.yml"
+        )
+
+
+def request_bodies(rows: pd.DataFrame, columns: Sequence[str]) -> list[bytes]:
+    """A request for each row, in MLflow's protocol. Times are ISO 8601 text, a missing value is null."""
+    told = rows[list(columns)].astype(object).where(rows[list(columns)].notna(), None)
+    return [
+        json.dumps(
+            {"dataframe_split": {"columns": list(columns), "data": [row]}}, default=pd.Timestamp.isoformat
+        ).encode()
+        for row in told.to_numpy().tolist()
+    ]
+
+
+def in_words(reasons: Counter[str]) -> str:
+    """Each reason and how often it came, the most frequent first."""
+    return ", ".join(f"{count:,} x {reason}" for reason, count in reasons.most_common())
+
+
+def _measured(
+    console: Console, url: str, headers: Mapping[str, str], bodies: Sequence[bytes], connections: int, seconds: int
+) -> tuple[Measured, Counter[str]]:
+    """What `drive` says, with a bar on a terminal, then as a table."""
+    console.print(f"Sending {len(bodies):,} flights in turn over {connections} connections for {seconds} s ...")
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("Sending", total=seconds)
+
+        def on_progress(so_far: float, requests: int) -> None:
+            progress.update(bar, completed=so_far, description=f"{requests:,} requests")
+
+        measured, reasons = drive(url, headers, bodies, connections, seconds, on_progress)
+    show(
+        console,
+        f"{url}: {measured.requests:,} requests",
+        ("requests/s", "p50 (ms)", "p95 (ms)", "p99 (ms)", "errors", "reasons"),
+        [
+            (
+                measured.requests_per_second,
+                *(measured.percentile_ms(percent) for percent in (50, 95, 99)),
+                measured.errors,
+                in_words(reasons),
+            )
+        ],
+    )
+    return measured, reasons

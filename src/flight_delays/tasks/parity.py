@@ -1,0 +1,61 @@
+"""Does the endpoint answer as the batch did? The same flights, asked one way and the other."""
+
+import json
+
+from pyspark.sql import functions as F
+
+from flight_delays.core.contract import GOLDEN_TOLERANCE
+from flight_delays.core.errors import UserError
+from flight_delays.tasks.context import Context
+from flight_delays.tasks.report import show
+from flight_delays.use_case.model import LOOKED_UP, REQUEST
+
+FLIGHTS = 200
+
+
+def run(context: Context, *, model_name: str, endpoint: str, with_features: bool) -> None:
+    """Ask `endpoint` for the newest flights that its champion has scored in a batch.
+
+    Requests leave the looked-up columns to the online store, unless `with_features`. Raises UserError if an answer is
+    another than the batch's, or if the endpoint serves another champion than the registry names.
+    """
+    number = context.registry.aliases(model_name).get("champion")
+    endpoints = context.endpoints()
+    served = {(one.name, one.model_name): one.model_version for one in endpoints.configuration(endpoint)}
+    if number is None or served.get(("champion", model_name)) != number:
+        raise UserError(
+            f"endpoint {endpoint} serves version {served.get(('champion', model_name), 'none')} of {model_name} as its "
+            f"champion, and the registry's is {number or 'none'}; run the train job, which releases what passes"
+        )
+    ours = (F.col("model_name") == model_name) & (F.col("model_version") == number) & (F.col("source") == "batch")
+    scored = context.tables.read("predictions").where(ours & (F.col("prediction_ts") <= F.lit(context.as_of)))
+    asked = (
+        context.tables.read("flight_features")
+        .join(scored.select("flight_id", "prediction_ts", "probability"), ["flight_id", "prediction_ts"])
+        .orderBy(F.desc("prediction_ts"), "flight_id")
+        .limit(FLIGHTS)
+        .toPandas()
+    )
+    if asked.empty:
+        raise UserError(f"version {number} of {model_name} has scored no flight; run the score_batch job first")
+    columns = [*REQUEST, *LOOKED_UP] if with_features else [*REQUEST]
+    split = json.loads(asked[columns].to_json(orient="split", index=False, date_format="iso", double_precision=15))
+    answer = endpoints.query(endpoint, {"dataframe_split": split})
+    answered = [float(str(row["probability"])) for row in answer.predictions]
+    off = [abs(live - batch) for live, batch in zip(answered, asked["probability"], strict=True)]
+    same = sum(difference <= GOLDEN_TOLERANCE for difference in off)  # not what is no number
+    show(
+        context.console,
+        f"Endpoint {endpoint} and batch, version {number}",
+        ("flights", "same answer", "largest difference", "time to answer (ms)"),
+        [(len(off), same, f"{max(off):.3g}", answer.duration_ms)],
+    )
+    wrong = [at for at, difference in enumerate(off) if not difference <= GOLDEN_TOLERANCE]
+    if wrong:
+        flight, live, batch = asked["flight_id"][wrong[0]], answered[wrong[0]], asked["probability"][wrong[0]]
+        raise UserError(
+            f"{len(wrong)} of {len(off)} answers of endpoint {endpoint} are not the batch's: flight {flight} got "
+            f"{live:.6f}, and in the batch {batch:.6f}; run the features job, which fills the online store, then "
+            "score_batch, and compare again"
+        )
+    context.task_values.set("compared", f"{len(off):,}")

@@ -1,0 +1,142 @@
+"""Add what the endpoint answered to `predictions`."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
+
+import pandas as pd
+from pyspark.sql import DataFrame, Window
+from pyspark.sql import functions as F
+from pyspark.sql.types import DoubleType, IntegerType, LongType, StringType, StructField, StructType
+
+from flight_delays.core.scoring_request import BadRequestError, RequestParser
+from flight_delays.platform.registry import signature
+from flight_delays.tasks.context import Context
+from flight_delays.use_case.model import flight_ids
+
+SOURCE = "serving"
+# Payloads arrive late, by an hour at most as Databricks says: https://docs.databricks.com/ai-gateway/inference-tables
+LATE = timedelta(days=2)
+_KEPT = ("databricks_request_id", "served_entity_id", "model_version", "request_time", "execution_duration_ms")
+_PARSED = (
+    StructField("position", IntegerType()),
+    StructField("flight_id", StringType()),
+    StructField("probability", DoubleType()),
+    StructField("prediction", LongType()),
+    StructField("source_row", StringType()),
+    StructField("reason", StringType()),
+)
+
+
+def run(context: Context, *, model_name: str, payload_table: str, served_entities: str) -> None:
+    """Merge `predictions` for every row of every request answered by `as_of`, by whatever version.
+
+    `payload_table` has the columns of an inference table, `served_entities` those of system.serving.served_entities. A
+    request whose rows or version can't be told goes to raw_rejects with its reason. Features are taken to be as of
+    the request. Done again, it adds nothing.
+    """
+    payloads = _new_payloads(context, model_name, payload_table, served_entities)
+    numbers = [row[0] for row in payloads.select("model_version").distinct().collect() if row[0] is not None]
+    parsers = {
+        number: RequestParser(signature(context.registry.load(model_name, number)), max_rows=1_000_000)
+        for number in numbers
+    }
+    parsed = payloads.mapInPandas(_parsed(parsers), _schema(payloads))
+    row_id = F.sha2(F.concat_ws("|", "databricks_request_id", "position", F.lit(SOURCE)), 256)
+    merged = context.tables.append_new(
+        "predictions",
+        parsed.where("reason IS NULL").select(
+            row_id.alias("prediction_id"),
+            "flight_id",
+            F.col("request_time").alias("prediction_ts"),
+            F.lit(model_name).alias("model_name"),
+            "model_version",
+            F.col("request_time").alias("scored_at"),
+            F.to_date("request_time").alias("scored_date"),
+            "probability",
+            "prediction",
+            F.col("execution_duration_ms").cast("double").alias("response_time_ms"),
+            F.lit(SOURCE).alias("source"),
+        ),
+        key=["prediction_id"],
+    )
+    rejected = context.tables.append_new(
+        "raw_rejects",
+        parsed.where("reason IS NOT NULL").select(
+            row_id.alias("reject_id"),
+            F.lit("predictions").alias("table_name"),
+            "source_row",
+            F.array("reason").alias("reasons"),
+        ),
+        key=["reject_id"],
+    )
+    context.task_values.set("served", f"{merged.inserted:,}")
+    context.task_values.set("rejected", f"{rejected.inserted:,}")
+    context.console.print(
+        f"{merged.inserted:,} answers of the endpoint are new in predictions; {rejected.inserted:,} requests that "
+        "cannot be told went to raw_rejects."
+    )
+
+
+def _new_payloads(context: Context, model_name: str, payload_table: str, served_entities: str) -> DataFrame:
+    """Answered requests that may not be in `predictions` yet, with the version that answered."""
+    newest = Window.partitionBy("served_entity_id").orderBy(F.desc("change_time"))
+    versions = (
+        _table(context, served_entities)
+        .where(F.col("entity_name") == model_name)
+        .withColumn("nth", F.row_number().over(newest))
+        .where("nth = 1")
+        .select("served_entity_id", F.col("entity_version").cast("int").alias("model_version"))
+    )
+    served = context.tables.read("predictions").where(F.col("source") == SOURCE)
+    (last,) = served.agg(F.max("scored_date")).collect()[0]
+    answered = _table(context, payload_table).where(
+        (F.col("status_code") == 200) & (F.col("request_time") <= F.lit(context.as_of))
+    )
+    if last is not None:
+        answered = answered.where(F.col("request_date") >= F.lit(last - LATE))
+    return answered.join(versions, "served_entity_id", "left").select(*_KEPT, "request", "response")
+
+
+def _table(context: Context, name: str) -> DataFrame:
+    schema, _, table = name.rpartition(".")
+    return context.tables.of(schema).read(table)
+
+
+def _schema(payloads: DataFrame) -> StructType:
+    return StructType([*(payloads.schema[name] for name in _KEPT), *_PARSED])
+
+
+def _parsed(parsers: Mapping[int, RequestParser]) -> Callable[[Iterable[pd.DataFrame]], Iterator[pd.DataFrame]]:
+    def batches(payloads: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        for batch in payloads:
+            rows = [
+                {**{name: payload[name] for name in _KEPT}, **told}
+                for payload in batch.to_dict("records")
+                for told in _told({str(name): value for name, value in payload.items()}, parsers)
+            ]
+            yield pd.DataFrame(rows, columns=[*_KEPT, *(field.name for field in _PARSED)])
+
+    return batches
+
+
+def _told(payload: Mapping[str, object], parsers: Mapping[int, RequestParser]) -> list[dict[str, object]]:
+    """Each row of a request with its answer, or one row with the reason why that can't be told."""
+    number = payload["model_version"]
+    try:
+        if number is None or number != number:  # pandas makes a missing number NaN
+            raise BadRequestError(f"served entity {payload['served_entity_id']} is of no known version")
+        request = parsers[int(str(number))].parse(str(payload["request"]).encode())
+        answers = json.loads(str(payload["response"]))["predictions"]
+        return [
+            {
+                "position": at,
+                "flight_id": flight,
+                "probability": float(answer["probability"]),
+                "prediction": int(answer["prediction"]),
+            }
+            for at, (flight, answer) in enumerate(zip(flight_ids(request.columns), answers, strict=True), 1)
+        ]
+    except (KeyError, TypeError, ValueError) as error:  # BadRequestError and JSONDecodeError are ValueErrors
+        row = {name: str(payload[name]) for name in ("databricks_request_id", "request", "response")}
+        return [{"position": 0, "source_row": json.dumps(row), "reason": str(error) or type(error).__name__}]

@@ -1,0 +1,313 @@
+"""What the bundle's own Python makes of its resources: called by itself, and as the Databricks CLI runs it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+import yaml
+from databricks.bundles.core import Bundle
+from databricks.bundles.model_serving_endpoints import ModelServingEndpoint
+from databricks.bundles.secret_scopes import SecretScope
+from databricks.sdk import WorkspaceClient
+from resources import mutators, online_store
+
+ROOT = Path(__file__).parents[2]
+PYTHON = yaml.safe_load((ROOT / "databricks.yml").read_text())["python"]
+
+DECLARED: Any = {
+    "name": "dev_ada_delay",
+    "description": "as declared",
+    "ai_gateway": {"rate_limits": [{"calls": 9, "key": "endpoint", "renewal_period": "minute"}]},
+    "permissions": [{"group_name": "viewers", "level": "CAN_VIEW"}],
+    "tags": [{"key": "stage", "value": "serving"}],
+    "lifecycle": {"prevent_destroy": True},
+}
+
+
+def config_of(*versions: str) -> dict[str, Any]:
+    share = 100 // len(versions)
+    return {
+        "served_entities": [
+            {
+                "name": f"v{version}",
+                "entity_name": "main.flights.delay",
+                "entity_version": version,
+                "workload_size": "Small",
+                "workload_type": "CPU",
+                "scale_to_zero_enabled": False,
+                "environment_vars": {"FLIGHT_DELAYS_ONLINE_STORE": "{{secrets/flight-delays-prod/online-store}}"},
+            }
+            for version in versions
+        ],
+        "traffic_config": {
+            "routes": [{"served_entity_name": f"v{version}", "traffic_percentage": share} for version in versions]
+        },
+    }
+
+
+def as_answered(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration as the workspace gives it back, with more than was put in."""
+    state = {"deployment": "DEPLOYMENT_READY", "deployment_state_message": ""}
+    told = {"creator": "ada@example.com", "creation_timestamp": 1, "state": state}
+    return {**config, "config_version": 3, "served_entities": [{**one, **told} for one in config["served_entities"]]}
+
+
+@contextmanager
+def answering(status: int, body: object, asked: list[str] | None = None) -> Iterator[str]:
+    """Address of a workspace that gives this answer to whoever asks for the endpoint."""
+
+    class Workspace(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            about_endpoints = self.path.startswith("/api/2.0/serving-endpoints/")
+            if about_endpoints and asked is not None:
+                asked.append(self.path)
+            text = json.dumps(body if about_endpoints else {"error_code": "NOT_FOUND", "message": "no"}).encode()
+            self.send_response(status if about_endpoints else 404)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Workspace)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def log_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+    """To a workspace at this address, and to none that the machine knows of."""
+    for name in [name for name in os.environ if name.startswith(("DATABRICKS_", "ARM_", "GOOGLE_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("DATABRICKS_AUTH_TYPE", "pat")
+
+    def to(address: str) -> None:
+        monkeypatch.setenv("DATABRICKS_HOST", address)
+        monkeypatch.setenv("DATABRICKS_TOKEN", "a-token")
+
+    return to
+
+
+def mutated(live: object, log_in: Callable[[str], None], status: int = 200) -> dict[str, Any]:
+    with answering(status, live, asked := []) as address:
+        log_in(address)
+        endpoint: Any = mutators.keep_what_serves.function(ModelServingEndpoint.from_dict(DECLARED))
+    assert asked == ["/api/2.0/serving-endpoints/dev_ada_delay"]
+    return dict(endpoint.as_dict())
+
+
+ONE, TWO = config_of("7"), config_of("7", "8")
+
+
+@pytest.mark.parametrize(
+    ("live", "kept"),
+    [
+        ({"config": as_answered(TWO)}, TWO),
+        ({"config": as_answered(ONE), "state": {"ready": "READY", "config_update": "NOT_UPDATING"}}, ONE),
+        (
+            {
+                "config": as_answered(ONE),
+                "pending_config": {**as_answered(TWO), "start_time": 1},
+                "state": {"ready": "READY", "config_update": "IN_PROGRESS"},
+            },
+            TWO,
+        ),
+        ({"pending_config": as_answered(ONE), "state": {"config_update": "IN_PROGRESS"}}, ONE),
+        (
+            {
+                "config": as_answered(ONE),
+                "pending_config": as_answered(TWO),
+                "state": {"ready": "READY", "config_update": "UPDATE_FAILED"},
+            },
+            ONE,
+        ),
+    ],
+    ids=["two versions", "one", "an update under way", "the first update under way", "a failed update"],
+)
+def test_an_endpoint_keeps_what_it_serves(
+    live: dict[str, Any], kept: dict[str, Any], log_in: Callable[[str], None]
+) -> None:
+    answer = {"name": "dev_ada_delay", "description": "as declared", **live}
+    assert mutated(answer, log_in) == {**DECLARED, "config": kept}
+
+
+@pytest.mark.parametrize("config", [{}, {"config": {"config_version": 0}}], ids=["no configuration", "an empty one"])
+def test_an_endpoint_that_serves_nothing_yet_stays_as_declared(
+    config: dict[str, Any], log_in: Callable[[str], None]
+) -> None:
+    assert mutated({"name": "dev_ada_delay", **config}, log_in) == DECLARED
+
+
+def test_an_endpoint_is_not_made_anew_for_a_reworded_description(log_in: Callable[[str], None]) -> None:
+    assert mutated({"name": "dev_ada_delay", "description": "older"}, log_in)["description"] == "older"
+
+
+def test_an_endpoint_that_is_not_there_stays_as_declared(log_in: Callable[[str], None]) -> None:
+    answer = {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no such endpoint"}
+    assert mutated(answer, log_in, 404) == DECLARED
+
+
+REFUSED = "endpoint dev_ada_delay: what it serves can't be read, and a deploy would reset it: "
+AGAIN = "deploy again when the workspace answers"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "mend"),
+    [
+        (403, "PERMISSION_DENIED", "deploy as the one who deployed it, or as one who may view it"),
+        (401, "UNAUTHENTICATED", "log in to the workspace (databricks auth login) and deploy again"),
+        (500, "INTERNAL_ERROR", AGAIN),
+    ],
+)
+def test_what_cannot_be_read_is_not_deployed(status: int, code: str, mend: str, log_in: Callable[[str], None]) -> None:
+    with answering(status, {"error_code": code, "message": "said\nso"}) as address:
+        log_in(address)
+        assert refusal(mutators.workspace) == f"{REFUSED}said so; {mend}"
+
+
+def test_a_workspace_that_does_not_listen_is_given_up_and_named(log_in: Callable[[str], None]) -> None:
+    with answering(200, {}) as address:
+        log_in(address)
+    said = refusal(partial(mutators.workspace, retry_s=1))
+    assert said.startswith(f"{REFUSED}HTTPConnectionPool(host='127.0.0.1'")
+    assert said.endswith(f"; {AGAIN}")
+    assert "\n" not in said
+
+
+def test_without_a_login_nothing_is_deployed(log_in: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    log_in("")
+    monkeypatch.delenv("DATABRICKS_TOKEN")
+    said = refusal(mutators.workspace)
+    assert said.startswith(REFUSED)
+    assert said.endswith("; log in to the workspace (databricks auth login) and deploy again")
+    assert "\n" not in said
+
+
+def test_a_workspace_that_keeps_a_deploy_waiting_is_given_up() -> None:
+    ended = Event()
+
+    def connect() -> WorkspaceClient:
+        ended.wait()
+        raise AssertionError("never gets here in time")
+
+    try:
+        assert refusal(connect, limit_s=0.01) == f"{REFUSED}no answer in time; {AGAIN}"
+    finally:
+        ended.set()
+
+
+def refusal(connect: Callable[[], WorkspaceClient], limit_s: float = 30) -> str:
+    with pytest.raises(mutators.DeployRefusedError) as refused:
+        mutators.kept(ModelServingEndpoint.from_dict(DECLARED), connect, limit_s)
+    return str(refused.value)
+
+
+def test_viewers_of_jobs_do_not_read_secrets() -> None:
+    scope = SecretScope.from_dict({"name": "secrets", "permissions": [
+        {"group_name": "operators", "level": "WRITE"},
+        {"service_principal_name": "deployer", "level": "MANAGE"},
+        {"group_name": "viewers", "level": "READ"},
+    ]})  # fmt: skip
+    kept: Any = mutators.keep_secrets_from_viewers.function(scope)
+    assert [one.level.value for one in kept.permissions] == ["WRITE", "MANAGE"]
+
+
+@pytest.mark.parametrize(
+    ("value", "kinds"),
+    [(False, set()), ("false", set()), (True, {"database", "table"}), ("true", {"database", "table"})],
+)
+def test_the_online_store_is_deployed_where_the_variable_says_so(value: object, kinds: set[str]) -> None:
+    made = online_store.load(Bundle(target="prod", variables={"online_store": value}))
+    assert not made.diagnostics.items
+    assert {kind for kind, found in (("database", made.database_instances), ("table", made.synced_database_tables))
+            if found} == kinds  # fmt: skip
+
+
+@pytest.mark.parametrize("value", ["yes", "", None, 1.5, "True"])
+def test_an_online_store_neither_wanted_nor_not_is_refused(value: object) -> None:
+    made = online_store.load(Bundle(target="prod", variables={"online_store": value}))
+    (said,) = made.diagnostics.items
+    assert said.summary == f"variable online_store is {value!r}; set it to true or false"
+    assert not made.database_instances
+
+
+def test_the_online_store_holds_what_is_newest_of_each_flight() -> None:
+    made = online_store.load(Bundle(target="prod", variables={"online_store": True}))
+    table: Any = made.synced_database_tables["online_features"].as_dict()
+    assert table["name"] == "${var.catalog}.${resources.schemas.flights.name}.flight_features_online"
+    assert table["spec"]["source_table_full_name"] == "${var.catalog}.${resources.schemas.flights.name}.flight_features"
+    assert (table["spec"]["primary_key_columns"], table["spec"]["timeseries_key"]) == (["flight_id"], "prediction_ts")
+    assert table["lifecycle"] == {"prevent_destroy": "${var.prevent_destroy}"}
+
+
+def build(phase: str, folder: Path, variables: dict[str, object]) -> tuple[int, dict[str, Any], list[dict[str, Any]]]:
+    """PyDABs as the CLI runs it: exit code, bundle and diagnostics."""
+    bundle = {
+        "bundle": {"name": "flight_delays", "target": "prod"},
+        "python": PYTHON,
+        "variables": {name: {"value": value} for name, value in variables.items()},
+        "resources": {
+            "model_serving_endpoints": {"delay_endpoint": DECLARED},
+            "secret_scopes": {"delay_secrets": {"name": "s", "permissions": [{"group_name": "v", "level": "READ"}]}},
+        },
+    }
+    (folder / "input.json").write_text(json.dumps(bundle))
+    files = [f"--{name}={folder / name}.json" for name in ("input", "output", "diagnostics", "locations")]
+    command = [sys.executable, "-m", "databricks.bundles.build", "--phase", phase, *files]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    said = (folder / "diagnostics.json").read_text().splitlines()
+    return ended.returncode, json.loads((folder / "output.json").read_text()), [json.loads(line) for line in said]
+
+
+def test_the_cli_gets_the_endpoint_as_it_serves(tmp_path: Path, log_in: Callable[[str], None]) -> None:
+    with answering(200, {"name": "dev_ada_delay", "config": as_answered(TWO)}) as address:
+        log_in(address)
+        code, bundle, said = build("apply_mutators", tmp_path, {"online_store": False})
+    assert (code, said) == (0, [])
+    assert bundle["resources"]["model_serving_endpoints"] == {"delay_endpoint": {**DECLARED, "config": TWO}}
+    assert bundle["resources"]["secret_scopes"] == {"delay_secrets": {"name": "s"}}
+
+
+def test_the_cli_prints_one_line_where_a_deploy_is_refused(tmp_path: Path, log_in: Callable[[str], None]) -> None:
+    with answering(403, {"error_code": "PERMISSION_DENIED", "message": "not yours"}) as address:
+        log_in(address)
+        code, _, said = build("apply_mutators", tmp_path, {"online_store": False})
+    (diagnostic,) = said
+    assert (code, diagnostic["severity"]) == (1, "error")
+    assert diagnostic["path"] == "resources.model_serving_endpoints.delay_endpoint"
+    assert diagnostic["detail"] == (
+        f"resources.mutators.DeployRefusedError: {REFUSED}not yours; "
+        "deploy as the one who deployed it, or as one who may view it\n"
+    )
+
+
+@pytest.mark.parametrize(("wanted", "count"), [("true", 1), (False, 0)])
+def test_the_cli_gets_the_online_store_where_it_is_wanted(tmp_path: Path, wanted: object, count: int) -> None:
+    code, bundle, said = build("load_resources", tmp_path, {"online_store": wanted})
+    assert (code, said) == (0, [])
+    assert [len(bundle["resources"].get(kind, {})) for kind in ("database_instances", "synced_database_tables")] == [
+        count, count
+    ]  # fmt: skip
+
+
+def test_the_cli_prints_one_line_for_a_variable_that_is_no_boolean(tmp_path: Path) -> None:
+    code, _, said = build("load_resources", tmp_path, {"online_store": "yes"})
+    assert (code, said) == (
+        1,
+        [{"severity": "error", "summary": "variable online_store is 'yes'; set it to true or false"}],
+    )
