@@ -78,11 +78,11 @@ def main() -> None:
 
 
 def demo(arguments: list[str]) -> int:
-    """Features -> train -> validate -> deploy -> score, on all flights, by the bundle's own jobs."""
+    """Features -> train -> validate -> deploy -> score -> serve, on all flights, by the bundle's own jobs."""
     enough("memory", available_memory(), DEMO_MEMORY)
     machine()
     install()
-    return run("flight-delays", "local", "run", "features", "train", "score_batch", *arguments)
+    return run("flight-delays", "local", "run", "features", "train", "score_batch", "check_endpoint", *arguments)
 
 
 def test(arguments: list[str]) -> int:

@@ -18,7 +18,7 @@ from databricks.bundles.secret_scopes import SecretScope
 from databricks.bundles.volumes import Volume
 
 from flight_delays.local.bundle import Bundle, load_bundle
-from flight_delays.local.references import LAPTOP_VARIABLES, Resolver
+from flight_delays.local.references import LAPTOP_VARIABLES, Resolver, as_text
 
 ROOT = Path(__file__).parents[2]
 SERVICE_PRINCIPAL = "00000000-0000-0000-0000-000000000000"
@@ -133,7 +133,7 @@ def resolver_on(target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """The laptop runner's, with the target's own catalogs and this value of the variable `compute`."""
     monkeypatch.delenv("BUNDLE_VAR_service_principal", raising=False)
     bundle = _loaded(target)
-    given = {name: str(bundle.at(("variables", name, "default"))) for name in LAPTOP_VARIABLES}
+    given = {name: str(as_text(bundle.at(("variables", name, "default")))) for name in LAPTOP_VARIABLES}
     if target != "dev":
         given["service_principal"] = SERVICE_PRINCIPAL
 

@@ -116,8 +116,10 @@ def test_as_of_reaches_every_task(wheel_task):
     assert "--as-of={{job.parameters.as_of}}" in wheel_task.config["python_wheel_task"]["parameters"]
 
 
-def test_every_job_takes_as_of_from_the_target(job):
-    assert {"name": "as_of", "default": "${var.as_of}"} in job["parameters"]
+def test_every_job_takes_as_of_from_the_target_but_for_live_requests_which_happen_now(jobs):
+    taken = {key: [p["default"] for p in job["parameters"] if p["name"] == "as_of"] for key, job in jobs.items()}
+    assert taken.pop("score_served") == ["{{job.trigger.time.iso_datetime}}"]
+    assert taken == {key: ["${var.as_of}"] for key in taken} != {}
 
 
 def test_as_of_reaches_every_job_that_a_job_runs(jobs):

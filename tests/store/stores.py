@@ -142,13 +142,15 @@ class Postgresql(Store):
     def frozen(self) -> Iterator[None]:
         """It takes what is sent and does nothing, as a machine that swaps or a proxy that is stuck."""
         server = int(self._pid_file.read_text().split()[0])
-        children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
-        for process in (server, *map(int, children)):
-            os.kill(process, signal.SIGSTOP)
+        frozen = [server]
         try:
+            os.kill(server, signal.SIGSTOP)  # first: from now on none of its children is born, or gone for good
+            for child in Path(f"/proc/{server}/task/{server}/children").read_text().split():
+                frozen.append(int(child))
+                os.kill(frozen[-1], signal.SIGSTOP)
             yield
         finally:
-            for process in (server, *map(int, children)):
+            for process in frozen:
                 os.kill(process, signal.SIGCONT)
 
     @property

@@ -200,8 +200,10 @@ def test_a_server_that_no_longer_answers_holds_up_no_request(postgresql: Postgre
     delay = reader(postgresql, HASTY)
     answered(delay)
     with postgresql.frozen():
+        started = time.monotonic()
         for _ in range(3 * model.STORE_CONNECTIONS):
             assert delay.complete(columns())[1] == Lookup(asked=1, failed=True)
+        assert time.monotonic() - started < 5  # twelve times 50 ms, on a busy machine
     assert answered(delay) == Lookup(asked=1, found=1)
 
 
@@ -213,12 +215,13 @@ def test_a_lookup_that_took_too_long_is_not_done_again(postgresql: Postgresql) -
     kept = _connections(postgresql)
     with postgresql.locked():
         assert delay.complete(columns())[1].failed
-    assert answered(delay).found == 1
-    assert _connections(postgresql) == kept
+        assert delay.complete(columns())[1].failed  # by now the server has ended the first
+    assert kept
+    assert kept <= _connections(postgresql)
 
 
 def _connections(server: Postgresql) -> set[int]:
-    query = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    query = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT flight_id, %'"
     with psycopg.connect(server.url) as connection:
         return {row[0] for row in connection.execute(query)}
 
@@ -247,6 +250,19 @@ def test_a_file_that_is_replaced_is_read_from_then_on(sqlite: Sqlite) -> None:
         other.fill({FLIGHT: {"weather_temp": value}})
         other.file.replace(sqlite.file)
         assert delay.complete(columns())[0]["weather_temp"].tolist() == [value]
+
+
+def test_a_version_that_is_no_longer_served_keeps_no_connection(postgresql: Postgresql) -> None:
+    postgresql.fill({FLIGHT: KNOWN})
+    before, delay = _connections(postgresql), reader(postgresql, STRICT)
+    delay.complete(columns())
+    kept = _connections(postgresql) - before
+    assert len(kept) == 1
+    del delay
+    deadline = time.monotonic() + 30
+    while kept & _connections(postgresql) and time.monotonic() < deadline:
+        pass
+    assert not kept & _connections(postgresql)
 
 
 def test_many_threads_get_their_own_rows(store: Store) -> None:

@@ -57,6 +57,8 @@ class World:
     may_load: Event = field(default_factory=Event)
     asked: Event = field(default_factory=Event)
     may_answer: Event = field(default_factory=Event)
+    ended: Event = field(default_factory=Event)
+    rows_when_ended: list[int] = field(default_factory=list)
 
     def load(self, name: str, version: int, environment: Mapping[str, str]) -> Any:
         self.loaded.append((name, version, environment))
@@ -65,6 +67,7 @@ class World:
         if version == SLOW:
             self.loading.set()
             assert self.may_load.wait(20)
+            self.ended.wait(0.5)  # time enough for a stop that does not wait for this
         return f"scorer of {version}"
 
     def make_app(self, service: Service) -> FastAPI:
@@ -73,6 +76,8 @@ class World:
             self.apps.append(f"{service.endpoint} started")
             yield
             self.apps.append(f"{service.endpoint} ended")
+            self.rows_when_ended.append(len(self.rows))
+            self.ended.set()
 
         app = FastAPI(lifespan=lifespan)
 
@@ -122,7 +127,7 @@ def address(laptop: World) -> Iterator[str]:
 
 
 def client_of(address: str) -> WorkspaceClient:
-    return WorkspaceClient(host=address, token="any", auth_type="pat", profile="")  # noqa: S106 (any will do)
+    return WorkspaceClient(host=address, token="any", auth_type="pat", profile="")
 
 
 @pytest.fixture
@@ -383,6 +388,7 @@ def test_a_stop_waits_for_requests_in_flight_and_for_updates(laptop: World) -> N
             answer = thread.submit(client.api_client.do, "POST", one)
             assert laptop.asked.wait(20)
         assert "predictions" in answer.result()
+    assert laptop.rows_when_ended == [2]
     with laptop.served() as address:
         assert served(client_of(address).serving_endpoints.get("delay")) == {"champion": (str(SLOW), 100)}
 

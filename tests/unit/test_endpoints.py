@@ -1,8 +1,9 @@
 """What the release job asks of an endpoint, over HTTP and through the SDK, with whatever may go wrong on the way."""
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -28,7 +29,7 @@ MODEL = "dev.flights.delay"
 BROKEN, SLOW = 8, 9
 CONFIG, ENDPOINT = ("PUT", "/api/2.0/serving-endpoints/delay/config"), ("GET", "/api/2.0/serving-endpoints/delay")
 LOST = 0
-"""Stands for: the request is carried out, and its answer never arrives."""
+"""Stands for: the request is carried out, and its answer never sent."""
 
 
 @dataclass
@@ -54,7 +55,6 @@ class Faulty:
     app: ASGIApp
     faults: dict[tuple[str, str], list[int | dict[str, Any]]] = field(default_factory=dict)
     seen: list[str] = field(default_factory=list)
-    over: Event = field(default_factory=Event)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -75,7 +75,8 @@ class Faulty:
                 pass
 
             await self.app(scope, receive, nobody)
-            raise ConnectionResetError
+            while (await receive())["type"] != "http.disconnect":
+                pass
         else:
             status = abs(fault)
             await JSONResponse({"error_code": f"E{status}", "message": f"trouble {status}"}, status)(
@@ -94,8 +95,8 @@ class World:
     may_load: Event
     told: list[str] = field(default_factory=list)
 
-    def configure(self, *wanted: Served, limit_s: float = 3600, size: str = "Small") -> None:
-        self.endpoints.configure(
+    def configure(self, *wanted: Served, limit_s: float = 3600, size: str = "Small", **endpoints: Any) -> None:
+        replace(self.endpoints, **endpoints).configure(
             "delay",
             wanted,
             workload_size=size,
@@ -131,6 +132,11 @@ def scoring_app(service: Service) -> FastAPI:
     return app
 
 
+def client_of(address: str | None, time: Time, **config: Any) -> WorkspaceClient:
+    signed_in = {"host": address, "token": "any", "auth_type": "pat", "profile": ""}
+    return WorkspaceClient(config=Config(**signed_in, clock=time, retry_timeout_seconds=5, **config))
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     may_load = Event()
@@ -146,19 +152,13 @@ def world(tmp_path: Path) -> Iterator[World]:
     plane = LiveEndpoints(tmp_path, load, scoring_app, secrets, lambda _: None)
     faulty, time = Faulty(control_plane(plane)), Time()
     with listening(faulty) as address:
-        config = Config(
-            host=address,
-            token="any",
-            auth_type="pat",
-            profile="",
-            clock=time,
-            retry_timeout_seconds=5,  # noqa: S106
-        )
-        client = WorkspaceClient(config=config)
+        client = client_of(address, time)
         client.serving_endpoints.create("delay")
         world = World(plane, faulty, time, Endpoints(client=client, clock=time.time, sleep=time.sleep), may_load)
         world.configure(served(1))
         faulty.seen.clear()
+        world.told.clear()
+        time.now = 0
         try:
             yield world
         finally:
@@ -177,8 +177,7 @@ def test_champion_and_challenger_are_set_by_one_call_with_all_that_they_need(wor
 
 def test_what_serves_already_is_not_set_again(world: World) -> None:
     world.configure(served(1))
-    assert world.faulty.seen == ["GET delay"]
-    assert world.told == ["endpoint delay: the update was sent"] * world.told.count(world.told[0])  # of the fixture
+    assert (world.faulty.seen, world.told) == (["GET delay"], [])
 
 
 def test_another_size_is_set(world: World) -> None:
@@ -206,8 +205,7 @@ def test_an_update_under_way_is_waited_for_and_then_ours_is_sent(world: World) -
         world.may_load.set()
         world.time.sleep(seconds)
 
-    waits = Endpoints(client=world.endpoints.client, clock=world.time.time, sleep=sleep)
-    World.configure(World(world.plane, world.faulty, world.time, waits, world.may_load, world.told), served(2))
+    world.configure(served(2), sleep=sleep)
     assert "endpoint delay: an update is in progress" in world.told
     assert world.endpoints.configuration("delay") == (served(2),)
     assert world.updates() == 2
@@ -225,11 +223,11 @@ def test_an_update_under_way_is_waited_for_and_then_ours_is_sent(world: World) -
         {ENDPOINT: [500, 429, 503, 409, LOST, 502]},
         {ENDPOINT: [500] * 20, CONFIG: [409, 500, LOST, 429]},
     ],
-    ids=str,
 )
 def test_what_passes_is_waited_out(world: World, faults: dict[tuple[str, str], list[Any]]) -> None:
     world.faulty.faults = {where: list(answers) for where, answers in faults.items()}
-    world.configure(served(1, 90), served(2, 10, "challenger"))
+    impatient = client_of(world.endpoints.client.config.host, world.time, http_timeout_seconds=0.5)
+    world.configure(served(1, 90), served(2, 10, "challenger"), client=impatient)
     assert not any(world.faulty.faults.values())
     assert world.endpoints.configuration("delay") == (served(1, 90), served(2, 10, "challenger"))
 
@@ -249,7 +247,6 @@ MEND = "; still serving: champion version 1 at 100 %; mend that and run the rele
         ({CONFIG: [403]}, "trouble 403. Config: "),
         ({CONFIG: [404]}, "trouble 404"),
     ],
-    ids=str,
 )
 def test_what_does_not_pass_ends_in_one_line_and_nothing_is_set(
     world: World, faults: dict[tuple[str, str], list[Any]], why: str
@@ -276,15 +273,30 @@ def test_an_endpoint_that_cannot_be_looked_at_is_said_to_serve_nobody_knows_what
         "champion version 1 at 100 %", "unknown"
     )
     assert world.updates() == 0
-    with pytest.raises(UserError, match=r"^endpoint delay cannot be looked at: trouble 500; run it again$"):
+    with pytest.raises(
+        UserError, match=r"^endpoint delay cannot be looked at: trouble 500; mend that and run it again$"
+    ):
         world.endpoints.configuration("delay")
 
 
-def test_nobody_listening_ends_in_one_line(world: World) -> None:
-    world.faulty.faults = {ENDPOINT: [LOST] * 1000}
+def test_answers_that_never_come_end_in_one_line(world: World) -> None:
+    impatient = client_of(world.endpoints.client.config.host, world.time, http_timeout_seconds=0.2)
+    world.faulty.faults = {ENDPOINT: [LOST] * 100}
     with pytest.raises(UserError) as error:
-        world.configure(served(2), limit_s=20)
-    assert str(error.value).startswith(WANTED + "('Connection aborted.'")
+        world.configure(served(2), limit_s=10, client=impatient)
+    assert re.search(
+        r"%: HTTPConnectionPool.*Read timed out.* \(tried for 10 s\); still serving: unknown;", str(error.value)
+    )
+    assert "\n" not in str(error.value)
+    assert world.updates() == 0
+
+
+def test_nobody_listening_ends_in_one_line(world: World) -> None:
+    with listening(FastAPI()) as address:
+        left_alone = client_of(address, world.time)
+    with pytest.raises(UserError) as error:
+        world.configure(served(2), limit_s=20, client=left_alone)
+    assert re.search(r"%: HTTPConnectionPool.* \(tried for 20 s\); still serving: unknown;", str(error.value))
     assert "\n" not in str(error.value)
 
 
@@ -292,8 +304,8 @@ def test_a_failed_update_says_why_and_what_serves(world: World) -> None:
     with pytest.raises(UserError) as error:
         world.configure(served(BROKEN))
     assert str(error.value) == (
-        f"endpoint delay does not serve champion version {BROKEN} at 100 %: the update failed: champion: {MODEL} version "
-        f"{BROKEN} cannot be loaded: it has no golden requests{MEND}"
+        f"endpoint delay does not serve champion version {BROKEN} at 100 %: the update failed: champion: {MODEL} "
+        f"version {BROKEN} cannot be loaded: it has no golden requests{MEND}"
     )
     assert world.updates() == 1
     assert world.endpoints.configuration("delay") == (served(1),)
@@ -306,7 +318,8 @@ def test_an_update_that_never_ends_is_left_alone_after_the_limit(world: World) -
     with pytest.raises(UserError) as error:
         world.configure(served(SLOW), limit_s=60)
     assert str(error.value) == (
-        f"endpoint delay does not serve champion version {SLOW} at 100 %: an update is in progress (tried for 60 s){MEND}"
+        f"endpoint delay does not serve champion version {SLOW} at 100 %: an update is in progress (tried for 60 s)"
+        f"{MEND}"
     )
     assert (world.updates(), world.time.now) == (1, pytest.approx(60, abs=6))
     assert world.endpoints.configuration("delay") == (served(1),)
@@ -321,12 +334,11 @@ def test_a_change_by_someone_else_is_noticed(world: World) -> None:
             pass
         world.endpoints.client.serving_endpoints.update_config("delay", served_entities=[other])
 
-    late = Endpoints(client=world.endpoints.client, clock=world.time.time, sleep=sleep)
     with pytest.raises(UserError) as error:
-        World.configure(World(world.plane, world.faulty, world.time, late, world.may_load), served(2))
+        world.configure(served(2), sleep=sleep)
     assert str(error.value) == (
-        f"{WANTED}it was set to that, but someone else has changed it since; still serving: champion version 3 at 100 %; "
-        "mend that and run the release job again"
+        f"{WANTED}it was set to that, but someone else has changed it since; still serving: champion version 3 at 100"
+        " %; mend that and run the release job again"
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flight_delays.core.contract import Column, Signature
@@ -31,7 +31,7 @@ ROW: dict[str, JSON] = {
 }
 WAYS: dict[str, Callable[[list[dict[str, JSON]]], JSON]] = {
     "split": lambda rows: {
-        "dataframe_split": {"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}
+        "dataframe_split": {"columns": list(rows[0]), "data": [[row[name] for name in rows[0]] for row in rows]}
     },
     "records": lambda rows: {"dataframe_records": rows},
     "by column": lambda rows: {"inputs": {name: [row[name] for row in rows] for name in rows[0]}},
@@ -83,7 +83,11 @@ BAD: list[tuple[str, bytes, str]] = [
     ("an empty body", b"", "the body is no proper JSON, at line 1, column 1"),
     ("cut off", records(ROW)[:-1], f"the body is no proper JSON, at line 1, column {len(records(ROW))}"),
     ("a second line is wrong", b'{"inputs":\n [}', "the body is no proper JSON, at line 2, column 3"),
-    ("more after the end", records(ROW) + b" 1", f"the body is no proper JSON, at line 1, column {len(records(ROW)) + 2}"),
+    (
+        "more after the end",
+        records(ROW) + b" 1",
+        f"the body is no proper JSON, at line 1, column {len(records(ROW)) + 2}",
+    ),
     ("single quotes", b"{'inputs': []}", "the body is no proper JSON, at line 1, column 2"),
     ("a control character", b'{"inputs": "\x01"}', "the body is no proper JSON, at line 1, column 13"),
     ("a byte order mark", b"\xef\xbb\xbf" + records(ROW), "the body is no proper JSON, at line 1, column 1"),
@@ -92,7 +96,11 @@ BAD: list[tuple[str, bytes, str]] = [
     ("UTF-8 of a surrogate", records(ROW).replace(b"ORD", b"\xed\xa0\x80"), "the body is no UTF-8 text"),
     ("a deep list", b"[" * 100_000, "the body is nested too deep"),
     ("a deep object", b'{"inputs":' * 100_000, "the body is nested too deep"),
-    ("a number of 5000 digits", holding("flight", "9" * 5000), "the body is no proper JSON: a number has too many digits"),
+    (
+        "a number of 5000 digits",
+        holding("flight", "9" * 5000),
+        "the body is no proper JSON: a number has too many digits",
+    ),
     ("a form twice", b'{"inputs": [], "inputs": []}', "the body is no proper JSON: an object names a key twice"),
     ("a column twice", holding("flight", '1, "flight": 2'), "the body is no proper JSON: an object names a key twice"),
     ("a list", b"[]", NO_OBJECT.format("a list")),
@@ -108,7 +116,11 @@ BAD: list[tuple[str, bytes, str]] = [
     ("params", records(ROW, params={}), "the body may have nothing beside dataframe_records and client_request_id"),
     ("a request id of 257", records(ROW, client_request_id="i" * 257), SHORT_ID),
     ("a request id that is a number", records(ROW, client_request_id=1), SHORT_ID),
-    ("a request id with NUL", records(ROW, client_request_id="\0"), "client_request_id: holds a character that no text has"),
+    (
+        "a request id with NUL",
+        records(ROW, client_request_id="\0"),
+        "client_request_id: holds a character that no text has",
+    ),
     # dataframe_split
     ("split: a list", b'{"dataframe_split": []}', A_SPLIT),
     ("split: null", b'{"dataframe_split": null}', A_SPLIT),
@@ -122,15 +134,43 @@ BAD: list[tuple[str, bytes, str]] = [
     ("split: no rows", split(data=[]), "dataframe_split has no rows"),
     ("split: a row too many", split(data=[list(ROW.values())] * 4), "dataframe_split has more than 3 rows"),
     ("split: no row is a list", split(data=[ROW]), "dataframe_split: row 1 of data must be a list as long as columns"),
-    ("split: ragged", split(data=[list(ROW.values()), [1]]), "dataframe_split: row 2 of data must be a list as long as columns"),
+    (
+        "split: ragged",
+        split(data=[list(ROW.values()), [1]]),
+        "dataframe_split: row 2 of data must be a list as long as columns",
+    ),
     ("split: a column twice", split(columns=[*without("origin"), "dest"]), "dataframe_split: a column is named twice"),
-    ("split: a misspelt column", split(columns=["carier", *without("carrier")]), "dataframe_split: column 1 is none of the model's; did you mean carrier?"),
-    ("split: a column is a number", split(columns=[1, *without("carrier")]), "dataframe_split: column 1 is none of the model's"),
-    ("split: a column is null", split(columns=[None, *without("carrier")]), "dataframe_split: column 1 is none of the model's"),
-    ("split: a column is a list", split(columns=[["carrier"], *without("carrier")]), "dataframe_split: column 1 is none of the model's"),
-    ("split: a column is an object", split(columns=[{}, *without("carrier")]), "dataframe_split: column 1 is none of the model's"),
+    (
+        "split: a misspelt column",
+        split(columns=["carier", *without("carrier")]),
+        "dataframe_split: column 1 is none of the model's; did you mean carrier?",
+    ),
+    (
+        "split: a column is a number",
+        split(columns=[1, *without("carrier")]),
+        "dataframe_split: column 1 is none of the model's",
+    ),
+    (
+        "split: a column is null",
+        split(columns=[None, *without("carrier")]),
+        "dataframe_split: column 1 is none of the model's",
+    ),
+    (
+        "split: a column is a list",
+        split(columns=[["carrier"], *without("carrier")]),
+        "dataframe_split: column 1 is none of the model's",
+    ),
+    (
+        "split: a column is an object",
+        split(columns=[{}, *without("carrier")]),
+        "dataframe_split: column 1 is none of the model's",
+    ),
     ("split: nothing at all", split(columns=[], data=[[]]), "column carrier is missing"),
-    ("split: a wrong value", split(data=[["AA", 1.5, *list(ROW.values())[2:]]]), "column flight, row 1: must be an integer, not a number"),
+    (
+        "split: a wrong value",
+        split(data=[["AA", 1.5, *list(ROW.values())[2:]]]),
+        "column flight, row 1: must be an integer, not a number",
+    ),
     # by column
     ("by column: no columns", b'{"inputs": {}}', "inputs has no rows"),
     ("by column: a value", by_column(flight=1), "inputs: column flight must be a list, one value per row"),
@@ -138,53 +178,187 @@ BAD: list[tuple[str, bytes, str]] = [
     ("by column: a misspelt column", by_column(tail=[], flights=[1]), "inputs: column 9 is none of the model's"),
     ("by column: other lengths", by_column(flight=[1, 2]), "inputs: all columns must have the same number of values"),
     ("by column: a row too many", by_column(flight=[1] * 4), "inputs has more than 3 rows"),
-    ("by column: no rows", json.dumps({"inputs": dict.fromkeys(ROW, [])}).encode(), "inputs has no rows"),
+    ("by column: no rows", json.dumps({"inputs": {name: [] for name in ROW}}).encode(), "inputs has no rows"),
     ("by column: a missing column", b'{"inputs": {"flight": [1]}}', "column carrier is missing"),
     ("by column: a wrong value", by_column(flight=["7"]), "column flight, row 1: must be an integer, not a text"),
     # a list of objects
     ("records: an object", b'{"dataframe_records": {}}', "dataframe_records must be a list of objects, one per row"),
     ("inputs: a text", b'{"inputs": "AA"}', "inputs must be a list of objects, one per row"),
-    ("instances: by column", json.dumps({"instances": {"flight": [1]}}).encode(), "instances must be a list of objects, one per row"),
+    (
+        "instances: by column",
+        json.dumps({"instances": {"flight": [1]}}).encode(),
+        "instances must be a list of objects, one per row",
+    ),
     ("records: no rows", records(), "dataframe_records has no rows"),
     ("inputs: no rows", b'{"inputs": []}', "inputs has no rows"),
     ("instances: no rows", b'{"instances": []}', "instances has no rows"),
     ("records: a row too many", records(*[ROW] * 4), "dataframe_records has more than 3 rows"),
     ("instances: a row too many", json.dumps({"instances": [ROW] * 4}).encode(), "instances has more than 3 rows"),
-    ("records: a row is a list", records(ROW, list(ROW.values())), "dataframe_records: row 2 must be an object of columns and values, not a list"),
-    ("instances: a row is null", b'{"instances": [null]}', "instances: row 1 must be an object of columns and values, not null"),
-    ("records: an extra column", records(ROW, ROW | {"colour": 1}), "dataframe_records: row 2, one of its columns is none of the model's"),
-    ("records: a misspelt column", records(without("distance") | {"distanse": 1}), "dataframe_records: row 1, one of its columns is none of the model's; did you mean distance?"),
-    ("records: a column of 10,000 characters", records(ROW | {"distance" * 1250: 1}), "dataframe_records: row 1, one of its columns is none of the model's"),
+    (
+        "records: a row is a list",
+        records(ROW, list(ROW.values())),
+        "dataframe_records: row 2 must be an object of columns and values, not a list",
+    ),
+    (
+        "instances: a row is null",
+        b'{"instances": [null]}',
+        "instances: row 1 must be an object of columns and values, not null",
+    ),
+    (
+        "records: an extra column",
+        records(ROW, ROW | {"colour": 1}),
+        "dataframe_records: row 2, one of its columns is none of the model's",
+    ),
+    (
+        "records: a misspelt column",
+        records(without("distance") | {"distanse": 1}),
+        "dataframe_records: row 1, one of its columns is none of the model's; did you mean distance?",
+    ),
+    (
+        "records: a column of 10,000 characters",
+        records(ROW | {"distance" * 1250: 1}),
+        "dataframe_records: row 1, one of its columns is none of the model's",
+    ),
     ("records: an empty row", records({}), "column carrier is missing"),
-    ("records: an empty row before others", records({}, ROW), "dataframe_records: row 2: column carrier must be in every row or in none"),
-    ("records: an empty row after others", records(ROW, {}), "dataframe_records: row 2: column carrier must be in every row or in none"),
-    ("records: a column not in every row", records(ROW, without("weather_visib")), "dataframe_records: row 2: column weather_visib must be in every row or in none"),
+    (
+        "records: an empty row before others",
+        records({}, ROW),
+        "dataframe_records: row 2: column carrier must be in every row or in none",
+    ),
+    (
+        "records: an empty row after others",
+        records(ROW, {}),
+        "dataframe_records: row 2: column carrier must be in every row or in none",
+    ),
+    (
+        "records: a column not in every row",
+        records(ROW, without("weather_visib")),
+        "dataframe_records: row 2: column weather_visib must be in every row or in none",
+    ),
     *((f"no {name}", records(without(name)), f"column {name} is missing") for name in model.REQUEST),
     # cells
-    *((f"null in {name}", holding(name, "null"), f"column {name}, row 1: must be {what}, not null")
-      for name, what in (("carrier", "a text"), ("flight", "an integer"), ("sched_dep_ts", "a time in ISO 8601, like 2013-01-15T17:00:00Z"))),
-    *((f"{text} in an integer", holding("flight", text), f"column flight, row 1: must be an integer, not {what}")
-      for text, what in (("1.5", "a number"), ("1.0", "a number"), ("1e999", "a number"), ("true", "a truth value"), ('"7"', "a text"), ("[7]", "a list"), ("{}", "an object"))),
-    *((f"{text} in an integer", holding("flight", text), "column flight, row 1: must be an integer of 64 bits")
-      for text in (str(2**63), str(-(2**63) - 1))),
-    ("the second row is wrong", records(ROW, ROW | {"flight": 0.5}), "column flight, row 2: must be an integer, not a number"),
-    *((f"{text} in a number", holding("weather_visib", text), f"column weather_visib, row 1: must be a number, not {what}")
-      for text, what in (("true", "a truth value"), ('"7.5"', "a text"), ('"NaN"', "a text"), ("[]", "a list"), ("{}", "an object"))),
-    *((f"{text} in a number", holding("weather_visib", text), NO_CONSTANT) for text in ("NaN", "Infinity", "-Infinity")),
-    *((f"{text[:6]} in a number", holding("weather_visib", text), "column weather_visib, row 1: must be a finite number, and is too large")
-      for text in ("1e999", "-1e999", str(10**400), str(-(10**309)))),
-    *((f"{text} in a text", holding("dest", text), f"column dest, row 1: must be a text, not {what}")
-      for text, what in (("7", "an integer"), ("7.5", "a number"), ("false", "a truth value"), ("[]", "a list"), ("{}", "an object"))),
-    *((f"{what} in a text", holding("dest", text), NO_TEXT)
-      for what, text in (("NUL", r'"\u0000"'), ("NUL beside others", r'"é\u0000"'), ("half a surrogate pair", r'"\ud800"'), ("the other half", r'"ORD\udfff"'))),
-    *((f"{text or 'nothing'} as a time", holding("sched_dep_ts", f'"{text}"'), A_TIME)
-      for text in ("", "now", "17:00", "2013", "2013-01", "2013-02-29", "2013-01-15T25:00", "2013-01-15T24:00", "2013-01-15T17:00:60Z", "2013-01-15T17:00-24:00",
-                   "2013-01-15T17:00 America/New_York", "15.01.2013", "1/15/2013", "2013-01-15 ", "2013-01-15x17:00", r"2013-01-15\u000017:00", r"2013-01-15\ud80017:00", "٢٠١٣-01-15")),
-    *((f"{text} as a time", holding("sched_dep_ts", text), f"{A_TIME}, not {what}") for text, what in (("1358269200", "an integer"), ("1.5", "a number"), ("true", "a truth value"), ("[]", "a list"))),
-    *((f"{text} as a time", holding("sched_dep_ts", f'"{text}"'), A_YEAR)
-      for text in ("1899-12-31T23:59:59Z", "1900-01-01T00:59:59+01:00", "2200-01-01T00:00:00Z", "2199-12-31T23:30:00-01:00", "0002-01-01", "9998-12-31")),
-    *((f"{text} as a time", holding("sched_dep_ts", f'"{text}"'), A_TIME) for text in ("0001-01-01T00:00+01:00", "9999-12-31T23:59-01:00")),
-]  # fmt: skip
+    *(
+        (f"null in {name}", holding(name, "null"), f"column {name}, row 1: must be {what}, not null")
+        for name, what in (
+            ("carrier", "a text"),
+            ("flight", "an integer"),
+            ("sched_dep_ts", "a time in ISO 8601, like 2013-01-15T17:00:00Z"),
+        )
+    ),
+    *(
+        (f"{text} in an integer", holding("flight", text), f"column flight, row 1: must be an integer, not {what}")
+        for text, what in (
+            ("1.5", "a number"),
+            ("1.0", "a number"),
+            ("1e999", "a number"),
+            ("true", "a truth value"),
+            ('"7"', "a text"),
+            ("[7]", "a list"),
+            ("{}", "an object"),
+        )
+    ),
+    *(
+        (f"{text} in an integer", holding("flight", text), "column flight, row 1: must be an integer of 64 bits")
+        for text in (str(2**63), str(-(2**63) - 1))
+    ),
+    (
+        "the second row is wrong",
+        records(ROW, ROW | {"flight": 0.5}),
+        "column flight, row 2: must be an integer, not a number",
+    ),
+    *(
+        (
+            f"{text} in a number",
+            holding("weather_visib", text),
+            f"column weather_visib, row 1: must be a number, not {what}",
+        )
+        for text, what in (
+            ("true", "a truth value"),
+            ('"7.5"', "a text"),
+            ('"NaN"', "a text"),
+            ("[]", "a list"),
+            ("{}", "an object"),
+        )
+    ),
+    *(
+        (f"{text} in a number", holding("weather_visib", text), NO_CONSTANT)
+        for text in ("NaN", "Infinity", "-Infinity")
+    ),
+    *(
+        (
+            f"{text[:6]} in a number",
+            holding("weather_visib", text),
+            "column weather_visib, row 1: must be a finite number, and is too large",
+        )
+        for text in ("1e999", "-1e999", str(10**400), str(-(10**309)))
+    ),
+    *(
+        (f"{text} in a text", holding("dest", text), f"column dest, row 1: must be a text, not {what}")
+        for text, what in (
+            ("7", "an integer"),
+            ("7.5", "a number"),
+            ("false", "a truth value"),
+            ("[]", "a list"),
+            ("{}", "an object"),
+        )
+    ),
+    *(
+        (f"{what} in a text", holding("dest", text), NO_TEXT)
+        for what, text in (
+            ("NUL", r'"\u0000"'),
+            ("NUL beside others", r'"é\u0000"'),
+            ("half a surrogate pair", r'"\ud800"'),
+            ("the other half", r'"ORD\udfff"'),
+        )
+    ),
+    *(
+        (f"{text or 'nothing'} as a time", holding("sched_dep_ts", f'"{text}"'), A_TIME)
+        for text in (
+            "",
+            "now",
+            "17:00",
+            "2013",
+            "2013-01",
+            "2013-02-29",
+            "2013-01-15T25:00",
+            "2013-01-15T24:00",
+            "2013-01-15T17:00:60Z",
+            "2013-01-15T17:00-24:00",
+            "2013-01-15T17:00 America/New_York",
+            "15.01.2013",
+            "1/15/2013",
+            "2013-01-15 ",
+            "2013-01-15x17:00",
+            r"2013-01-15\u000017:00",
+            r"2013-01-15\ud80017:00",
+            "٢٠١٣-01-15",
+        )
+    ),
+    *(
+        (f"{text} as a time", holding("sched_dep_ts", text), f"{A_TIME}, not {what}")
+        for text, what in (
+            ("1358269200", "an integer"),
+            ("1.5", "a number"),
+            ("true", "a truth value"),
+            ("[]", "a list"),
+        )
+    ),
+    *(
+        (f"{text} as a time", holding("sched_dep_ts", f'"{text}"'), A_YEAR)
+        for text in (
+            "1899-12-31T23:59:59Z",
+            "1900-01-01T00:59:59+01:00",
+            "2200-01-01T00:00:00Z",
+            "2199-12-31T23:30:00-01:00",
+            "0002-01-01",
+            "9998-12-31",
+        )
+    ),
+    *(
+        (f"{text} as a time", holding("sched_dep_ts", f'"{text}"'), A_TIME)
+        for text in ("0001-01-01T00:00+01:00", "9999-12-31T23:59-01:00")
+    ),
+]
 
 
 @pytest.mark.parametrize(("body", "message"), [pytest.param(body, message, id=name) for name, body, message in BAD])
@@ -237,6 +411,7 @@ GOOD_ROWS = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(GOOD_ROWS, min_size=1, max_size=MAX_ROWS))
 def test_a_row_means_the_same_in_each_form(rows: list[dict[str, JSON]]) -> None:
     found = {way: parsed(told(rows)).columns for way, told in WAYS.items()}
@@ -340,8 +515,10 @@ ANYTHING = st.recursive(
         st.text(st.characters()).map(MARK.__add__),
         st.sampled_from([2**63, 10**400, "2013-01-15", "AA", "carrier", *ROW, *WAYS]),
     ),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(st.text().map(MARK.__add__) | st.sampled_from([*ROW, "dataframe_split"]), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text().map(MARK.__add__) | st.sampled_from([*ROW, "dataframe_split"]), inner, max_size=4)
+    ),
 )
 
 
@@ -360,6 +537,7 @@ def placed(body: JSON, path: tuple[JSON, ...], value: JSON) -> JSON:
     return changed
 
 
+@settings(deadline=None, max_examples=500)
 @given(st.data(), st.sampled_from(sorted(WAYS)), ANYTHING)
 def test_whatever_stands_anywhere_is_read_or_refused_and_never_told_again(
     data: st.DataObject, way: str, anything: JSON
@@ -376,6 +554,7 @@ def test_whatever_stands_anywhere_is_read_or_refused_and_never_told_again(
         assert {len(values) for values in found.columns.values()} == {found.rows}
 
 
+@settings(deadline=None)
 @given(st.binary() | st.text().map(str.encode))
 def test_whatever_bytes_come_are_refused(body: bytes) -> None:
     with pytest.raises(BadRequestError):

@@ -6,7 +6,9 @@ Source of the forms: https://mlflow.org/docs/latest/ml/deployment/deploy-model-l
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -23,6 +25,7 @@ FORMS = ("dataframe_split", "dataframe_records", "inputs", "instances")
 REQUEST_ID = "client_request_id"
 MAX_REQUEST_ID = 256
 FIRST_YEAR, LAST_YEAR = 1900, 2199  # calendars and time zones beyond them are guesses
+_TIME = re.compile(r"[\d TtWZz:.,+-]*", re.ASCII)  # Python takes any character between day and hour
 _KINDS = {
     type(None): "null",
     bool: "a truth value",
@@ -54,6 +57,7 @@ class RequestParser:
         """Raises ValueError for a column type that JSON has no agreed form of."""
         self._required = [column.name for column in signature.inputs if column.required]
         self._read = {column.name: _reader(column) for column in signature.inputs}
+        self._doubles = {column.name for column in signature.inputs if column.type == "double" and not column.required}
         self._max_rows = max_rows
 
     def parse(self, body: bytes) -> ScoringRequest:
@@ -75,8 +79,18 @@ class RequestParser:
         missing = [name for name in self._required if name not in cells]
         if missing:
             raise BadRequestError(f"column {missing[0]} is missing")
-        columns = {name: self._read[name](values) for name, values in cells.items()}
-        return ScoringRequest(columns=columns, rows=rows, client_request_id=identity)
+        return ScoringRequest(columns=self._columns(cells, rows), rows=rows, client_request_id=identity)
+
+    def _columns(self, cells: Mapping[str, Cells], rows: int) -> dict[str, npt.NDArray[Any]]:
+        """Each column read. Most are numbers that may be null: one look at all of them passes, if none is wrong."""
+        numbers = [name for name in cells if name in self._doubles]
+        values = [value for name in numbers for value in cells[name]]
+        passed: dict[str, npt.NDArray[Any]] = {}
+        if {float, int, type(None)}.issuperset(map(type, values)):
+            with suppress(OverflowError):
+                read = np.array(values, dtype="float64").reshape(len(numbers), rows)
+                passed = {} if np.isinf(read).any() else dict(zip(numbers, read, strict=True))
+        return {name: passed[name] if name in passed else self._read[name](cells[name]) for name in cells}
 
     def _cells(self, form: str, told: object) -> tuple[dict[str, Cells], int]:
         """Column to its cells, all of one length."""
@@ -129,8 +143,9 @@ class RequestParser:
         for at, row in enumerate(told, 1):
             if not isinstance(row, dict):
                 raise BadRequestError(f"{form}: row {at} must be an object of columns and values, not {_kind(row)}")
-            for name in row:
-                self._check_name(name, f"{form}: row {at}, one of its columns")
+            if not row.keys() <= self._read.keys():
+                for name in row:
+                    self._check_name(name, f"{form}: row {at}, one of its columns")
             names = list(row) if at == 1 else names
             # What a row leaves out would be looked up, and null would not: which of them is meant can't be told.
             if other := row.keys() ^ set(names):
@@ -223,7 +238,7 @@ def _reader(column: Column) -> Callable[[Cells], npt.NDArray[Any]]:
         if not isinstance(value, str):
             raise refuse(at, value, must)
         try:
-            found = datetime.fromisoformat(value)
+            found = datetime.fromisoformat(value if _TIME.fullmatch(value) else "")
             found = found.astimezone(UTC).replace(tzinfo=None) if found.tzinfo else found
         except (ValueError, OverflowError):
             raise BadRequestError(f"column {name}, row {at}: must be {must}") from None

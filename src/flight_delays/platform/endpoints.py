@@ -70,7 +70,9 @@ class Endpoints:
         try:
             return _served(self._get(endpoint))
         except OSError as error:
-            raise UserError(f"endpoint {endpoint} cannot be looked at: {_line(error)}; run it again") from error
+            raise UserError(
+                f"endpoint {endpoint} cannot be looked at: {_line(error)}; mend that and run it again"
+            ) from error
 
     def configure(
         self,

@@ -1,5 +1,6 @@
 """`python -m flight_delays.serving`: serve the versions that the environment names, until told to end."""
 
+import gc
 import os
 import sys
 from collections.abc import Mapping
@@ -53,6 +54,9 @@ def serve(chosen: Settings, wanted: tuple[Source, ...], environment: Mapping[str
         except UserError as error:
             failures.append(error)
             server.should_exit = True
+        # What was made until now stays: a collection that looked at all of it would hold up a request.
+        gc.collect()
+        gc.freeze()
 
     Thread(target=load, name="load", daemon=True).start()
     server.run()
@@ -61,13 +65,15 @@ def serve(chosen: Settings, wanted: tuple[Source, ...], environment: Mapping[str
 
 def _entity(source: Source, chosen: Settings, environment: Mapping[str, str]) -> Entity:
     try:
-        model: PyFuncModel = mlflow.pyfunc.load_model(source.address)
         name, version = registered(source.address)
+        model: PyFuncModel = mlflow.pyfunc.load_model(source.address)
         scorer = load_scorer(model, environment, max_rows=chosen.max_rows)
     except UserError as error:
         raise UserError(f"{source.name} at {source.address}: {error}") from None
     except Exception as error:  # whatever a registry, a store or a model's code may raise
-        raise UserError(f"{source.name} at {source.address} cannot be loaded: {error}") from error
+        raise UserError(
+            f"{source.name} at {source.address} cannot be loaded: {' '.join(str(error).split())}"
+        ) from error
     identity = f"{source.name}-{version}"
     return Entity(
         id=identity, name=source.name, model_name=name, version=version, percentage=source.percentage, scorer=scorer
@@ -84,7 +90,7 @@ def registered(address: str) -> tuple[str, int]:
             raise UserError(f"{file} is missing; download the version by mlflow artifacts download -u models:/...")
         meta = yaml.safe_load(file.read_text(encoding="utf-8"))
         name, number = str(meta["model_name"]), str(meta["model_version"])
-    if not number.isdigit():
+    if not (number.isascii() and number.isdigit()):
         raise UserError(f"{number!r} is no version number; a version is served by its number, never by an alias")
     return name, int(number)
 

@@ -73,6 +73,7 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         exception_handlers={HTTPException: _http_error, _RefusedError: _refusal},
     )
     app.openapi = lambda: document(app, service, settings)  # type: ignore[method-assign]  # as FastAPI documents
@@ -114,7 +115,7 @@ def create_app(
         request_id, client_id, time = uuid4().hex, None, datetime.now(tz=UTC)
 
         def kept(response: Response, by: Entity) -> Response:
-            response.headers["databricks-request-id"] = request_id
+            response.headers["x-request-id"] = request_id
             if payloads:
                 duration_ms = (perf_counter() - started) * 1000
                 payloads.add(
@@ -169,19 +170,21 @@ def create_app(
             raise _RefusedError(503, "no version is served yet; try again when /ready answers with 200")
         return found
 
-    @app.post("/invocations", summary="Score rows by the version that the traffic split chooses")
     async def invocations(request: Request) -> Response:
         return await scored(request, any_entity)
 
-    @app.post("/served-models/{name}/invocations", summary="Score rows by one served version")
-    async def invocations_of(name: str, request: Request) -> Response:
+    async def invocations_of(request: Request) -> Response:
         def chosen() -> Entity:
-            found = service.named(name)
+            found = service.named(request.path_params["name"])
             if found is None:
                 raise _RefusedError(404, "no version is served under this name; /version lists those that are")
             return found
 
         return await scored(request, chosen)
+
+    # Plain routes: what FastAPI would check of a request is checked already. openapi.py describes them.
+    app.add_route("/invocations", invocations, methods=["POST"])
+    app.add_route("/served-models/{name}/invocations", invocations_of, methods=["POST"])
 
     @app.get("/ping", summary="Whether the process answers")
     @app.get("/health", summary="Whether the process answers")
@@ -229,11 +232,12 @@ async def _body(request: Request, limit: int) -> bytes:
 
 
 def _json(status: int, content: object, headers: dict[str, str] | None = None) -> Response:
-    return Response(json.dumps(content), status, headers, "application/json")
+    return Response(json.dumps(content, allow_nan=False), status, headers, "application/json")
 
 
 def _error(status: int, message: str) -> Response:
-    headers = {429: {"retry-after": "1"}, 401: {"www-authenticate": "Bearer"}, 413: {"connection": "close"}}.get(status)
+    unread = {"connection": "close"}
+    headers = {429: {"retry-after": "1"}, 401: {"www-authenticate": "Bearer"}, 408: unread, 413: unread}.get(status)
     return _json(status, {"error_code": _CODES.get(status, "BAD_REQUEST"), "message": message}, headers)
 
 

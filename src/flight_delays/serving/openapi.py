@@ -30,14 +30,20 @@ _ERRORS = {
     "500": "The model failed",
     "503": "No version is served yet, or the online store does not answer",
 }
+_SCORING: dict[str, tuple[str, list[dict[str, object]]]] = {
+    "/invocations": ("Score rows by the version that the traffic split chooses", []),
+    "/served-models/{name}/invocations": (
+        "Score rows by one served version",
+        [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}],
+    ),
+}
 _OPEN = ("/ping", "/health", "/ready")
 
 
 def document(app: FastAPI, service: Service, settings: Settings) -> dict[str, Any]:
     """OpenAPI 3.1 of what is served now."""
     found = get_openapi(title=app.title, version=app.version, routes=app.routes)
-    answer = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    refusals = {status: {"description": text, "content": answer} for status, text in _ERRORS.items()}
+    refusals = {status: {"description": text, "content": _content("Error")} for status, text in _ERRORS.items()}
     found["components"] = {
         "schemas": {
             "Error": {
@@ -49,25 +55,35 @@ def document(app: FastAPI, service: Service, settings: Settings) -> dict[str, An
         },
         "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}} if settings.tokens is not None else {},
     }
+    for path, (summary, parameters) in _SCORING.items():
+        found["paths"][path] = {
+            "post": {
+                "summary": summary,
+                "operationId": path,
+                "parameters": parameters,
+                "requestBody": {"required": True, "content": _content("Request")},
+                "responses": {
+                    "200": {"description": "A prediction per row", "content": _content("Response")},
+                    **refusals,
+                },
+            }
+        }
     for path, operations in found["paths"].items():
         for operation in operations.values():
-            responses = {"200": operation["responses"]["200"]}
-            if path.endswith("/invocations"):
-                body = {"schema": {"$ref": "#/components/schemas/Request"}}
-                operation["requestBody"] = {"required": True, "content": {"application/json": body}}
-                told = {"schema": {"$ref": "#/components/schemas/Response"}}
-                responses["200"] = {"description": "A prediction per row", "content": {"application/json": told}}
-                responses |= refusals
-            elif path == "/ready":
+            responses = operation["responses"]
+            responses.pop("422", None)
+            if path == "/ready":
                 responses["503"] = refusals["503"]
-            elif path not in _OPEN:
-                responses["401"] = refusals["401"]
             if path == "/metrics":
                 responses["200"] = {"description": "Metrics", "content": {"text/plain": {"schema": {"type": "string"}}}}
-            operation["responses"] = responses
-            if path not in _OPEN and settings.tokens is not None:
-                operation["security"] = [{"token": []}]
+            if path not in _OPEN:
+                responses["401"] = refusals["401"]
+                operation["security"] = [{"token": []}] if settings.tokens is not None else []
     return found
+
+
+def _content(schema: str) -> dict[str, object]:
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
 
 
 def _schemas(service: Service, settings: Settings) -> dict[str, object]:

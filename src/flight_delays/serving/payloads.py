@@ -121,23 +121,18 @@ class PayloadLog:
 
 
 def _rows(batch: list[Payload]) -> pa.Table:
-    return pa.Table.from_pylist(
-        [
-            {
-                "request_date": payload.time.date(),
-                "databricks_request_id": payload.id,
-                "client_request_id": payload.client_id,
-                "request_time": payload.time,
-                "status_code": payload.status,
-                "sampling_fraction": 1.0,
-                "execution_duration_ms": round(payload.duration_ms),
-                "request": payload.request.decode(errors="replace"),
-                "response": payload.response.decode(errors="replace"),
-                "served_entity_id": payload.entity_id,
-                "logging_error_codes": [],
-                "requester": None,
-            }
-            for payload in batch
-        ],
-        SCHEMA,
-    )
+    columns = {
+        "request_date": [payload.time.date() for payload in batch],
+        "databricks_request_id": [payload.id for payload in batch],
+        "client_request_id": [payload.client_id for payload in batch],
+        "request_time": [payload.time for payload in batch],
+        "status_code": [payload.status for payload in batch],
+        "sampling_fraction": [1.0] * len(batch),
+        "execution_duration_ms": [round(payload.duration_ms) for payload in batch],
+        "request": [payload.request.decode(errors="replace") for payload in batch],
+        "response": [payload.response.decode(errors="replace") for payload in batch],
+        "served_entity_id": [payload.entity_id for payload in batch],
+        "logging_error_codes": [[]] * len(batch),
+        "requester": [None] * len(batch),
+    }
+    return pa.Table.from_pydict(columns, SCHEMA)

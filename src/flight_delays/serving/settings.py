@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flight_delays.core.errors import UserError
+from flight_delays.core.traffic import NAMES
 
 ENDPOINT = "FLIGHT_DELAYS_SERVING_ENDPOINT"
 SERVED = "FLIGHT_DELAYS_SERVED"
@@ -54,7 +55,7 @@ def settings(environment: Mapping[str, str] = os.environ) -> Settings:
         tokens=_tokens(environment) if auth == "on" else None,
         payload_table=environment.get(PAYLOAD_TABLE) or None,
         host=environment.get(HOST, Settings.host),
-        port=_whole(environment, PORT, Settings.port),
+        port=_whole(environment, PORT, Settings.port, most=65535),
         max_rows=_whole(environment, MAX_ROWS, Settings.max_rows),
         max_body_bytes=_whole(environment, MAX_BODY_BYTES, Settings.max_body_bytes),
         max_concurrency=_whole(environment, MAX_CONCURRENCY, Settings.max_concurrency),
@@ -68,8 +69,12 @@ def sources(environment: Mapping[str, str] = os.environ) -> tuple[Source, ...]:
     for part in filter(None, text.split(",")):
         name, equals, rest = part.partition("=")
         address, at, percentage = rest.rpartition("@") if "@" in rest else (rest, "@", "100")
-        if not (name and equals and address and at and percentage.isascii() and percentage.isdigit()):
+        if not (name and equals and address and at and _is_whole(percentage, 0, 100)):
             raise UserError(f"{SERVED}: {part!r} is not name=address@percentage, like champion=models:/delay/3@100")
+        if name not in NAMES:
+            raise UserError(f"{SERVED}: {name!r} is served under no known name; there are {' and '.join(NAMES)}")
+        if name in {source.name for source in found}:
+            raise UserError(f"{SERVED}: {name} is named twice")
         found.append(Source(name=name, address=address, percentage=int(percentage)))
     if not found:
         raise UserError(f"{SERVED} names no version; set it to champion=<a model's folder, or models:/<name>/<number>>")
@@ -84,13 +89,19 @@ def _tokens(environment: Mapping[str, str]) -> frozenset[str]:
         tokens = frozenset(Path(file).read_text(encoding="utf-8").split())
     except OSError as error:
         raise UserError(f"{TOKEN_FILE}: {file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{TOKEN_FILE}: {file} cannot be read: it is no UTF-8 text") from None
     if not tokens:
         raise UserError(f"{TOKEN_FILE}: {file} is empty; write a bearer token into it")
     return tokens
 
 
-def _whole(environment: Mapping[str, str], name: str, otherwise: int) -> int:
+def _whole(environment: Mapping[str, str], name: str, otherwise: int, *, most: int = 1_000_000_000) -> int:
     text = environment.get(name, str(otherwise))
-    if not (text.isascii() and text.isdigit() and int(text)):
-        raise UserError(f"{name} is {text!r}; set it to a whole number above 0")
+    if not _is_whole(text, 1, most):
+        raise UserError(f"{name} is {text!r}; set it to a whole number from 1 to {most}")
     return int(text)
+
+
+def _is_whole(text: str, least: int, most: int) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 10 and least <= int(text) <= most

@@ -72,13 +72,11 @@ def put_under_load(
 
 def request_bodies(rows: pd.DataFrame, columns: Sequence[str]) -> list[bytes]:
     """A request for each row, in MLflow's protocol. Times are ISO 8601 text, a missing value is null."""
-    told = rows[list(columns)].astype(object).where(rows[list(columns)].notna(), None)
-    return [
-        json.dumps(
-            {"dataframe_split": {"columns": list(columns), "data": [row]}}, default=pd.Timestamp.isoformat
-        ).encode()
-        for row in told.to_numpy().tolist()
+    told = [
+        [None if pd.isna(value) else value for value in row] for row in rows[list(columns)].astype(object).to_numpy()
     ]
+    requests = ({"dataframe_split": {"columns": list(columns), "data": [row]}} for row in told)
+    return [json.dumps(request, default=pd.Timestamp.isoformat).encode() for request in requests]
 
 
 def in_words(reasons: Counter[str]) -> str:

@@ -209,10 +209,10 @@ class OnlineStore:
     def __init__(self, url: str, limit_s: float) -> None:
         if not 0.001 <= limit_s <= 60:
             raise ValueError(f"{ONLINE_STORE_LIMIT_MS} is {limit_s * 1000:g}; set it to 1 to 60000 milliseconds")
-        self._url, self._limit_s, self._ask = url, limit_s, self._ask_postgresql
+        self._url, self._limit_s, self._is_file = url, limit_s, url.startswith("sqlite:///")
         try:
-            if url.startswith("sqlite:///"):
-                self._url, self._ask = f"{Path(url.removeprefix('sqlite:///')).as_uri()}?mode=ro", self._ask_sqlite
+            if self._is_file:
+                self._url = f"{Path(url.removeprefix('sqlite:///')).as_uri()}?mode=ro"
             elif not url.startswith("postgresql://") or not conninfo_to_dict(url):
                 raise ValueError
         except (ValueError, psycopg.ProgrammingError):
@@ -226,7 +226,7 @@ class OnlineStore:
 
     def find(self, ids: list[str]) -> dict[str, tuple[float | None, ...]]:
         """The values of LOOKED_UP of each id that is there. Raises ConnectionError if that fails or takes too long."""
-        asked = self._threads.submit(self._ask, ids)
+        asked = self._threads.submit(self._ask_sqlite if self._is_file else self._ask_postgresql, ids)
         try:
             return {row[0]: row[1:] for row in asked.result(self._limit_s)}
         except (TimeoutError, psycopg.errors.QueryCanceled):
@@ -313,7 +313,10 @@ class DelayModel(PythonModel):
 
     def score(self, columns: Columns) -> dict[str, npt.NDArray[Any]]:
         """Probability of arriving late, and 1 from THRESHOLD on, of each row; a looked-up column may be missing."""
-        matrix = np.column_stack(list(prepared(columns, self.levels).values()))
+        features = prepared(columns, self.levels)
+        matrix = np.empty((len(features["distance"]), len(features)))
+        for at, values in enumerate(features.values()):
+            matrix[:, at] = values
         # To start threads takes longer than a few rows do.
         forecast = np.asarray(self.booster.predict(matrix, num_threads=1 if len(matrix) <= FEW_ROWS else 0))
         probability = calibrated(forecast, **self.calibration)

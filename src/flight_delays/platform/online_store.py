@@ -1,0 +1,125 @@
+"""The online store: a sqlite file that is filled here, or a table that the workspace syncs."""
+
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
+from textwrap import shorten
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from databricks.sdk import WorkspaceClient
+from databricks.sdk.errors import (
+    BadRequest,
+    InvalidState,
+    NotFound,
+    PermissionDenied,
+    ResourceConflict,
+    Unauthenticated,
+)
+from databricks.sdk.service.pipelines import UpdateInfoState
+
+from flight_delays.core.errors import UserError
+
+LIMIT_S, _WAIT_S = 3600, 5.0
+_REFUSED = (BadRequest, NotFound, PermissionDenied, Unauthenticated)
+"""Errors that no repetition mends. Every other one, and a connection that fails, may be gone the next time."""
+
+
+def fill_sqlite(
+    file: Path, table: str, chunks: Iterable[pa.Table], *, columns: Sequence[str], key: str, newest_by: str
+) -> int:
+    """Replace `file` by one with this table alone: of each `key` in `chunks` the row with the largest `newest_by`.
+
+    Times are kept as ISO 8601 text in UTC. A reader gets the old file or the new one, whole. Returns the rows kept.
+    """
+    values = ", ".join("?" * len(columns))
+    newer = ", ".join(f"{column} = excluded.{column}" for column in columns)
+    insert = (
+        f"INSERT INTO {table} VALUES ({values}) ON CONFLICT ({key}) "
+        f"DO UPDATE SET {newer} WHERE excluded.{newest_by} > {newest_by}"
+    )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="online-", dir=file.parent) as folder:
+        made = Path(folder) / file.name
+        with closing(sqlite3.connect(made)) as store:
+            store.execute("PRAGMA journal_mode = OFF")  # nobody reads it before it is done
+            store.execute(f"CREATE TABLE {table} ({', '.join(columns)}, PRIMARY KEY ({key}))")
+            for chunk in chunks:
+                store.executemany(insert, zip(*(_values(chunk[column]) for column in columns), strict=True))
+            store.commit()
+            (kept,) = store.execute(f"SELECT count(*) FROM {table}").fetchone()
+        made.replace(file)
+    return int(kept)
+
+
+def _values(column: pa.ChunkedArray) -> list[object]:
+    if pa.types.is_floating(column.type):
+        floats: list[object] = column.to_numpy().tolist()  # fast; what is missing is NaN, which sqlite takes for null
+        return floats
+    if pa.types.is_timestamp(column.type):
+        column = pc.strftime(column.cast(pa.timestamp("s", "UTC"), safe=False), "%Y-%m-%dT%H:%M:%S")
+    elif pa.types.is_date(column.type):
+        column = column.cast(pa.string())
+    others: list[object] = column.to_pylist()
+    return others
+
+
+def refresh(
+    client: WorkspaceClient,
+    synced_table: str,
+    *,
+    progress: Callable[[str], None],
+    limit_s: float = LIMIT_S,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Start the pipeline of a synced table and wait until it is done.
+
+    An update under way is waited for: it may have begun before the table's newest rows were written. Throttling, server
+    errors and time-outs are tried again until `limit_s` has passed. Raises UserError for what remains.
+    """
+    deadline, pipeline, update, told = clock() + limit_s, "", "", ""
+
+    def failed(why: str) -> UserError:
+        return UserError(f"{synced_table} is not refreshed: {why}")
+
+    while True:
+        try:
+            if not pipeline:
+                status = client.database.get_synced_database_table(synced_table).data_synchronization_status
+                pipeline = (status.pipeline_id if status else None) or ""
+            if not pipeline:
+                state = "its pipeline is being made"
+            elif not update:
+                update, state = client.pipelines.start_update(pipeline).update_id or "", "the update was started"
+            else:
+                found = client.pipelines.get_update(pipeline, update).update
+                match found.state if found else None:
+                    case UpdateInfoState.COMPLETED:
+                        return
+                    case UpdateInfoState.FAILED | UpdateInfoState.CANCELED as end:
+                        raise failed(
+                            f"update {update} of pipeline {pipeline} {end.value}; see its page, then run it again"
+                        )
+                    case now:
+                        state = f"the update is {now.value if now else 'not known yet'}"
+        except (ResourceConflict, InvalidState):
+            state = "another update is under way"
+        except _REFUSED as error:
+            mend = "deploy the bundle with online_store: true" if isinstance(error, NotFound) else "mend that"
+            raise failed(f"{_line(error)}; {mend}, then run it again") from error
+        except OSError as error:
+            state = _line(error)
+        if state != told:
+            progress(f"{synced_table}: {state}")
+            told = state
+        if clock() + _WAIT_S > deadline:
+            raise failed(f"{state} (waited for {limit_s:g} s); run it again")
+        sleep(_WAIT_S)
+
+
+def _line(error: Exception) -> str:
+    return shorten(str(error.__cause__ or error) or type(error).__name__, 300)

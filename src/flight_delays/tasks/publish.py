@@ -1,0 +1,44 @@
+"""Bring the features to where an endpoint looks them up."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from flight_delays.platform.online_store import fill_sqlite, refresh
+from flight_delays.platform.runtime import Place, local_dir, place
+from flight_delays.tasks.context import Context
+from flight_delays.use_case.model import ONLINE_TABLE
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+KEY, NEWEST_BY = "flight_id", "prediction_ts"
+
+
+def run(context: Context, *, online_store: bool) -> None:
+    """Hold the newest row of each flight online: of those known by `as_of` on a laptop, of all in a workspace."""
+    features = context.tables.read("flight_features")
+    table = f"{context.tables.schema}.{ONLINE_TABLE}"
+    if place() is Place.LOCAL:
+        known = features.where(F.col(NEWEST_BY) <= F.lit(context.as_of))
+        file = local_dir() / "online.db"
+        columns = known.columns
+        published = fill_sqlite(file, ONLINE_TABLE, _by_month(known), columns=columns, key=KEY, newest_by=NEWEST_BY)
+        context.console.print(f"{published:,} flights in {file}")
+    elif online_store:
+        refresh(context.endpoints().client, table, progress=context.console.print)
+        published = features.select(KEY).distinct().count()
+        context.console.print(f"{published:,} flights in {table}")
+    else:
+        published = 0
+        context.console.print("There is no online store: nothing to publish (variable online_store)")
+    context.task_values.set("published", f"{published:,}")
+
+
+def _by_month(rows: DataFrame) -> "Iterator[pa.Table]":
+    """All of them, so many at a time as memory holds."""
+    month = F.trunc("flight_date", "month")
+    for (first,) in rows.select(month).distinct().orderBy(1).collect():
+        yield rows.where(month == F.lit(first)).toArrow()
