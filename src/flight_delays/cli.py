@@ -71,6 +71,14 @@ def labels(schema: Schema, raw_schema: RawSchema, as_of: AsOf) -> None:
 
 
 @app.command()
+def publish(schema: Schema, online_store: OnlineStore, as_of: AsOf) -> None:
+    """Bring flight_features to the online store; on a laptop, a file. Sets published."""
+    from flight_delays.tasks import publish
+
+    publish.run(_context(schema, as_of), online_store=online_store == "true")
+
+
+@app.command()
 def train(
     schema: Schema,
     model_name: ModelName,
@@ -227,9 +235,7 @@ def load_test(
 def query(
     flight: Annotated[
         str | None,
-        typer.Argument(
-            help="A flight's id or, as JSON, its columns. Default, in a checkout: the last to depart."
-        ),
+        typer.Argument(help="A flight's id or, as JSON, its columns. Default, in a checkout: the last to depart."),
     ] = None,
     endpoint: Annotated[
         str | None, typer.Option(help="Serving endpoint of the workspace. Default, in a checkout: the laptop's own.")
@@ -245,9 +251,7 @@ def query(
     if endpoint is None and not _CHECKOUT:
         raise UserError("--endpoint is missing; databricks serving-endpoints list names those of the workspace")
     if endpoint is not None and given is None:
-        raise UserError(
-            'ask a workspace by columns: flight-delays query \'{"carrier": "UA", ...}\' --endpoint ...'
-        )
+        raise UserError('ask a workspace by columns: flight-delays query \'{"carrier": "UA", ...}\' --endpoint ...')
     if endpoint is not None and given is not None:
         Console().print(look.answer(connect(), endpoint, given))
         return

@@ -15,9 +15,10 @@ PATIENCE_S = 300
 
 @pytest.fixture(scope="module")
 def undisturbed(world: World, spark: SparkSession) -> dict[str, pd.DataFrame]:  # noqa: ARG001
-    """The tables of a world in which every job ran to its end (with one PASS, of version 1)."""
+    """The tables of a world in which every job ran to its end: one PASS, of version 1, and nothing asked of it."""
     tables = contents(spark)
-    return {**tables, "verdicts": tables["verdicts"].query("verdict == 'PASS'").reset_index(drop=True)}
+    kept = {"verdicts": "verdict == 'PASS'", "predictions": "source == 'batch'"}
+    return {**tables, **{name: tables[name].query(rows).reset_index(drop=True) for name, rows in kept.items()}}
 
 
 @pytest.fixture(scope="module")

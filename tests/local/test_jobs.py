@@ -90,6 +90,24 @@ def test_a_delivery_without_a_good_row_fails_the_job(world: World) -> None:
     assert "raw_flights: the source delivered 0 rows as of 2012-01-01 and none was good" in " ".join(printed.split())
 
 
+def test_the_endpoint_answers_as_the_batch_did_and_its_answers_become_predictions(
+    world: World, spark: SparkSession
+) -> None:
+    results, printed = world.run("check_endpoint", load_test_seconds="2", max_p99_ms="10000")
+    assert [result.state for result in results] == [State.SUCCESS], printed
+    results, _ = world.run("score_served")
+    assert [result.state for result in results] == [State.SUCCESS]
+    tables = contents(spark)
+    served, batch = (tables["predictions"].query(f"source == '{source}'") for source in ("serving", "batch"))
+    assert len(served) > 200
+    expected = batch.set_index("flight_id")["probability"][served["flight_id"]]
+    assert served["probability"].tolist() == pytest.approx(expected.tolist(), abs=1e-12)
+    assert set(served["model_version"]) == {1}
+    assert served["response_time_ms"].ge(0).all()
+    world.run("score_served")
+    assert_same_rows(contents(spark), tables)
+
+
 def test_tables_say_what_they_hold(world: World, spark: SparkSession) -> None:  # noqa: ARG001
     described = spark.sql(f"SHOW TABLES IN spark_catalog.{SCHEMA}").collect()
     assert described

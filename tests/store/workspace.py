@@ -30,6 +30,7 @@ def trouble(status: int, code: str, message: str) -> Answer:
 class Workspace:
     """Gives the answers of each route one after the other, the last one again and again; `asked` are the requests."""
 
+    name: str = TABLE
     table: list[Answer] = field(default_factory=lambda: [FOUND])
     start: list[Answer] = field(default_factory=lambda: [STARTED])
     update: list[Answer] = field(default_factory=lambda: [state("COMPLETED")])
@@ -38,7 +39,7 @@ class Workspace:
     def answer(self, request: str) -> Answer:
         """What is said to `<method> <path>`."""
         routes = {
-            f"GET /api/2.0/database/synced_tables/{TABLE}": self.table,
+            f"GET /api/2.0/database/synced_tables/{self.name}": self.table,
             "POST /api/2.0/pipelines/p1/updates": self.start,
             "GET /api/2.0/pipelines/p1/updates/u1": self.update,
         }

@@ -27,6 +27,7 @@ OF_DEV = {
     "tables": [SCHEMA, AS_OF],
     "ingest": [SCHEMA, AS_OF],
     "features": [SCHEMA, f"--raw-schema={LOCAL}", AS_OF],
+    "publish": [SCHEMA, "--online-store=true", AS_OF],
     "labels": [SCHEMA, f"--raw-schema={LOCAL}", AS_OF],
     "train": [
         *(SCHEMA, MODEL, "--experiment=/Users/local/[dev local] flight_delays_dev", "--holdout-days=92"),

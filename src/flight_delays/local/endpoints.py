@@ -43,6 +43,8 @@ _SERVED_ENTITIES_SCHEMA = pa.schema(
     ]
 )
 
+_DESCRIPTIONS = {True: "Requests to the endpoint, as Databricks logs them", False: "What each served entity was"}
+
 
 def location(local_dir: Path, table: str) -> Path:
     """Where a table, named <catalog>.<schema>.<table>, lies in a local world."""
@@ -62,7 +64,7 @@ def create_tables(local_dir: Path, deployment: Deployment) -> None:
 
     for table, schema in tables(deployment).items():
         folder = location(local_dir, table)
-        DeltaTable.create(folder, schema, mode="ignore")
+        DeltaTable.create(folder, schema, mode="ignore", description=_DESCRIPTIONS[schema is PAYLOAD_SCHEMA])
         spark_session().sql(f"CREATE SCHEMA IF NOT EXISTS {table.rpartition('.')[0]}")
         spark_session().sql(f"CREATE TABLE IF NOT EXISTS {table} USING delta LOCATION '{folder.as_uri()}'")
 

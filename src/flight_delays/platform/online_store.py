@@ -23,7 +23,7 @@ from databricks.sdk.service.pipelines import UpdateInfoState
 
 from flight_delays.core.errors import UserError
 
-LIMIT_S, _WAIT_S = 3600, 5.0
+LIMIT_S, _WAIT_S = 1500, 5.0  # less than the task may take, so that it ends in one line
 _REFUSED = (BadRequest, NotFound, PermissionDenied, Unauthenticated)
 """Errors that no repetition mends. Every other one, and a connection that fails, may be gone the next time."""
 

@@ -74,6 +74,8 @@ def document(app: FastAPI, service: Service, settings: Settings) -> dict[str, An
             responses.pop("422", None)
             if path == "/ready":
                 responses["503"] = refusals["503"]
+            for parameter in operation.get("parameters", ()):
+                parameter["schema"] = {"type": "string", "enum": [entity.name for entity in service.entities]}
             if path == "/metrics":
                 responses["200"] = {"description": "Metrics", "content": {"text/plain": {"schema": {"type": "string"}}}}
             if path not in _OPEN:
@@ -117,7 +119,7 @@ def _schemas(service: Service, settings: Settings) -> dict[str, object]:
         },
     }
     forms = dict(zip(FORMS, (split, rows, {"anyOf": [by_column, rows]}, rows), strict=True))
-    identity = {REQUEST_ID: {"type": "string", "maxLength": MAX_REQUEST_ID}}
+    identity = {REQUEST_ID: {"type": ["string", "null"], "maxLength": MAX_REQUEST_ID}}
     return {
         "Row": row,
         "Request": {

@@ -65,7 +65,7 @@ def settings(environment: Mapping[str, str] = os.environ) -> Settings:
 def sources(environment: Mapping[str, str] = os.environ) -> tuple[Source, ...]:
     """The versions of FLIGHT_DELAYS_SERVED: champion=<address>, or name=<address>@<percentage> of each, with commas."""
     text = environment.get(SERVED, "")
-    found = []
+    found: list[Source] = []
     for part in filter(None, text.split(",")):
         name, equals, rest = part.partition("=")
         address, at, percentage = rest.rpartition("@") if "@" in rest else (rest, "@", "100")

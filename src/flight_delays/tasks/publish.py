@@ -28,7 +28,8 @@ def run(context: Context, *, online_store: bool) -> None:
         published = fill_sqlite(file, ONLINE_TABLE, _by_month(known), columns=columns, key=KEY, newest_by=NEWEST_BY)
         context.console.print(f"{published:,} flights in {file}")
     elif online_store:
-        refresh(context.endpoints().client, table, progress=context.console.print)
+        workspace = context.endpoints()
+        refresh(workspace.client, table, progress=context.console.print, clock=workspace.clock, sleep=workspace.sleep)
         published = features.select(KEY).distinct().count()
         context.console.print(f"{published:,} flights in {table}")
     else:

@@ -4,9 +4,10 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 
-import pandas as pd
+import pyarrow as pa
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import DoubleType, IntegerType, LongType, StringType, StructField, StructType
 
 from flight_delays.core.scoring_request import BadRequestError, RequestParser
@@ -41,7 +42,8 @@ def run(context: Context, *, model_name: str, payload_table: str, served_entitie
         number: RequestParser(signature(context.registry.load(model_name, number)), max_rows=1_000_000)
         for number in numbers
     }
-    parsed = payloads.mapInPandas(_parsed(parsers), _schema(payloads))
+    schema = _schema(payloads)
+    parsed = payloads.mapInArrow(_parsed(parsers, to_arrow_schema(schema)), schema)
     row_id = F.sha2(F.concat_ws("|", "databricks_request_id", "position", F.lit(SOURCE)), 256)
     merged = context.tables.append_new(
         "predictions",
@@ -107,15 +109,17 @@ def _schema(payloads: DataFrame) -> StructType:
     return StructType([*(payloads.schema[name] for name in _KEPT), *_PARSED])
 
 
-def _parsed(parsers: Mapping[int, RequestParser]) -> Callable[[Iterable[pd.DataFrame]], Iterator[pd.DataFrame]]:
-    def batches(payloads: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+def _parsed(
+    parsers: Mapping[int, RequestParser], schema: pa.Schema
+) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    def batches(payloads: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in payloads:
             rows = [
                 {**{name: payload[name] for name in _KEPT}, **told}
-                for payload in batch.to_dict("records")
-                for told in _told({str(name): value for name, value in payload.items()}, parsers)
+                for payload in batch.to_pylist()
+                for told in _told(payload, parsers)
             ]
-            yield pd.DataFrame(rows, columns=[*_KEPT, *(field.name for field in _PARSED)])
+            yield pa.RecordBatch.from_pylist(rows, schema)
 
     return batches
 
@@ -124,19 +128,26 @@ def _told(payload: Mapping[str, object], parsers: Mapping[int, RequestParser]) -
     """Each row of a request with its answer, or one row with the reason why that can't be told."""
     number = payload["model_version"]
     try:
-        if number is None or number != number:  # pandas makes a missing number NaN
+        if not isinstance(number, int):
             raise BadRequestError(f"served entity {payload['served_entity_id']} is of no known version")
-        request = parsers[int(str(number))].parse(str(payload["request"]).encode())
-        answers = json.loads(str(payload["response"]))["predictions"]
+        request = parsers[number].parse(str(payload["request"] or "").encode())
         return [
-            {
-                "position": at,
-                "flight_id": flight,
-                "probability": float(answer["probability"]),
-                "prediction": int(answer["prediction"]),
-            }
-            for at, (flight, answer) in enumerate(zip(flight_ids(request.columns), answers, strict=True), 1)
+            {"position": at, "flight_id": flight, "probability": probability, "prediction": prediction}
+            for at, (flight, (probability, prediction)) in enumerate(
+                zip(flight_ids(request.columns), _answers(payload["response"], request.rows), strict=True), 1
+            )
         ]
-    except (KeyError, TypeError, ValueError) as error:  # BadRequestError and JSONDecodeError are ValueErrors
-        row = {name: str(payload[name]) for name in ("databricks_request_id", "request", "response")}
-        return [{"position": 0, "source_row": json.dumps(row), "reason": str(error) or type(error).__name__}]
+    except BadRequestError as error:
+        row = {name: payload[name] for name in ("databricks_request_id", "request", "response")}
+        return [{"position": 0, "source_row": json.dumps(row), "reason": str(error)}]
+
+
+def _answers(response: object, rows: int) -> list[tuple[float, int]]:
+    try:
+        predictions = json.loads(str(response))["predictions"]
+        answers = [(float(one["probability"]), int(one["prediction"])) for one in predictions]
+    except (KeyError, TypeError, ValueError):
+        answers = []
+    if len(answers) != rows:
+        raise BadRequestError("the response has no prediction, or not one for each row of the request")
+    return answers

@@ -1,0 +1,133 @@
+"""What the service does with thousands of requests, good and bad, made up from its own description.
+
+FLIGHT_DELAYS_FUZZ_EXAMPLES makes a longer run: how many of each kind there are for each operation that takes a body.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import CHECKS
+from schemathesis.python.asgi import ASGIClient, get_client
+from schemathesis.schemas import BaseSchema
+from tests.serving.live import entity
+
+from flight_delays.core.scoring_request import RequestParser
+from flight_delays.serving.app import create_app
+from flight_delays.serving.service import Scorer, Service
+from flight_delays.serving.settings import Settings
+
+EXAMPLES = int(os.environ.get("FLIGHT_DELAYS_FUZZ_EXAMPLES", "800"))
+MAX_ROWS = 5
+TOKEN = {"Authorization": "Bearer token"}
+SCORING = ("POST /invocations", "POST /served-models/{name}/invocations")
+KINDS = [
+    *((label, mode) for label in SCORING for mode in GenerationMode),
+    *((f"GET /{name}", GenerationMode.POSITIVE) for name in ("ping", "health", "ready", "version", "metrics")),
+    *((f"GET /{name}", GenerationMode.NEGATIVE) for name in ("version", "metrics")),  # by header; probes read none
+]
+# What a request must be beyond what JSON Schema can say, which counts 1.0 as an integer.
+UNSAID = re.compile(
+    r"(column \w+ must be in every row or in none"
+    r"|all columns must have the same number of values"
+    r"|dataframe_split: row \d+ of data must be a list as long as columns"
+    r"|dataframe_split: index must be a list as long as data"
+    r"|must be an integer, not a number"
+    r"|must be from 1900 to 2199"
+    r"|must be a time in ISO 8601, like 2013-01-15T17:00:00Z"  # a leap second
+    r"|holds a character that no text has)$"
+)
+UNSAID_OF_SPLIT = re.compile(r"column \w+ is missing$|column \w+, row \d+: must be ")
+
+
+@pytest.fixture(scope="module")
+def schema(scorers: dict[str, Scorer]) -> BaseSchema:
+    scorer = scorers["champion"]
+    scorer = replace(scorer, parser=RequestParser(scorer.signature, max_rows=MAX_ROWS))
+    service = Service("delay")
+    service.configure([entity("champion", scorer)])
+    limits = Settings(tokens=frozenset({"token"}), max_rows=MAX_ROWS, max_body_bytes=100_000)
+    return schemathesis.openapi.from_asgi("/openapi.json", create_app(service, limits, None))
+
+
+@pytest.fixture(scope="module")
+def client(schema: BaseSchema) -> Iterator[ASGIClient]:
+    with get_client(schema.app) as client:
+        yield client
+
+
+def texts(told: object) -> Iterator[str]:
+    """All of what a caller made up that is long enough not to be in an answer by chance."""
+    if isinstance(told, str) and len(told) > 12:
+        yield told
+    elif isinstance(told, dict):
+        for key, value in told.items():
+            yield from texts(key)
+            yield from texts(value)
+    elif isinstance(told, list):
+        for value in told:
+            yield from texts(value)
+
+
+def test_every_operation_is_asked(schema: BaseSchema) -> None:
+    assert {operation.ok().label for operation in schema.get_all_operations()} == {label for label, _ in KINDS}
+
+
+@pytest.mark.parametrize(("label", "mode"), KINDS)
+def test_made_up_requests_are_answered_as_described(
+    schema: BaseSchema,
+    client: ASGIClient,
+    capsys: pytest.CaptureFixture[str],
+    label: str,
+    mode: GenerationMode,
+) -> None:
+    operation = next(found.ok() for found in schema.get_all_operations() if found.ok().label == label)
+    # Whether a request that fits the schema may be refused is looked at more closely below.
+    (acceptance,) = CHECKS.get_by_names(["positive_data_acceptance"])
+    answered: Counter[int] = Counter()
+    columns = set(schema.raw_schema["components"]["schemas"]["Row"]["properties"])
+
+    @settings(
+        max_examples=EXAMPLES if label in SCORING else 50,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(operation.as_strategy(generation_mode=mode))
+    def ask(case: Case) -> None:
+        response = case.call_and_validate(session=client, headers=TOKEN, excluded_checks=[acceptance])
+        answered[response.status_code] += 1
+        assert response.status_code < 500
+        if response.status_code < 400:
+            return
+        message = response.json()["message"]
+        if mode is GenerationMode.POSITIVE:
+            of_split = "dataframe_split" in case.body and UNSAID_OF_SPLIT.search(message)
+            assert response.status_code == 400
+            assert UNSAID.search(message) or of_split, message
+        assert not [text for text in texts(case.body) if text in message and text not in columns]
+
+    ask()
+    with capsys.disabled():
+        print(f"\n{label}, {mode.value}: {dict(sorted(answered.items()))}", end="")
+    assert sum(answered.values()) >= (EXAMPLES if label in SCORING else 1)
+    if label in SCORING:
+        assert answered[200 if mode is GenerationMode.POSITIVE else 400] > EXAMPLES / 20
+
+
+@settings(max_examples=EXAMPLES, derandomize=True, deadline=None, database=None)
+@given(
+    st.sampled_from(["/invocations", "/served-models/champion/invocations"]), st.binary() | st.text().map(str.encode)
+)
+def test_any_bytes_at_all_are_refused(client: ASGIClient, path: str, body: bytes) -> None:
+    response = client.post(path, data=body, headers={**TOKEN, "content-type": "application/json"})
+    assert response.status_code == 400
+    assert response.json()["error_code"] == "INVALID_PARAMETER_VALUE"
