@@ -244,21 +244,21 @@ def query(
     """Ask a serving endpoint about a flight."""
     from rich.console import Console
 
-    from flight_delays import look
+    from flight_delays.ask import answer, columns_in
     from flight_delays.platform.endpoints import connect
 
-    given = look.columns_in(flight)
+    given = columns_in(flight)
     if endpoint is None and not _CHECKOUT:
         raise UserError("--endpoint is missing; databricks serving-endpoints list names those of the workspace")
     if endpoint is not None and given is None:
         raise UserError('ask a workspace by columns: flight-delays query \'{"carrier": "UA", ...}\' --endpoint ...')
     if endpoint is not None and given is not None:
-        Console().print(look.answer(connect(), endpoint, given))
+        Console().print(answer(connect(), endpoint, given))
         return
     from flight_delays.local.cli import asked
 
     with asked(None if given else flight) as (local_endpoint, columns):
-        Console().print(look.answer(connect(), local_endpoint, given or columns))
+        Console().print(answer(connect(), local_endpoint, given or columns))
 
 
 def job() -> None:

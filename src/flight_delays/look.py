@@ -11,13 +11,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from rich.table import Table
 
 from flight_delays.core import plots
 from flight_delays.core.bootstrap import Interval
 from flight_delays.core.errors import UserError
 from flight_delays.core.gates import Check, Outcome, Slice, SliceOutcome, in_words
-from flight_delays.platform.endpoints import Endpoints
 from flight_delays.tasks.context import Context
 from flight_delays.tasks.dataset import holdout_of, split_at, with_labels
 from flight_delays.tasks.features import features_as_of
@@ -153,34 +151,6 @@ def champion(context: Context, model_name: str) -> Look:
         },
         recorded=record.pictures,
     )
-
-
-def columns_in(text: str | None) -> dict[str, object] | None:
-    """The columns of a flight that a JSON object tells, None for another text. Raises UserError for a broken one."""
-    if text is None or not text.lstrip().startswith("{"):
-        return None
-    try:
-        columns: dict[str, object] = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"the flight is no proper JSON object: {error}") from None
-    return columns
-
-
-def answer(endpoints: Endpoints, endpoint: str, columns: Mapping[str, object]) -> Table:
-    """What `endpoint` says of one flight."""
-    found = endpoints.query(endpoint, {"dataframe_records": [dict(columns)]})
-    (forecast,) = found.predictions
-    versions = {one.name: one.model_version for one in endpoints.configuration(endpoint)}
-    table = Table(show_header=False)
-    for name, value in columns.items():
-        table.add_row(name, str(value))
-    table.add_section()
-    late = "15 minutes late or more" if forecast["prediction"] == 1 else "less than 15 minutes late"
-    table.add_row("probability of 15 minutes late or more", f"{float(str(forecast['probability'])):.1%}")
-    table.add_row("so the forecast is", late)
-    table.add_row("answered by", f"{found.served_name}, version {versions.get(found.served_name or '', 'unknown')}")
-    table.add_row("in", f"{found.duration_ms:.1f} ms")
-    return table
 
 
 def verdict(context: Context, model_name: str) -> Look:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
 from schemathesis.checks import CHECKS
@@ -19,12 +19,12 @@ from schemathesis.python.asgi import ASGIClient, get_client
 from schemathesis.schemas import BaseSchema
 from tests.serving.live import entity
 
-from flight_delays.core.scoring_request import RequestParser
+from flight_delays.core.scoring_request import FORMS, REQUEST_ID, RequestParser
 from flight_delays.serving.app import create_app
 from flight_delays.serving.service import Scorer, Service
 from flight_delays.serving.settings import Settings
 
-EXAMPLES = int(os.environ.get("FLIGHT_DELAYS_FUZZ_EXAMPLES", "800"))
+EXAMPLES = int(os.environ.get("FLIGHT_DELAYS_FUZZ_EXAMPLES", "300"))
 MAX_ROWS = 5
 TOKEN = {"Authorization": "Bearer token"}
 SCORING = ("POST /invocations", "POST /served-models/{name}/invocations")
@@ -54,7 +54,9 @@ def schema(scorers: dict[str, Scorer]) -> BaseSchema:
     service = Service("delay")
     service.configure([entity("champion", scorer)])
     limits = Settings(tokens=frozenset({"token"}), max_rows=MAX_ROWS, max_body_bytes=100_000)
-    return schemathesis.openapi.from_asgi("/openapi.json", create_app(service, limits, None))
+    config = schemathesis.Config.from_dict({"analysis": {"constants": {"enabled": False}}})
+    # Words of the service's own source, such as those of its messages, would look like echoes.
+    return schemathesis.openapi.from_asgi("/openapi.json", create_app(service, limits, None), config=config)
 
 
 @pytest.fixture(scope="module")
@@ -92,13 +94,14 @@ def test_made_up_requests_are_answered_as_described(
     # Whether a request that fits the schema may be refused is looked at more closely below.
     (acceptance,) = CHECKS.get_by_names(["positive_data_acceptance"])
     answered: Counter[int] = Counter()
-    columns = set(schema.raw_schema["components"]["schemas"]["Row"]["properties"])
+    known = {*FORMS, REQUEST_ID, *schema.raw_schema["components"]["schemas"]["Row"]["properties"]}
 
     @settings(
         max_examples=EXAMPLES if label in SCORING else 50,
         derandomize=True,
         deadline=None,
         database=None,
+        phases=[Phase.generate],  # to make a failing example smaller would take minutes
         suppress_health_check=list(HealthCheck),
     )
     @given(operation.as_strategy(generation_mode=mode))
@@ -113,17 +116,17 @@ def test_made_up_requests_are_answered_as_described(
             of_split = "dataframe_split" in case.body and UNSAID_OF_SPLIT.search(message)
             assert response.status_code == 400
             assert UNSAID.search(message) or of_split, message
-        assert not [text for text in texts(case.body) if text in message and text not in columns]
+        assert not [text for text in texts(case.body) if text in message and text not in known]
 
     ask()
     with capsys.disabled():
         print(f"\n{label}, {mode.value}: {dict(sorted(answered.items()))}", end="")
     assert sum(answered.values()) >= (EXAMPLES if label in SCORING else 1)
     if label in SCORING:
-        assert answered[200 if mode is GenerationMode.POSITIVE else 400] > EXAMPLES / 20
+        assert answered[200 if mode is GenerationMode.POSITIVE else 400] > EXAMPLES / 50
 
 
-@settings(max_examples=EXAMPLES, derandomize=True, deadline=None, database=None)
+@settings(max_examples=4 * EXAMPLES, derandomize=True, deadline=None, database=None)
 @given(
     st.sampled_from(["/invocations", "/served-models/champion/invocations"]), st.binary() | st.text().map(str.encode)
 )

@@ -23,6 +23,7 @@ LOCAL = "spark_catalog.dev_local_flights"
 SCHEMA, AS_OF = f"--schema={LOCAL}", "--as-of=2014-01-02T00:00:00Z"
 MODEL = f"--model-name={LOCAL}.dev_local_delay"
 # What a run of `validate` and `deploy` is told, and the commit that is checked out, is in no file.
+ENDPOINT = "--endpoint=dev_local_delay"
 OF_DEV = {
     "tables": [SCHEMA, AS_OF],
     "ingest": [SCHEMA, AS_OF],
@@ -38,8 +39,20 @@ OF_DEV = {
         *("--max-calibration-error=0.05", "--calibration-margin=0.02", "--slice-margin=0.02"),
         *("--max-latency-ms=250", "--max-size-mb=100", AS_OF),
     ],
-    "deploy": [SCHEMA, MODEL, AS_OF],
+    "deploy": [
+        *(SCHEMA, MODEL, ENDPOINT, "--workload-size=Small", "--scale-to-zero=true"),
+        *("--secret-scope=flight-delays-dev-local", "--online-store=true", AS_OF),
+    ],
     "score-batch": [SCHEMA, MODEL, AS_OF],
+    "parity": [SCHEMA, MODEL, ENDPOINT, "--online-store=true", AS_OF],
+    "load-test": [
+        *(SCHEMA, ENDPOINT, "--online-store=true", "--connections=4", "--seconds=20", "--max-p99-ms=500"),
+        *("--max-error-rate=0", "--min-requests-per-second=5", AS_OF),
+    ],
+    "score-served": [
+        *(SCHEMA, MODEL, f"--payload-table={LOCAL}.delay_payload"),
+        *("--served-entities=spark_catalog.system_serving.served_entities", f"--as-of={NOW}"),
+    ],
 }
 BUNDLE = """
 bundle: {name: toy}

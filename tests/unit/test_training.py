@@ -241,7 +241,7 @@ def test_golden_requests_ask_for_every_carrier_for_nothing_looked_up_and_for_the
     assert golden["flight"] == [1] * 5  # a null is an answer: no store is asked for these
     assert golden["sched_dep_ts"][0] == "2013-01-01T12:00:00"
     assert [value is None for value in golden["weather_visib"]] == [False, False, True, True, False]
-    requests = pd.DataFrame(golden)
+    requests = pd.DataFrame(golden).astype({"sched_dep_ts": "datetime64[us]"})
     assert fitted.forecast(requests).tolist() == pytest.approx(golden["probability"], abs=1e-12)
 
 

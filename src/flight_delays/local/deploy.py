@@ -45,6 +45,9 @@ def _register(deployment: Deployment, local_dir: Path) -> None:
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
+    from flight_delays.platform.registry import quieten
+
+    quieten()
     client = MlflowClient(tracking_uri(local_dir))
     for experiment in deployment.experiments:
         if client.get_experiment_by_name(experiment) is None:

@@ -275,14 +275,19 @@ def golden_difference(model: PyFuncModel) -> float:
 def connect() -> Registry:
     """The workspace's MLflow with Unity Catalog's registry; beside local Spark, a sqlite database."""
     if place() is Place.LOCAL:
-        for noisy in ("mlflow", "alembic"):
-            logging.getLogger(noisy).setLevel(logging.ERROR)
+        quieten()
         MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
         mlflow.set_tracking_uri(tracking_uri(local_dir()))
     else:
         mlflow.set_tracking_uri("databricks")
         mlflow.set_registry_uri("databricks-uc")
     return Registry(client=MlflowClient())
+
+
+def quieten() -> None:
+    """Leave out what MLflow says of its database."""
+    for noisy in ("mlflow", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
 @contextmanager

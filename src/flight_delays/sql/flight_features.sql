@@ -52,4 +52,5 @@ CREATE TABLE IF NOT EXISTS {schema}.flight_features (
   aircraft_arrivals_24h_delay DOUBLE COMMENT 'Mean delay of arrivals of the aircraft known within 24 hours, minutes; null if there was none'
   , CONSTRAINT flight_features_pk PRIMARY KEY (flight_id, prediction_ts TIMESERIES) -- Unity Catalog only
 ) USING delta
-COMMENT 'What was known about a flight two hours before its scheduled departure';
+COMMENT 'What was known about a flight two hours before its scheduled departure'
+TBLPROPERTIES (delta.enableChangeDataFeed = true);

@@ -286,8 +286,11 @@ class DelayModel(PythonModel):
         failure = environment.get(ONLINE_STORE_FAILURE, "default")
         if failure not in ("default", "error"):
             raise ValueError(f"{ONLINE_STORE_FAILURE} is {failure!r}; set it to default or error")
-        limit_s = float(environment.get(ONLINE_STORE_LIMIT_MS, "100")) / 1000
-        url = environment.get(ONLINE_STORE)
+        limit_ms, url = environment.get(ONLINE_STORE_LIMIT_MS, "100"), environment.get(ONLINE_STORE)
+        try:
+            limit_s = float(limit_ms) / 1000
+        except ValueError:
+            raise ValueError(f"{ONLINE_STORE_LIMIT_MS} is {limit_ms!r}; set it to 1 to 60000 milliseconds") from None
         self.default_on_failure, self.store = failure == "default", OnlineStore(url, limit_s) if url else None
 
     def complete(self, columns: Columns) -> tuple[Columns, Lookup]:
