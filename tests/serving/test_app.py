@@ -152,6 +152,18 @@ def test_it_is_ready_once_a_version_is_served(scorers: dict[str, Scorer]) -> Non
         assert running.post(GOOD).status_code == 200
 
 
+def test_a_service_describes_what_it_serves_at_the_time(scorers: dict[str, Scorer]) -> None:
+    def names(running: Live) -> list[str]:
+        path = running.get("/openapi.json").json()["paths"]["/served-models/{name}/invocations"]
+        return list(path["post"]["parameters"][0]["schema"]["enum"])
+
+    champion, challenger = (entity(name, scorer) for name, scorer in scorers.items())
+    with live(champion) as running, live() as other:
+        assert (names(running), names(other)) == (["champion"], [])
+        other.service.configure([challenger])
+        assert (names(running), names(other)) == (["champion"], ["challenger"])
+
+
 def test_the_versions_that_are_served_are_told(scorers: dict[str, Scorer]) -> None:
     both = (entity("champion", scorers["champion"], 90), entity("challenger", scorers["challenger"], 10))
     with live(*both) as running:
@@ -220,7 +232,7 @@ def test_a_challenger_that_fails_is_answered_by_the_champion(scorers: dict[str, 
     assert rows["status_code"].tolist() == [500, 200]
     assert rows["client_request_id"].tolist() == ["mine", "mine"]
     assert rows["databricks_request_id"].nunique() == 2
-    assert rows["databricks_request_id"][1] == response.headers["databricks-request-id"]
+    assert rows["databricks_request_id"][1] == response.headers["x-request-id"]
     assert json.loads(rows["response"][1]) == response.json()
     assert "zebra" not in rows["response"][0]
 
@@ -242,7 +254,7 @@ def test_a_champion_that_fails_says_nothing_of_why(
     with live(entity("champion", scorer)) as running:
         response = running.post(GOOD)
         message = error(response, 500, "INTERNAL_ERROR")
-        told = response.headers["databricks-request-id"]
+        told = response.headers["x-request-id"]
         assert message == f"the model failed on this request; its id in the log is {told}"
         assert running.metric("model_errors_total", served_entity="champion") == 1
         assert running.metric("requests_total", served_entity="champion", status="500") == 1

@@ -30,12 +30,9 @@ _ERRORS = {
     "500": "The model failed",
     "503": "No version is served yet, or the online store does not answer",
 }
-_SCORING: dict[str, tuple[str, list[dict[str, object]]]] = {
-    "/invocations": ("Score rows by the version that the traffic split chooses", []),
-    "/served-models/{name}/invocations": (
-        "Score rows by one served version",
-        [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}],
-    ),
+_SCORING = {
+    "/invocations": "Score rows by the version that the traffic split chooses",
+    "/served-models/{name}/invocations": "Score rows by one served version",
 }
 _OPEN = ("/ping", "/health", "/ready")
 
@@ -55,12 +52,14 @@ def document(app: FastAPI, service: Service, settings: Settings) -> dict[str, An
         },
         "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}} if settings.tokens is not None else {},
     }
-    for path, (summary, parameters) in _SCORING.items():
+    names = {"type": "string", "enum": [entity.name for entity in service.entities]}
+    by_name = {"name": "name", "in": "path", "required": True, "schema": names}
+    for path, summary in _SCORING.items():
         found["paths"][path] = {
             "post": {
                 "summary": summary,
                 "operationId": path,
-                "parameters": parameters,
+                "parameters": [by_name] if "{name}" in path else [],
                 "requestBody": {"required": True, "content": _content("Request")},
                 "responses": {
                     "200": {"description": "A prediction per row", "content": _content("Response")},
@@ -74,8 +73,6 @@ def document(app: FastAPI, service: Service, settings: Settings) -> dict[str, An
             responses.pop("422", None)
             if path == "/ready":
                 responses["503"] = refusals["503"]
-            for parameter in operation.get("parameters", ()):
-                parameter["schema"] = {"type": "string", "enum": [entity.name for entity in service.entities]}
             if path == "/metrics":
                 responses["200"] = {"description": "Metrics", "content": {"text/plain": {"schema": {"type": "string"}}}}
             if path not in _OPEN:
