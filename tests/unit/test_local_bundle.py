@@ -158,6 +158,12 @@ def test_a_secret_scope_that_a_job_names_is_deployed_by_its_plain_name(tmp_path:
     assert plan(tmp_path).deployment.secret_scopes == ("secrets",)
 
 
+def test_an_endpoint_has_all_secrets_also_those_that_its_job_does_not_name(tmp_path: Path) -> None:
+    write(tmp_path, endpoint=ENDPOINT % "null", scope="resources: {secret_scopes: {s: {name: secrets}}}")
+    assert parameter(tmp_path, "${resources.model_serving_endpoints.e.name}") == "dev_local_delay"
+    assert plan(tmp_path).deployment.secret_scopes == ("secrets",)
+
+
 def test_a_variable_takes_its_value_from_the_first_place_that_gives_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import asdict
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 from databricks.sdk.errors import NotFound
+from databricks.sdk.service.serving import ServedModelStateDeployment
 from deltalake import DeltaTable, write_deltalake
 from fastapi import FastAPI
 
@@ -83,9 +85,14 @@ def served(local_dir: Path, deployment: Deployment, *, port: int = 0) -> Iterato
         client = connect().client
         for endpoint in deployment.endpoints:
             try:
-                client.serving_endpoints.get(endpoint.name)
+                live = client.serving_endpoints.get(endpoint.name)
             except NotFound:
                 client.serving_endpoints.create(endpoint.name)
+                continue
+            for entity in (live.config.served_entities if live.config else None) or []:
+                if entity.state and entity.state.deployment is ServedModelStateDeployment.DEPLOYMENT_FAILED:
+                    why = entity.state.deployment_state_message
+                    print(f"Endpoint {endpoint.name} does not serve what was released: {why}", file=sys.stderr)
         yield found
 
 

@@ -198,6 +198,8 @@ def _deployment(resolver: Resolver) -> Deployment:
     endpoints = tuple(
         _endpoint(resolver, key) for kind, key in sorted(resolver.needed) if kind == "model_serving_endpoints"
     )
+    if endpoints:  # what an endpoint serves may name any of the bundle's secrets, also where its jobs do not
+        resolver.needed.update(("secret_scopes", key) for key in resolver.bundle.map_at(("resources", "secret_scopes")))
     return Deployment(
         registered_models=models,
         volumes=tuple(Path(volume) for volume in volumes),
