@@ -226,6 +226,8 @@ def test_a_challenger_that_fails_is_answered_by_the_champion(scorers: dict[str, 
         assert running.metric("model_errors_total") == 1
         assert running.metric("requests_total", served_entity="champion", model_version="3", status="200") == 2
         assert running.metric("requests_total") == 2
+        alone = running.post(GOOD, "/served-models/challenger/invocations")
+        assert error(alone, 500, "INTERNAL_ERROR").startswith("the model failed on this request")
         assert log.flush()
     rows = payload_rows(tmp_path / "table").iloc[:2]
     assert rows["served_entity_id"].tolist() == ["challenger-4", "champion-3"]

@@ -90,7 +90,7 @@ def create_app(
                 401, "the request needs the header `authorization: Bearer <token>` with a token that is known"
             )
 
-    async def scored(request: Request, choose: Callable[[], Entity]) -> Response:
+    async def scored(request: Request, choose: Callable[[], Entity], *, fall_back: bool) -> Response:
         nonlocal in_flight
         started, entity = perf_counter(), None
         if in_flight >= settings.max_concurrency:
@@ -102,7 +102,8 @@ def create_app(
             authenticate(request)
             body = await _body(request, settings.max_body_bytes)
             entity = choose()
-            response, entity = await answered(entity, body, started)
+            champion = service.named(CHAMPION) if fall_back else None
+            response, entity = await answered(entity, champion, body, started)
         except _RefusedError as refused:
             response = _error(refused.status, str(refused))
         finally:
@@ -111,7 +112,7 @@ def create_app(
         metrics.answered(entity, response.status_code, perf_counter() - started)
         return response
 
-    async def answered(entity: Entity, body: bytes, started: float) -> tuple[Response, Entity]:
+    async def answered(entity: Entity, champion: Entity | None, body: bytes, started: float) -> tuple[Response, Entity]:
         request_id, client_id, time = uuid4().hex, None, datetime.now(tz=UTC)
 
         def kept(response: Response, by: Entity) -> Response:
@@ -138,7 +139,6 @@ def create_app(
         except BadRequestError as error:
             return kept(_error(400, str(error)), entity), entity
         client_id = parsed.client_request_id
-        champion = service.named(CHAMPION)
         while True:
             try:
                 return kept(await predictions(entity, parsed), entity), entity
@@ -171,7 +171,7 @@ def create_app(
         return found
 
     async def invocations(request: Request) -> Response:
-        return await scored(request, any_entity)
+        return await scored(request, any_entity, fall_back=True)
 
     async def invocations_of(request: Request) -> Response:
         def chosen() -> Entity:
@@ -180,7 +180,7 @@ def create_app(
                 raise _RefusedError(404, "no version is served under this name; /version lists those that are")
             return found
 
-        return await scored(request, chosen)
+        return await scored(request, chosen, fall_back=False)  # who asks for one wants to know how it does
 
     # Plain routes: what FastAPI would check of a request is checked already. openapi.py describes them.
     app.add_route("/invocations", invocations, methods=["POST"])
