@@ -22,7 +22,7 @@ from flight_delays.serving.service import Entity, Lookup, Scorer, Service
 from flight_delays.serving.settings import Settings
 
 VERSIONS = {"champion": 3, "challenger": 4}
-PATIENCE_S = 30
+PATIENCE_S = 120  # a process of its own takes half a minute to start on a busy machine
 JSON = {"content-type": "application/json"}
 
 
