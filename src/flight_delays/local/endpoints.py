@@ -1,6 +1,6 @@
 """A target's serving endpoints on a laptop: their tables, their secrets, and the control plane that serves them."""
 
-import os
+import socket
 import sqlite3
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -97,14 +97,12 @@ def served(local_dir: Path, deployment: Deployment, *, port: int = 0) -> Iterato
 
 
 def address(local_dir: Path) -> str | None:
-    """Of the control plane that serves this world now, if one does."""
+    """Of the control plane that serves this world now, if one does; one that was killed has left its file."""
     file = local_dir / ADDRESS
-    if not file.exists():
-        return None
-    pid, _, found = file.read_text(encoding="utf-8").partition(" ")
+    found = file.read_text(encoding="utf-8") if file.exists() else ""
     try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
+        socket.create_connection(("127.0.0.1", int(found.rpartition(":")[2])), timeout=1).close()
+    except (ValueError, OSError):
         return None
     return found
 
@@ -125,7 +123,7 @@ def _started(local_dir: Path, deployment: Deployment, port: int) -> Iterator[str
     secrets = {f"{scope}/{SECRET}": online_store(local_dir) for scope in deployment.secret_scopes}
     with serve_in_background(local_dir, load, make_app, secrets=secrets, on_served=on_served, port=port) as found:
         file = local_dir / ADDRESS
-        file.write_text(f"{os.getpid()} {found}", encoding="utf-8")
+        file.write_text(found, encoding="utf-8")
         try:
             yield found
         finally:
