@@ -18,9 +18,10 @@ from flight_delays.core.errors import UserError
 from flight_delays.local.control_plane import serve_in_background
 from flight_delays.local.endpoints_api import ServedEntityRow
 from flight_delays.local.plan import Deployment
+from flight_delays.local.references import LAPTOP_VARIABLES
 from flight_delays.local.wheel import environment_of
 from flight_delays.platform import registry
-from flight_delays.platform.endpoints import connect
+from flight_delays.platform.endpoints import ONLINE_STORE_SECRET, connect
 from flight_delays.platform.runtime import CONTROL_PLANE, online_store
 from flight_delays.serving.app import create_app
 from flight_delays.serving.payloads import SCHEMA as PAYLOAD_SCHEMA
@@ -29,8 +30,7 @@ from flight_delays.serving.service import Scorer, Service, load_scorer
 from flight_delays.serving.settings import Settings
 from flight_delays.use_case.model import ONLINE_TABLE, REQUEST
 
-SERVED_ENTITIES = "spark_catalog.system_serving.served_entities"
-SECRET = "online-store"  # noqa: S105  # its name
+SERVED_ENTITIES = LAPTOP_VARIABLES["served_entities_table"]
 ADDRESS = "control_plane.txt"
 _SERVED_ENTITIES_SCHEMA = pa.schema(
     [
@@ -45,8 +45,6 @@ _SERVED_ENTITIES_SCHEMA = pa.schema(
     ]
 )
 
-_DESCRIPTIONS = {True: "Requests to the endpoint, as Databricks logs them", False: "What each served entity was"}
-
 
 def location(local_dir: Path, table: str) -> Path:
     """Where a table, named <catalog>.<schema>.<table>, lies in a local world."""
@@ -54,19 +52,16 @@ def location(local_dir: Path, table: str) -> Path:
     return local_dir / "warehouse" / f"{schema}.db" / name
 
 
-def tables(deployment: Deployment) -> dict[str, pa.Schema]:
-    """The tables that a workspace itself would write, by full name."""
-    kept = [endpoint.inference_table for endpoint in deployment.endpoints if endpoint.inference_table]
-    return {**dict.fromkeys(kept, PAYLOAD_SCHEMA), SERVED_ENTITIES: _SERVED_ENTITIES_SCHEMA}
-
-
 def create_tables(local_dir: Path, deployment: Deployment) -> None:
-    """Make those that do not exist, for Spark too."""
+    """Make the tables that a workspace itself would write and that do not exist, for Spark too."""
     from flight_delays.platform.session import spark_session
 
-    for table, schema in tables(deployment).items():
+    tables = [(SERVED_ENTITIES, _SERVED_ENTITIES_SCHEMA, "What each served entity was")]
+    kept = [endpoint.inference_table for endpoint in deployment.endpoints if endpoint.inference_table]
+    tables += [(table, PAYLOAD_SCHEMA, "Requests to the endpoint, as Databricks logs them") for table in kept]
+    for table, schema, description in tables:
         folder = location(local_dir, table)
-        DeltaTable.create(folder, schema, mode="ignore", description=_DESCRIPTIONS[schema is PAYLOAD_SCHEMA])
+        DeltaTable.create(folder, schema, mode="ignore", description=description)
         spark_session().sql(f"CREATE SCHEMA IF NOT EXISTS {table.rpartition('.')[0]}")
         spark_session().sql(f"CREATE TABLE IF NOT EXISTS {table} USING delta LOCATION '{folder.as_uri()}'")
 
@@ -120,7 +115,8 @@ def _started(local_dir: Path, deployment: Deployment, port: int) -> Iterator[str
         found = pa.Table.from_pylist([asdict(row) for row in rows], _SERVED_ENTITIES_SCHEMA)
         write_deltalake(location(local_dir, SERVED_ENTITIES), found, mode="append")
 
-    secrets = {f"{scope}/{SECRET}": online_store(local_dir) for scope in deployment.secret_scopes}
+    store = f"sqlite:///{online_store(local_dir)}"
+    secrets = {f"{scope}/{ONLINE_STORE_SECRET}": store for scope in deployment.secret_scopes}
     with serve_in_background(local_dir, load, make_app, secrets=secrets, on_served=on_served, port=port) as found:
         file = local_dir / ADDRESS
         file.write_text(found, encoding="utf-8")
@@ -133,7 +129,7 @@ def _started(local_dir: Path, deployment: Deployment, port: int) -> Iterator[str
 def flight(local_dir: Path, flight_id: str | None) -> dict[str, object]:
     """What a request for a flight says, from the online store; None is the flight that departs last."""
     try:
-        with closing(sqlite3.connect(f"{(local_dir / 'online.db').as_uri()}?mode=ro", uri=True)) as store:
+        with closing(sqlite3.connect(f"{online_store(local_dir).as_uri()}?mode=ro", uri=True)) as store:
             where, order = ("WHERE flight_id = ?", "") if flight_id else ("", "ORDER BY sched_dep_ts DESC, flight_id")
             query = f"SELECT {', '.join(REQUEST)} FROM {ONLINE_TABLE} {where} {order} LIMIT 1"
             row = store.execute(query, (flight_id,) if flight_id else ()).fetchone()

@@ -6,16 +6,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
-from textwrap import shorten
 
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.config import Config
-from databricks.sdk.errors import (
-    BadRequest,
-    NotFound,
-    PermissionDenied,
-    Unauthenticated,
-)
+from databricks.sdk.errors import NotFound
 from databricks.sdk.service.serving import (
     EndpointState,
     EndpointStateConfigUpdate,
@@ -31,6 +25,9 @@ from databricks.sdk.service.serving import (
 from flight_delays.core.errors import UserError
 from flight_delays.core.traffic import Configuration, Served, in_words
 from flight_delays.platform.runtime import CONTROL_PLANE
+from flight_delays.platform.sdk_errors import REFUSED, one_line
+
+ONLINE_STORE_SECRET = "online-store"  # noqa: S105  # the name of the secret that holds the store's address
 
 LIMIT_S = 3600
 """How long a version may take until it serves; its container alone can take half an hour to build."""
@@ -41,8 +38,6 @@ _PATIENCE_S, _LOCAL_PATIENCE_S = 30, 5
 _FIRST_WAITS_S, _WAIT_S = (0.1, 0.2, 0.5, 1.0, 2.0), 5.0
 _SERVED_NAME, _REQUEST_ID = "served-model-name", "x-request-id"
 _FAILED = (EndpointStateConfigUpdate.UPDATE_FAILED, EndpointStateConfigUpdate.UPDATE_CANCELED)
-_REFUSED = (BadRequest, NotFound, PermissionDenied, Unauthenticated)
-"""Errors that no repetition mends. Every other one, and a connection that fails, may be gone the next time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +66,7 @@ class Endpoints:
             return _served(self._get(endpoint))
         except OSError as error:
             raise UserError(
-                f"endpoint {endpoint} cannot be looked at: {_line(error)}; mend that and run it again"
+                f"endpoint {endpoint} cannot be looked at: {one_line(error)}; mend that and run it again"
             ) from error
 
     def configure(
@@ -133,10 +128,10 @@ class Endpoints:
                     return
                 else:
                     trouble = "the update is done, but the endpoint is not ready"
-            except _REFUSED as error:
-                raise failed(_line(error)) from error
+            except REFUSED as error:
+                raise failed(one_line(error)) from error
             except OSError as error:
-                trouble = _line(error)
+                trouble = one_line(error)
             progress(f"endpoint {endpoint}: {trouble}")
             if self.clock() + wait > deadline:
                 break
@@ -157,7 +152,8 @@ class Endpoints:
             )
         except OSError as error:
             raise UserError(
-                f"endpoint {endpoint} gave no prediction: {_line(error)}; mend the request, or see the endpoint's page"
+                f"endpoint {endpoint} gave no prediction: {one_line(error)}; mend the request, or see the endpoint's "
+                "page"
             ) from error
         match found:
             case {"predictions": [*rows]} if all(isinstance(row, dict) for row in rows):
@@ -193,7 +189,7 @@ def connect() -> Endpoints:
         else:
             config = Config(retry_timeout_seconds=_PATIENCE_S)
     except ValueError as error:
-        raise UserError(f"no workspace to ask: {_line(error)}; sign in with `databricks auth login`") from error
+        raise UserError(f"no workspace to ask: {one_line(error)}; sign in with `databricks auth login`") from error
     return Endpoints(client=WorkspaceClient(config=config))
 
 
@@ -241,8 +237,3 @@ def _why_failed(live: ServingEndpointDetailed) -> str:
         if state.deployment is ServedModelStateDeployment.DEPLOYMENT_FAILED and state.deployment_state_message
     ]
     return said[0] if said else "see the build log on the endpoint's page"
-
-
-def _line(error: Exception) -> str:
-    """What an error says, in one line. A time-out of the SDK says only how long; its cause says what was in the way."""
-    return shorten(str(error.__cause__ or error) or type(error).__name__, 300)

@@ -6,26 +6,17 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
-from textwrap import shorten
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from databricks.sdk import WorkspaceClient
-from databricks.sdk.errors import (
-    BadRequest,
-    InvalidState,
-    NotFound,
-    PermissionDenied,
-    ResourceConflict,
-    Unauthenticated,
-)
+from databricks.sdk.errors import InvalidState, NotFound, ResourceConflict
 from databricks.sdk.service.pipelines import UpdateInfoState
 
 from flight_delays.core.errors import UserError
+from flight_delays.platform.sdk_errors import REFUSED, one_line
 
 LIMIT_S, _WAIT_S = 1500, 5.0  # less than the task may take, so that it ends in one line
-_REFUSED = (BadRequest, NotFound, PermissionDenied, Unauthenticated)
-"""Errors that no repetition mends. Every other one, and a connection that fails, may be gone the next time."""
 
 
 def fill_sqlite(
@@ -108,18 +99,14 @@ def refresh(
                         state = f"the update is {now.value if now else 'not known yet'}"
         except (ResourceConflict, InvalidState):
             state = "another update is under way"
-        except _REFUSED as error:
+        except REFUSED as error:
             mend = "deploy the bundle with online_store: true" if isinstance(error, NotFound) else "mend that"
-            raise failed(f"{_line(error)}; {mend}, then run it again") from error
+            raise failed(f"{one_line(error)}; {mend}, then run it again") from error
         except OSError as error:
-            state = _line(error)
+            state = one_line(error)
         if state != told:
             progress(f"{synced_table}: {state}")
             told = state
         if clock() + _WAIT_S > deadline:
             raise failed(f"{state} (waited for {limit_s:g} s); run it again")
         sleep(_WAIT_S)
-
-
-def _line(error: Exception) -> str:
-    return shorten(str(error.__cause__ or error) or type(error).__name__, 300)

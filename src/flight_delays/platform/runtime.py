@@ -56,6 +56,6 @@ def tracking_uri(folder: Path) -> str:
     return f"sqlite:///{folder / 'mlflow.db'}"
 
 
-def online_store(folder: Path) -> str:
-    """The online store's address on a laptop."""
-    return f"sqlite:///{folder / 'online.db'}"
+def online_store(folder: Path) -> Path:
+    """The online store of a laptop, a sqlite file."""
+    return folder / "online.db"

@@ -8,10 +8,9 @@ from pyspark.sql import functions as F
 from flight_delays.core.errors import UserError
 from flight_delays.core.gates import Outcome
 from flight_delays.core.traffic import Served
+from flight_delays.platform.endpoints import ONLINE_STORE_SECRET
 from flight_delays.tasks.context import Context
 from flight_delays.use_case.model import ONLINE_STORE
-
-SECRET = "online-store"  # noqa: S105  # the name of the secret that holds the store's address
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +26,7 @@ class Serving:
     @property
     def environment(self) -> dict[str, str]:
         """Variables of the served version; a secret is named, never read."""
-        return {ONLINE_STORE: f"{{{{secrets/{self.secret_scope}/{SECRET}}}}}"} if self.online_store else {}
+        return {ONLINE_STORE: f"{{{{secrets/{self.secret_scope}/{ONLINE_STORE_SECRET}}}}}"} if self.online_store else {}
 
 
 def run(context: Context, *, model_name: str, model_version: int, verdict_id: str, serving: Serving) -> None:

@@ -11,7 +11,6 @@ from rich.progress import Progress
 
 from flight_delays.core.errors import UserError
 from flight_delays.core.load import Limits, Measured, broken
-from flight_delays.platform.endpoints import connect
 from flight_delays.platform.load import drive
 from flight_delays.tasks.context import Context
 from flight_delays.tasks.report import show
@@ -50,7 +49,7 @@ def put_under_load(
     context: Context, bodies: Sequence[bytes], *, endpoint: str, connections: int, seconds: int, limits: Limits
 ) -> None:
     """Wake the endpoint, which may have scaled to zero, then measure and judge it."""
-    config = connect().client.config
+    config = context.endpoints().client.config
     url, headers = f"{config.host}/serving-endpoints/{endpoint}/invocations", config.authenticate()
     _, asleep = drive(url, headers, bodies, connections, 0, timeout_s=_WAKE_S)
     if asleep:
@@ -71,12 +70,18 @@ def put_under_load(
 
 
 def request_bodies(rows: pd.DataFrame, columns: Sequence[str]) -> list[bytes]:
-    """A request for each row, in MLflow's protocol. Times are ISO 8601 text, a missing value is null."""
+    """A request for each row, in MLflow's protocol."""
+    data = cells(rows, columns)
+    return [json.dumps({"dataframe_split": {"columns": list(columns), "data": [row]}}).encode() for row in data]
+
+
+def cells(rows: pd.DataFrame, columns: Sequence[str]) -> list[list[object]]:
+    """Of each row the columns' values, as JSON takes them: times are ISO 8601 text, a missing value is null."""
     told = [
         [None if pd.isna(value) else value for value in row] for row in rows[list(columns)].astype(object).to_numpy()
     ]
-    requests = ({"dataframe_split": {"columns": list(columns), "data": [row]}} for row in told)
-    return [json.dumps(request, default=pd.Timestamp.isoformat).encode() for request in requests]
+    plain: list[list[object]] = json.loads(json.dumps(told, default=pd.Timestamp.isoformat))
+    return plain
 
 
 def in_words(reasons: Counter[str]) -> str:

@@ -1,12 +1,11 @@
 """Does the endpoint answer as the batch did? The same flights, asked one way and the other."""
 
-import json
-
 from pyspark.sql import functions as F
 
 from flight_delays.core.contract import GOLDEN_TOLERANCE
 from flight_delays.core.errors import UserError
 from flight_delays.tasks.context import Context
+from flight_delays.tasks.load_test import cells
 from flight_delays.tasks.report import show
 from flight_delays.use_case.model import LOOKED_UP, REQUEST
 
@@ -39,8 +38,7 @@ def run(context: Context, *, model_name: str, endpoint: str, with_features: bool
     if asked.empty:
         raise UserError(f"version {number} of {model_name} has scored no flight; run the score_batch job first")
     columns = [*REQUEST, *LOOKED_UP] if with_features else [*REQUEST]
-    split = json.loads(asked[columns].to_json(orient="split", index=False, date_format="iso", double_precision=15))
-    answer = endpoints.query(endpoint, {"dataframe_split": split})
+    answer = endpoints.query(endpoint, {"dataframe_split": {"columns": columns, "data": cells(asked, columns)}})
     answered = [float(str(row["probability"])) for row in answer.predictions]
     off = [abs(live - batch) for live, batch in zip(answered, asked["probability"], strict=True)]
     same = sum(difference <= GOLDEN_TOLERANCE for difference in off)  # not what is no number

@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 
 from flight_delays.platform.online_store import fill_sqlite, refresh
 from flight_delays.platform.runtime import Place, local_dir, place
+from flight_delays.platform.runtime import online_store as online_store_of
 from flight_delays.tasks.context import Context
 from flight_delays.use_case.model import ONLINE_TABLE
 
@@ -23,7 +24,7 @@ def run(context: Context, *, online_store: bool) -> None:
     table = f"{context.tables.schema}.{ONLINE_TABLE}"
     if place() is Place.LOCAL:
         known = features.where(F.col(NEWEST_BY) <= F.lit(context.as_of))
-        file = local_dir() / "online.db"
+        file = online_store_of(local_dir())
         columns = known.columns
         published = fill_sqlite(file, ONLINE_TABLE, _by_month(known), columns=columns, key=KEY, newest_by=NEWEST_BY)
         context.console.print(f"{published:,} flights in {file}")
