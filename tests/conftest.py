@@ -36,6 +36,8 @@ TRAINED_ON = ("carrier", "origin", "dest", "distance", "sched_dep_ts", "sched_ar
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--spark classic`: the same tests without Spark Connect."""
     parser.addoption("--spark", choices=["connect", "classic"], default="connect", help="Kind of the tests' Spark.")
+    parser.addoption("--stream-cases", default=1, help="How many random streams are crashed and replayed.")
+    parser.addoption("--stream-seed", default=0, help="Seed of the first of them.")
 
 
 @pytest.fixture(scope="session", autouse=True)

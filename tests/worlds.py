@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,15 +38,25 @@ class World:
         results = run_jobs(self.root, "dev", list(jobs), {**TWO_MONTHS, **variables}, {}, deploy, printed)
         return results, printed.file.getvalue()
 
-    @contextmanager
-    def started(self, *jobs: str) -> Iterator[subprocess.Popen[str]]:
+    def started(self, *jobs: str) -> AbstractContextManager[subprocess.Popen[str]]:
         """Start jobs in a process of its own; whatever is left of it is killed at the end."""
-        settings = [f"--var={name}={value}" for name, value in TWO_MONTHS.items()]
-        command = [Path(sys.executable).parent / "flight-delays", "local", "run", *jobs, "--root", self.root, *settings]
-        log = self.root / "log.txt"
-        with log.open("a") as output:
+        return self._process("run", *jobs, *(f"--var={name}={value}" for name, value in TWO_MONTHS.items()))
+
+    def replaying(self, first: str, last: str) -> AbstractContextManager[subprocess.Popen[str]]:
+        """Start sending the events between two times."""
+        return self._process("replay", f"--from={first}", f"--to={last}", "--speed=0")
+
+    @contextmanager
+    def _process(self, command: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        program = Path(sys.executable).parent / "flight-delays"
+        with (self.root / "log.txt").open("a") as output:
             process = subprocess.Popen(
-                command, stdout=output, stderr=output, text=True, start_new_session=True, env={**os.environ}
+                [program, "local", command, *arguments, "--root", self.root],
+                stdout=output,
+                stderr=output,
+                text=True,
+                start_new_session=True,
+                env={**os.environ},
             )
             try:
                 yield process

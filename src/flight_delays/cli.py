@@ -1,5 +1,6 @@
 """`flight-delays <task> ...`: the same command in a job and on a laptop."""
 
+import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
@@ -10,6 +11,8 @@ import typer
 from flight_delays.core.errors import UserError
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from flight_delays.tasks.context import Context
 
 app = typer.Typer(
@@ -25,6 +28,9 @@ if _CHECKOUT:
 
     app.add_typer(local_app, name="local")
 
+stream_app = typer.Typer(help="The stream that scores flights.", no_args_is_help=True)
+app.add_typer(stream_app, name="stream")
+
 Schema = Annotated[str, typer.Option(help="Schema to write to: <catalog>.<schema>.")]
 RawSchema = Annotated[str, typer.Option(help="Schema to read raw tables from: <catalog>.<schema>.")]
 AsOf = Annotated[str, typer.Option(help="What counts as now: an ISO 8601 time, UTC where it names no offset.")]
@@ -33,6 +39,8 @@ ModelVersion = Annotated[int, typer.Option(min=1, help="Version number.")]
 Endpoint = Annotated[str, typer.Option(help="Serving endpoint.")]
 Truth = Literal["true", "false"]  # as a bundle writes a boolean
 OnlineStore = Annotated[Truth, typer.Option(help="Whether there is an online store.")]
+Checkpoint = Annotated[str, typer.Option(help="Folder in which Spark keeps how far the stream has got.")]
+MaxLag = Annotated[float, typer.Option(min=0, help="The longest that an event may wait, seconds.")]
 HoldoutDays = Annotated[int, typer.Option(min=1, help="Last whole days before as_of; never trained on.")]
 
 
@@ -171,11 +179,87 @@ def deploy(
 
 
 @app.command()
-def score_batch(schema: Schema, model_name: ModelName, as_of: AsOf) -> None:
+def score_batch(
+    schema: Schema,
+    model_name: ModelName,
+    online_store: OnlineStore,
+    as_of: AsOf,
+    first_date: Annotated[str, typer.Option(help="First day of departure to score, 2013-01-31; empty: no limit.")] = "",
+    last_date: Annotated[str, typer.Option(help="Last day of departure to score; empty: no limit.")] = "",
+    full: Annotated[bool, typer.Option("--full", help="Look at all flights, not at those since the last run.")] = False,
+) -> None:
     """Score the flights that the champion has not scored yet."""
     from flight_delays.tasks import score_batch
 
-    score_batch.run(_context(schema, as_of), model_name=model_name)
+    window = score_batch.Window(first=_date("first-date", first_date), last=_date("last-date", last_date), full=full)
+    score_batch.run(_context(schema, as_of), model_name=model_name, window=window, online_store=online_store == "true")
+
+
+@app.command()
+def score_stream(
+    schema: Schema,
+    raw_schema: RawSchema,
+    model_name: ModelName,
+    checkpoint: Checkpoint,
+    watermark_minutes: Annotated[int, typer.Option(min=1, help="How long after a newer event an older one is taken.")],
+    trigger: Annotated[str, typer.Option(help="available_now, or how often until stopped: 10 seconds.")],
+    max_lag_seconds: MaxLag,
+    online_store: OnlineStore,
+    as_of: AsOf,
+) -> None:
+    """Score flights as their events come in. Sets health."""
+    from datetime import timedelta
+
+    from flight_delays.tasks import score_stream
+
+    stream = score_stream.Stream(
+        model_name=model_name, raw_schema=raw_schema, delay=timedelta(minutes=watermark_minutes)
+    )
+    score_stream.run(
+        _context(schema, as_of),
+        stream=stream,
+        checkpoint=checkpoint,
+        trigger=trigger,
+        max_lag_seconds=max_lag_seconds,
+        online_store=online_store == "true",
+    )
+
+
+@stream_app.command()
+def status(
+    schema: Schema,
+    checkpoint: Checkpoint,
+    as_of: AsOf,
+    max_lag_seconds: MaxLag,
+    last: Annotated[int, typer.Option(min=1, help="How many micro-batches to show.")] = 10,
+) -> None:
+    """Show the last micro-batches; exit code 1 unless the stream is healthy."""
+    from flight_delays.tasks import stream_control
+
+    context = _context(schema, as_of)
+    if stream_control.status(context, checkpoint, last=last, max_lag_seconds=max_lag_seconds) != "PASS":
+        raise typer.Exit(1)
+
+
+stream_app.command("start", help="Score flights as their events come in, until stopped: score-stream by another name.")(
+    score_stream
+)
+
+
+@stream_app.command()
+def stop(checkpoint: Checkpoint) -> None:
+    """Ask the running stream to end after the micro-batch under way."""
+    from flight_delays.tasks import stream_control
+
+    typer.echo(stream_control.stop(checkpoint))
+
+
+@stream_app.command()
+def reset(checkpoint: Checkpoint) -> None:
+    """Forget how far the stream has got: the next start reads all events again, and scores what it never scored."""
+    from flight_delays.tasks import stream_control
+
+    typer.echo(stream_control.reset(checkpoint))
 
 
 @app.command()
@@ -261,6 +345,39 @@ def query(
         Console().print(answer(connect(), local_endpoint, given or columns))
 
 
+@app.command()
+def lookup(flight_id: Annotated[str, typer.Argument(help="A flight's id.")]) -> None:
+    """Look up the newest prediction of a flight that was made beforehand.
+
+    In the online store that FLIGHT_DELAYS_ONLINE_STORE names or, in a checkout, the laptop's own.
+    """
+    address = os.environ.get("FLIGHT_DELAYS_ONLINE_STORE")
+    if not address and not _CHECKOUT:
+        raise UserError("FLIGHT_DELAYS_ONLINE_STORE is missing; set it to the online store's address")
+    if not address:
+        from flight_delays.local.cli import online_store_address
+
+        address = online_store_address()
+    from rich.console import Console
+
+    from flight_delays.ask import precomputed
+    from flight_delays.use_case.model import NoTableError, OnlineStore
+    from flight_delays.use_case.precomputed import NO_TABLE, NOT_FOUND, SELECT, find_prediction
+
+    try:
+        # The limit of a service is for a connection that is kept; this is a first one.
+        found = find_prediction(OnlineStore(address, limit_s=10, select=SELECT), flight_id)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    except NoTableError:
+        raise UserError(NO_TABLE) from None
+    except ConnectionError as error:
+        raise UserError(f"{error}; see that it is up, and that FLIGHT_DELAYS_ONLINE_STORE, if set, names it") from None
+    if found is None:
+        raise UserError(NOT_FOUND)
+    Console().print(precomputed(found))
+
+
 def job() -> None:
     """What a job calls, in its own process: returns None when the command succeeded, raises when it did not."""
     try:
@@ -290,12 +407,26 @@ def _completed(arguments: list[str]) -> AbstractContextManager[list[str]]:
         return nullcontext(arguments)
     if not _CHECKOUT:
         raise UserError("--target reads databricks.yml, which only a checkout has; give the task's options themselves")
-    from flight_delays.local.target import completed
+    from flight_delays.local.target import completed, of_stream
+
+    if arguments[0] == "stream" and arguments[1:2] not in ([], ["start"], ["--help"]):
+        known = typer.main.get_group(stream_app).commands
+        options = {name: [text for has in command.params for text in has.opts] for name, command in known.items()}
+        return of_stream(arguments, options)
 
     def check(task: str, *options: str) -> None:
         typer.main.get_group(app).commands[task].make_context(task, list(options))
 
-    return completed(arguments, check)
+    return completed(["score-stream", *arguments[2:]] if arguments[:2] == ["stream", "start"] else arguments, check)
+
+
+def _date(option: str, text: str) -> "date | None":
+    from datetime import date
+
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        raise UserError(f"--{option} is {text!r}, not a date like 2013-01-31") from None
 
 
 def _context(schema: str, as_of: str) -> "Context":

@@ -64,7 +64,20 @@ RESOURCES = [
     for kind, configs in tree.get("resources", {}).items()
     for key, config in configs.items()
 ]
-JOBS = [resource for resource in RESOURCES if resource.kind == "jobs"]
+
+
+def numbers(node: Any) -> Any:
+    """With the defaults of variables that are numbers filled in."""
+    if isinstance(node, dict):
+        return {key: numbers(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [numbers(value) for value in node]
+    name = node.removeprefix("${var.").removesuffix("}") if isinstance(node, str) else ""
+    default = TREES[Path("databricks.yml")]["variables"].get(name, {}).get("default")
+    return default if isinstance(default, int) and not isinstance(default, bool) else node
+
+
+JOBS = [resource._replace(config=numbers(resource.config)) for resource in RESOURCES if resource.kind == "jobs"]
 TASKS = [Task(job.key, config) for job in JOBS for config in job.config["tasks"]]
 WHEEL_TASKS = [task for task in TASKS if task.is_wheel]
 TARGETS = list(TREES[Path("databricks.yml")]["targets"])

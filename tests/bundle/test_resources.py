@@ -67,9 +67,9 @@ def test_every_job_says_how_it_is_run_and_watched(job, key):
     assert job.get(key)
 
 
-def test_a_job_runs_once_at_a_time_and_later_runs_wait(job):
+def test_a_job_runs_once_at_a_time_and_later_runs_wait_unless_it_may_never_end(job):
     assert job["max_concurrent_runs"] == 1
-    assert job["queue"] == {"enabled": True}
+    assert job["queue"] == {"enabled": "--trigger=${var.stream_trigger}" not in _strings(job)}
 
 
 def test_a_failed_or_slow_run_is_reported(job):
@@ -116,9 +116,9 @@ def test_as_of_reaches_every_task(wheel_task):
     assert "--as-of={{job.parameters.as_of}}" in wheel_task.config["python_wheel_task"]["parameters"]
 
 
-def test_every_job_takes_as_of_from_the_target_but_for_live_requests_which_happen_now(jobs):
+def test_every_job_takes_as_of_from_the_target_but_for_live_requests_and_events_which_happen_now(jobs):
     taken = {key: [p["default"] for p in job["parameters"] if p["name"] == "as_of"] for key, job in jobs.items()}
-    assert taken.pop("score_served") == ["{{job.trigger.time.iso_datetime}}"]
+    assert taken.pop("score_served") == taken.pop("score_stream") == ["{{job.trigger.time.iso_datetime}}"]
     assert taken == {key: ["${var.as_of}"] for key in taken} != {}
 
 

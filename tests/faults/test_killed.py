@@ -75,3 +75,37 @@ def versions(world: World) -> int:
             return int(database.execute("SELECT count(*) FROM model_versions").fetchone()[0])
     except sqlite3.OperationalError:
         return 0
+
+
+def test_a_stream_killed_twice_scores_every_flight_once_and_as_the_batch_did(
+    killed: World, spark: SparkSession
+) -> None:
+    """A morning of February, whose flights the batch has scored from complete tables; nothing is out of order."""
+    warehouse = killed.warehouse
+    if not versions(killed):
+        with killed.started("features", "train", "score_batch") as process:
+            assert process.wait(PATIENCE_S) == 0, (killed.root / "log.txt").read_text()[-3000:]
+    with killed.replaying("2013-02-20T11:00", "2013-02-20T16:00") as process:
+        assert process.wait(PATIENCE_S) == 0, (killed.root / "log.txt").read_text()[-3000:]
+
+    # The micro-batch is remembered, and nothing is landed; then: it is recorded, and nothing is scored.
+    kill_when(killed, lambda: commits(warehouse / "stream_state") >= 2, "score_stream")
+    assert not scored(spark, warehouse, "stream")
+    kill_when(killed, lambda: commits(warehouse / "stream_batches") >= 2, "score_stream")
+
+    with killed.started("score_stream") as process:
+        assert process.wait(PATIENCE_S) == 0, (killed.root / "log.txt").read_text()[-3000:]
+    streamed = scored(spark, warehouse, "stream")
+    assert len(streamed) > 100
+    batch = scored(spark, warehouse, "batch")
+    assert {key: batch[key] for key in streamed} == pytest.approx(streamed, rel=0, abs=1e-9)
+    rows = spark.read.format("delta").load(str(warehouse / "stream_progress")).toPandas()
+    assert rows["scored"].sum() == len(streamed)
+
+
+def scored(spark: SparkSession, warehouse: Path, source: str) -> dict[tuple[str, int], float]:
+    """Flight and version to probability; a second prediction would be a second row."""
+    rows = spark.read.format("delta").load(str(warehouse / "predictions")).where(f"source = '{source}'").toPandas()
+    assert not rows[["flight_id", "prediction_ts", "model_version"]].duplicated().any()
+    keys = zip(rows["flight_id"], rows["model_version"], strict=True)
+    return dict(zip(keys, rows["probability"], strict=True))

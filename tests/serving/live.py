@@ -20,6 +20,7 @@ from flight_delays.serving.app import create_app
 from flight_delays.serving.payloads import PayloadLog
 from flight_delays.serving.service import Entity, Lookup, Scorer, Service
 from flight_delays.serving.settings import Settings
+from flight_delays.use_case.model import OnlineStore
 
 VERSIONS = {"champion": 3, "challenger": 4}
 PATIENCE_S = 120  # a process of its own takes half a minute to start on a busy machine
@@ -68,6 +69,7 @@ def live(
     *entities: Entity,
     tokens: frozenset[str] | None = None,
     payloads: PayloadLog | None = None,
+    precomputed: OnlineStore | None = None,
     draw: Callable[[], float] = random.random,
     **limits: int,
 ) -> Iterator[Live]:
@@ -76,7 +78,7 @@ def live(
     if entities:
         service.configure(entities)
     settings = Settings(tokens=tokens, **limits)
-    with listening(create_app(service, settings, payloads, draw=draw)) as url:
+    with listening(create_app(service, settings, payloads, precomputed=precomputed, draw=draw)) as url:
         yield Live(url=url, service=service)
 
 

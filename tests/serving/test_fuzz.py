@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from urllib.parse import quote
 
 import pytest
 import schemathesis
@@ -18,20 +19,26 @@ from schemathesis.checks import CHECKS
 from schemathesis.python.asgi import ASGIClient, get_client
 from schemathesis.schemas import BaseSchema
 from tests.serving.live import entity
+from tests.store.precomputed import FLIGHT, FOUND, fill
+from tests.store.stores import Sqlite
 
 from flight_delays.core.scoring_request import FORMS, REQUEST_ID, RequestParser
 from flight_delays.serving.app import create_app
 from flight_delays.serving.service import Scorer, Service
 from flight_delays.serving.settings import Settings
+from flight_delays.use_case.model import OnlineStore
+from flight_delays.use_case.precomputed import SELECT
 
 EXAMPLES = int(os.environ.get("FLIGHT_DELAYS_FUZZ_EXAMPLES", "300"))
 MAX_ROWS = 5
 TOKEN = {"Authorization": "Bearer token"}
 SCORING = ("POST /invocations", "POST /served-models/{name}/invocations")
+PRECOMPUTED = "GET /predictions/{flight_id}"
 KINDS = [
     *((label, mode) for label in SCORING for mode in GenerationMode),
     *((f"GET /{name}", GenerationMode.POSITIVE) for name in ("ping", "health", "ready", "version", "metrics")),
     *((f"GET /{name}", GenerationMode.NEGATIVE) for name in ("version", "metrics")),  # by header; probes read none
+    *((PRECOMPUTED, mode) for mode in GenerationMode),
 ]
 # What a request must be beyond what JSON Schema can say, which counts 1.0 as an integer.
 UNSAID = re.compile(
@@ -48,7 +55,7 @@ UNSAID_OF_SPLIT = re.compile(r"column \w+ is missing$|column \w+, row \d+: must 
 
 
 @pytest.fixture(scope="module")
-def schema(scorers: dict[str, Scorer]) -> BaseSchema:
+def schema(scorers: dict[str, Scorer], tmp_path_factory: pytest.TempPathFactory) -> BaseSchema:
     scorer = scorers["champion"]
     scorer = replace(scorer, parser=RequestParser(scorer.signature, max_rows=MAX_ROWS))
     service = Service("delay")
@@ -56,7 +63,10 @@ def schema(scorers: dict[str, Scorer]) -> BaseSchema:
     limits = Settings(tokens=frozenset({"token"}), max_rows=MAX_ROWS, max_body_bytes=100_000)
     config = schemathesis.Config.from_dict({"analysis": {"constants": {"enabled": False}}})
     # Words of the service's own source, such as those of its messages, would look like echoes.
-    return schemathesis.openapi.from_asgi("/openapi.json", create_app(service, limits, None), config=config)
+    store = Sqlite(tmp_path_factory.mktemp("store") / "online.db")
+    fill(store, FOUND)
+    app = create_app(service, limits, None, precomputed=OnlineStore(store.url, 30, select=SELECT))
+    return schemathesis.openapi.from_asgi("/openapi.json", app, config=config)
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +122,10 @@ def test_made_up_requests_are_answered_as_described(
         if response.status_code < 400:
             return
         message = response.json()["message"]
+        if label == PRECOMPUTED:
+            assert response.status_code in ((404,) if mode is GenerationMode.POSITIVE else (401, 404, 405))
+            assert not [text for text in texts(case.path_parameters) if text in message]
+            return
         if mode is GenerationMode.POSITIVE:
             of_split = "dataframe_split" in case.body and UNSAID_OF_SPLIT.search(message)
             assert response.status_code == 400
@@ -134,3 +148,11 @@ def test_any_bytes_at_all_are_refused(client: ASGIClient, path: str, body: bytes
     response = client.post(path, data=body, headers={**TOKEN, "content-type": "application/json"})
     assert response.status_code == 400
     assert response.json()["error_code"] == "INVALID_PARAMETER_VALUE"
+
+
+@settings(max_examples=EXAMPLES, derandomize=True, deadline=None, database=None)
+@given(st.text() | st.sampled_from(["x" * 10_000, "\0" * 10_000, f"{FLIGHT}\0", f" {FLIGHT}", FLIGHT.lower()]))
+def test_any_id_at_all_is_not_found(client: ASGIClient, flight: str) -> None:
+    response = client.get(f"/predictions/{quote(flight, errors='surrogatepass')}", headers=TOKEN)
+    assert response.status_code == 404
+    assert response.json()["error_code"] == "RESOURCE_DOES_NOT_EXIST"

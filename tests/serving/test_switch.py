@@ -95,7 +95,7 @@ def test_versions_share_the_traffic_as_they_are_configured(scorers: dict[str, Sc
     count = 600
     both = (entity("champion", scorers["champion"], 100 - share), entity("challenger", scorers["challenger"], share))
     known = probabilities(scorers)
-    with live(*both, draw=random.Random(7).random) as running, ThreadPoolExecutor(CALLERS) as callers:  # noqa: S311
+    with live(*both, draw=random.Random(7).random) as running, ThreadPoolExecutor(CALLERS) as callers:
 
         def ask_some(_: int) -> list[Answer]:
             with requests.Session() as session:

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from flight_delays.core.quarantine import inspect
 from flight_delays.platform.registry import Registry
-from flight_delays.platform.scorer import score
+from flight_delays.platform.scorer import read_scorer
 from flight_delays.platform.tables import Tables
 from flight_delays.tasks import features, labels
 from flight_delays.tasks.context import Context
@@ -203,7 +203,13 @@ def test_a_flight_gets_the_same_features_and_forecast_in_batch_and_from_the_onli
     name = "batch and online"
     number = new_version(name)
     known = features_of_the_week.where(F.col("prediction_ts") <= T)
-    batch = score(known, registry, name, number, keep=["flight_id"]).toPandas().set_index("flight_id").sort_index()
+    batch = (
+        read_scorer(registry, name, number)
+        .score(known, keep=["flight_id"])
+        .toPandas()
+        .set_index("flight_id")
+        .sort_index()
+    )
     table = known.toPandas().set_index("flight_id").sort_index()
 
     store = tmp_path / "online.sqlite"

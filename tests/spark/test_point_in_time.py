@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from flight_delays.core.point_in_time import as_of_join
+from flight_delays.core.point_in_time import Newest, as_of_join
 
 TOLERANCE = timedelta(minutes=30)
 # Each example is a batch of cases, hence one Spark job: few, and none to make a failing batch smaller.
@@ -77,13 +77,19 @@ def answers(spark: SparkSession, cases: Sequence[Case], tolerance: timedelta | N
     ]
     joined = as_of_join(
         minutes(spark, spine, "case int, key string, at long", "at"),
-        minutes(spark, history, "case int, key string, event long, known long, value int", "event", "known"),
-        by=["case", "key"],
+        [
+            Newest(
+                history=minutes(
+                    spark, history, "case int, key string, event long, known long, value int", "event", "known"
+                ),
+                by=("case", "key"),
+                event_time="event",
+                known_time="known",
+                values=("value",),
+                tolerance=tolerance,
+            )
+        ],
         at="at",
-        event_time="event",
-        known_time="known",
-        values=["value"],
-        tolerance=tolerance,
     )
     rows = sorted(joined.collect(), key=lambda row: row["case"])
     assert [row["case"] for row in rows] == list(range(len(cases)))
@@ -151,12 +157,18 @@ def test_every_row_of_the_spine_comes_back_once_and_untouched(spark: SparkSessio
     history = [("JFK", "N1", 90, 95, 7, "good"), ("JFK", "N1", 80, 99, 6, "older"), ("LGA", "N2", 90, 95, 5, "far")]
     joined = as_of_join(
         minutes(spark, spine, spine_columns, "at"),
-        minutes(spark, history, "origin string, tail string, e long, k long, seats int, note2 string", "e", "k"),
-        by=["origin", "tail"],
+        [
+            Newest(
+                history=minutes(
+                    spark, history, "origin string, tail string, e long, k long, seats int, note2 string", "e", "k"
+                ),
+                by=("origin", "tail"),
+                event_time="e",
+                known_time="k",
+                values=("seats", "note2"),
+            )
+        ],
         at="at",
-        event_time="e",
-        known_time="k",
-        values=["seats", "note2"],
     )
     known = {"twice": (7, "good")}
     expected = [(*row, *known.get(str(row[-1]), (None, None))) for row in spine]

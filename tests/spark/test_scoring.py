@@ -15,10 +15,11 @@ from rich.console import Console
 from flight_delays.core.errors import UserError
 from flight_delays.platform.job_context import PrintedTaskValues
 from flight_delays.platform.registry import Registry
-from flight_delays.platform.scorer import score
+from flight_delays.platform.scorer import read_scorer
 from flight_delays.platform.tables import Tables
 from flight_delays.tasks import score_batch
 from flight_delays.tasks.context import Context
+from flight_delays.tasks.score_batch import Window
 from flight_delays.use_case.model import INPUTS
 
 BEFORE_THE_LAST_DAY = datetime(2013, 2, 19, 9, 59, 59, tzinfo=UTC)
@@ -44,7 +45,12 @@ def test_spark_scores_as_the_model_itself_does_one_row_per_row(
     number = new_version("same")
     visibility = F.when(F.hash("flight_id") % 3 != 0, F.col("weather_visib"))
     rows = features.withColumn("weather_visib", visibility).repartition(2)
-    scored = score(rows, registry, "same", number, keep=KEEP).toPandas().sort_values("flight_id", ignore_index=True)
+    scored = (
+        read_scorer(registry, "same", number)
+        .score(rows, keep=KEEP)
+        .toPandas()
+        .sort_values("flight_id", ignore_index=True)
+    )
     given = rows.toPandas().sort_values("flight_id", ignore_index=True)
     assert given["weather_visib"].isna().sum() > 100
     expected = registry.load("same", number).predict(given[INPUTS.input_names()])
@@ -53,7 +59,7 @@ def test_spark_scores_as_the_model_itself_does_one_row_per_row(
 
 
 def test_no_rows_are_no_predictions(features: DataFrame, registry: Registry, new_version: Callable[..., int]) -> None:
-    scored = score(features.limit(0), registry, "same", new_version("same"), keep=KEEP)
+    scored = read_scorer(registry, "same", new_version("same")).score(features.limit(0), keep=KEEP)
     assert scored.columns == [*KEEP, "probability", "prediction"]
     assert scored.collect() == []
 
@@ -61,7 +67,7 @@ def test_no_rows_are_no_predictions(features: DataFrame, registry: Registry, new
 def test_without_a_champion_nothing_is_scored(context: Context, new_version: Callable[..., int]) -> None:
     context.registry.set_alias("unreleased", "challenger", new_version("unreleased"))
     with pytest.raises(UserError, match=r"^unreleased has no champion; run the train job"):
-        score_batch.run(context, model_name="unreleased")
+        score_batch.run(context, model_name="unreleased", window=Window(), online_store=False)
 
 
 class Promoting(Registry):
@@ -83,7 +89,12 @@ def test_every_flight_is_scored_once_by_the_version_that_is_written_on_its_row(
         rows = context.tables.read("predictions").where("model_name = 'scored'")
         return rows.toPandas().sort_values("prediction_id", ignore_index=True)
 
-    score_batch.run(replace(context, registry=Promoting(context.registry.client)), model_name="scored")
+    score_batch.run(
+        replace(context, registry=Promoting(context.registry.client)),
+        model_name="scored",
+        window=Window(),
+        online_store=False,
+    )
     assert context.registry.aliases("scored") == {"champion": 2}
     first = predictions()
     assert len(first) == 49 * 20  # the flights of the last day are not known yet
@@ -95,7 +106,7 @@ def test_every_flight_is_scored_once_by_the_version_that_is_written_on_its_row(
     assert np.corrcoef(first["probability"], low_visibility)[0, 1] > 0.8  # and not the wrong model's answers
 
     context.registry.set_alias("scored", "champion", good)
-    score_batch.run(context, model_name="scored")
+    score_batch.run(context, model_name="scored", window=Window(), online_store=False)
     pd.testing.assert_frame_equal(predictions(), first)
 
     late = (
@@ -104,7 +115,7 @@ def test_every_flight_is_scored_once_by_the_version_that_is_written_on_its_row(
         .withColumn("flight_id", F.lit("arrived late in the table"))
     )
     context.tables.append_new("flight_features", late, key=["flight_id"])
-    score_batch.run(replace(context, as_of=LAST_DAY), model_name="scored")
+    score_batch.run(replace(context, as_of=LAST_DAY), model_name="scored", window=Window(), online_store=False)
     then = predictions()
     added = then[~then["prediction_id"].isin(first["prediction_id"])]
     assert set(added["flight_id"]) == {"arrived late in the table", *loaded["flight_id"].tail(20)}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from random import Random
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from flight_delays.core.point_in_time import sums_over_spans
+from flight_delays.core.point_in_time import Sums, as_of_join
 
 # Each example is a batch of cases, hence one Spark job.
 BATCHES = settings(
@@ -60,18 +61,18 @@ CASES = {
 }
 
 
-def answers(spark: SparkSession, cases: Sequence[Case]) -> list[int | None]:
+def answers(spark: SparkSession, cases: Sequence[Case], since: datetime | None = None) -> list[int | None]:
     """The sum for each case, and the number of spans as a second sum."""
     spine = [(number, case.key, case.at) for number, case in enumerate(cases)]
     spans = [(n, span.key, span.start, span.end, span.value) for n, case in enumerate(cases) for span in case.spans]
-    summed = sums_over_spans(
-        minutes(spark, spine, "case int, key string, at long", "at"),
-        minutes(spark, spans, "case int, key string, start long, end long, total int", "start", "end").withColumn(
-            "spans", F.lit(1).cast("long")
-        ),
-        by=["case", "key"],
-        at="at",
+    covering = Sums(
+        history=minutes(spark, spans, "case int, key string, start long, end long, total int", "start", "end"),
+        by=("case", "key"),
+        start=F.col("start"),
+        end=F.col("end"),
+        sums={"total": F.col("total"), "spans": F.lit(1)},
     )
+    summed = as_of_join(minutes(spark, spine, "case int, key string, at long", "at"), [covering], at="at", since=since)
     rows = sorted(summed.collect(), key=lambda row: row["case"])
     assert [row["case"] for row in rows] == list(range(len(cases)))
     assert all((row["spans"] is None) == (row["total"] is None) for row in rows)
@@ -127,10 +128,13 @@ def test_it_agrees_with_looking_at_every_span(spark: SparkSession, random: Rando
         for _ in range(400)
     ]
     assert answers(spark, cases) == [oracle(case) for case in cases]
+    of_late = [case for case in cases if case.at is not None and case.at >= 4]
+    assert answers(spark, of_late, datetime(1970, 1, 1, 0, 4, tzinfo=UTC)) == [oracle(case) for case in of_late]
 
 
 def test_only_whole_numbers_are_summed(spark: SparkSession) -> None:
     spans = minutes(spark, [("JFK", 0, 9, 1.5)], "key string, start long, end long, delay double", "start", "end")
     spine = minutes(spark, [("JFK", 5)], "key string, at long", "at")
+    delays = Sums(history=spans, by=("key",), start=F.col("start"), end=F.col("end"), sums={"delay": F.col("delay")})
     with pytest.raises(TypeError, match="delay: only whole numbers are summed exactly; cast them to long"):
-        sums_over_spans(spine, spans, by=["key"], at="at")
+        as_of_join(spine, [delays], at="at")

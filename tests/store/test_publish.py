@@ -21,7 +21,7 @@ SCHEMA = pa.schema(
         *(("flight", pa.int64()), ("tailnum", pa.string()), ("weather_temp", pa.float64())),
     ]
 )
-EARLY, LATE = datetime(2013, 1, 15, 15, tzinfo=UTC), datetime(2013, 1, 15, 16, tzinfo=UTC)
+EARLY, LATE, LATER = (datetime(2013, 1, 15, hour, tzinfo=UTC) for hour in (15, 16, 17))
 
 
 def chunk(*rows: tuple[str, datetime, float | None]) -> pa.Table:
@@ -116,6 +116,31 @@ def test_a_failure_half_way_leaves_the_old_rows_and_nothing_else(file: Path) -> 
     with pytest.raises(RuntimeError, match="Spark is gone"):
         fill_sqlite(file, "online", chunks(), columns=SCHEMA.names, key="flight_id", newest_by="prediction_ts")
     assert rows(file) == before
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_the_files_other_tables_stay_as_they_were(file: Path) -> None:
+    for table in ("online", "other", "online"):
+        chunks = [chunk((table, EARLY, 1.5))]
+        fill_sqlite(file, table, chunks, columns=SCHEMA.names, key="flight_id", newest_by="prediction_ts")
+    assert rows(file, "SELECT flight_id FROM online UNION ALL SELECT flight_id FROM other") == [("online",), ("other",)]
+    ((*_, plan),) = rows(file, "EXPLAIN QUERY PLAN SELECT * FROM other WHERE flight_id IN ('a')")
+    assert plan.startswith("SEARCH other USING INDEX")
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_table_made_anew_may_have_other_columns(file: Path) -> None:
+    fill(file, chunk(("a", EARLY, 1.5)))
+    few = ["flight_id", "prediction_ts"]
+    fill_sqlite(file, "online", [chunk(("b", LATE, 2.5))], columns=few, key="flight_id", newest_by="prediction_ts")
+    assert rows(file) == [("b", "2013-01-15T16:00:00")]
+
+
+def test_a_file_that_is_no_database_is_told_and_left(file: Path) -> None:
+    file.parent.mkdir()
+    file.write_text("no database " * 100)
+    with pytest.raises(UserError, match=r"online.db cannot be read: file is not a database; delete it, then run"):
+        fill_sqlite(file, "online", [], columns=SCHEMA.names, key="flight_id", newest_by="prediction_ts")
     assert list(file.parent.iterdir()) == [file]
 
 

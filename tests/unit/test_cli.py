@@ -12,7 +12,7 @@ from flight_delays import cli
 from flight_delays.core.errors import UserError
 from flight_delays.tasks.context import moment_of
 
-SCORE = ["score-batch", "--schema=main.flights", "--model-name=delay"]
+SCORE = ["score-batch", "--schema=main.flights", "--model-name=delay", "--online-store=false"]
 AS_OF = "--as-of=2014-01-02T00:00:00Z"
 VALIDATE = ["validate", "--schema=s", "--model-name=m", "--holdout-days=1", "--min-holdout-days=1", AS_OF]
 WRONG = [

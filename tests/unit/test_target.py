@@ -43,7 +43,17 @@ OF_DEV = {
         *(SCHEMA, MODEL, ENDPOINT, "--workload-size=Small", "--scale-to-zero=true"),
         *("--secret-scope=flight-delays-dev-local", "--online-store=true", AS_OF),
     ],
-    "score-batch": [SCHEMA, MODEL, AS_OF],
+    "score-batch": [SCHEMA, MODEL, "--online-store=true", AS_OF],
+    "score-stream": [
+        *(
+            SCHEMA,
+            f"--raw-schema={LOCAL}",
+            MODEL,
+            "--checkpoint=VOLUMES/spark_catalog/dev_local_flights/checkpoints/score_stream",
+        ),
+        *("--watermark-minutes=120", "--trigger=available_now", "--max-lag-seconds=3600", "--online-store=true"),
+        f"--as-of={NOW}",
+    ],
     "parity": [SCHEMA, MODEL, ENDPOINT, "--online-store=true", AS_OF],
     "load-test": [
         *(SCHEMA, ENDPOINT, "--online-store=true", "--connections=4", "--seconds=20", "--max-p99-ms=500"),
@@ -123,7 +133,11 @@ def test_every_task_of_the_bundle_gets_the_options_of_its_job(tmp_path: Path) ->
     calls = local_calls(plan)
     found = {call.parameters[0]: options(calls, call.parameters[0], NOW) for call in calls}
     commit = re.compile("(?<=--git-commit=)[0-9a-f]{40}")
-    assert {task: [commit.sub("COMMIT", text) for text in given] for task, given in found.items()} == OF_DEV
+    told = {
+        task: [commit.sub("COMMIT", text).replace(str(tmp_path / "volumes"), "VOLUMES") for text in given]
+        for task, given in found.items()
+    }
+    assert told == OF_DEV
 
 
 def test_a_workspaces_names_are_those_that_the_databricks_cli_resolves() -> None:

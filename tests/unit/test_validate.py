@@ -1,7 +1,7 @@
 """A verdict that could not be reached, and the report of one that was. No Spark: no table is read."""
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
@@ -38,8 +38,8 @@ class Unreadable:
     def version(self, table: str) -> int:  # noqa: ARG002
         raise self.trouble
 
-    def append_decision(self, table: str, row: Mapping[str, object], *, key: str) -> None:
-        assert (table, key) == ("verdicts", "verdict_id")
+    def append_decision(self, table: str, row: Mapping[str, object], *, key: Sequence[str]) -> None:
+        assert (table, key) == ("verdicts", ["verdict_id"])
         self.decisions.append(row)
 
 

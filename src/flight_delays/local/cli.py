@@ -3,8 +3,10 @@
 import json
 import shlex
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
 from typing import Annotated
@@ -23,10 +25,11 @@ from flight_delays.local.results import Result, live_line, summary
 from flight_delays.local.runner import Runner
 from flight_delays.local.target import Call, local_calls, option_values, validated, workspace_calls
 from flight_delays.local.wheel import environment_of
-from flight_delays.platform.runtime import LOCAL_DIR, Place, place, tracking_uri
+from flight_delays.platform.runtime import LOCAL_DIR, Place, online_store, place, tracking_uri
 
 app = typer.Typer(help="Run the bundle's own jobs on this laptop.", no_args_is_help=True)
 
+_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M"]
 Root = Annotated[Path | None, typer.Option(hidden=True, help="Folder of databricks.yml; default: the nearest above.")]
 
 
@@ -106,6 +109,62 @@ def serve(
             Event().wait()
 
 
+@app.command()
+def replay(
+    first: Annotated[
+        datetime, typer.Option("--from", formats=_TIMES, help="From when on, UTC: 2013-07-01 or 2013-07-01T11:00.")
+    ],
+    end: Annotated[datetime, typer.Option("--to", formats=_TIMES, help="Before when, UTC.")],
+    speed: Annotated[float, typer.Option(min=0, help="Simulated seconds in a second; 0: all at once.")] = 3600,
+    out_of_order: Annotated[float, typer.Option(help="Fraction of events that a newer one overtakes.")] = 0,
+    duplicated: Annotated[float, typer.Option(help="Fraction of events that are sent twice.")] = 0,
+    late: Annotated[float, typer.Option(help="Fraction of events sent when the watermark has passed them.")] = 0,
+    watermark_minutes: Annotated[int, typer.Option(help="The stream's watermark.")] = 120,
+    seed: Annotated[int, typer.Option(help="Of the choice of events.")] = 0,
+    target: Annotated[str | None, typer.Option(help="A target of databricks.yml; default: its default one.")] = None,
+    root: Root = None,
+) -> None:
+    """Feed what was known within a range of time, as events, into flight_events and weather_events."""
+    start, stop = first.replace(tzinfo=UTC), end.replace(tzinfo=UTC)
+    if start >= stop:
+        raise UserError(
+            f"--to {stop:%Y-%m-%dT%H:%M} is not after --from {start:%Y-%m-%dT%H:%M}; it is the end, not included"
+        )
+    from flight_delays.local import replay as events
+    from flight_delays.platform.session import spark_session
+    from flight_delays.platform.tables import Tables
+    from flight_delays.tasks.report import show
+
+    watermark = timedelta(minutes=watermark_minutes)
+    how = events.Disorder(out_of_order=out_of_order, duplicated=duplicated, late=late, watermark=watermark, seed=seed)
+    folder = root or world.find_root(Path.cwd())
+    bundle = load_bundle(folder, target)
+    local_dir = world.local_dir(folder, bundle.target)
+    schema = option_values(_calls(bundle, local_dir, {}))["schema"]
+    with environment_of({LOCAL_DIR: str(local_dir)}):
+        tables = Tables(spark=spark_session(), schema=schema, unity_catalog=False)
+        for table in events.TABLES:
+            tables.read(table)
+        raw = events.rows_between(tables.spark, start, stop)
+        known = events.events_of(raw["raw_flights"], raw["raw_weather"])
+        sent = {table: events.disorder(rows[rows["event_time"] < stop], how) for table, rows in known.items()}
+        events.replay(
+            tables,
+            {table: rows for table, (rows, _) in sent.items()},
+            speed=speed,
+            every_s=1,
+            clock=lambda: datetime.now(tz=UTC),
+            sleep=time.sleep,
+            progress=typer.echo,
+        )
+    show(
+        Console(),
+        f"Sent to {schema}",
+        ("table", "events", "out of order", "duplicated", "late"),
+        [(table, len(rows), of.out_of_order, of.duplicated, of.late) for table, (rows, of) in sent.items()],
+    )
+
+
 @contextmanager
 def asked(flight_id: str | None, root: Path | None = None) -> Iterator[tuple[str, dict[str, object]]]:
     """For one question: the default target's endpoint, served meanwhile, and the columns of a flight."""
@@ -113,6 +172,15 @@ def asked(flight_id: str | None, root: Path | None = None) -> Iterator[tuple[str
 
     with _served(root, None, 0) as (endpoint, _, folder):
         yield endpoint, flight(folder, flight_id)
+
+
+def online_store_address(root: Path | None = None) -> str:
+    """The default target's online store. Raises UserError if it is not there yet."""
+    folder = root or world.find_root(Path.cwd())
+    file = online_store(world.local_dir(folder, load_bundle(folder, None).target))
+    if not file.exists():
+        raise UserError("there is no online store yet; run flight-delays local run features train score_batch")
+    return f"sqlite:///{file}"
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from flight_delays.use_case.model import GROUPS
 
 FILE = "docs/data-dictionary.md"
 
-_COLUMN = re.compile(r"^  (\w+) ([A-Z]+(?:<[A-Z]+>)?)( NOT NULL)? COMMENT '((?:[^']|'')*)',?$", re.MULTILINE)
+_COLUMN = re.compile(r"^  (\w+) ([A-Z]+(?:<[A-Z, ]+>)?)( NOT NULL)? COMMENT '((?:[^']|'')*)',?$", re.MULTILINE)
 _KEY = re.compile(r"PRIMARY KEY \(([^)]*)\)")
 _COMMENT = re.compile(r"^COMMENT '((?:[^']|'')*)'", re.MULTILINE)
 
@@ -40,7 +40,7 @@ def columns(sql: str) -> Iterable[tuple[str, str, bool, str]]:
 
 
 def _table(sql: str, group_of: Mapping[str, str]) -> Iterator[str]:
-    (comment,), (key,) = _COMMENT.findall(sql), _KEY.findall(sql)
+    (comment,), key = _COMMENT.findall(sql), next(iter(_KEY.findall(sql)), "none, a log")
     yield f"{comment.replace(chr(39) * 2, chr(39))}. Key: {key.replace(' TIMESERIES', '')}."
     featured = any(name in group_of for name, *_ in columns(sql)) and "TIMESERIES" in key
     yield ""

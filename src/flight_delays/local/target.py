@@ -7,7 +7,7 @@ Databricks CLI resolves them. An option that only a run can fill in, or that has
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -85,6 +85,28 @@ def completed(arguments: Sequence[str], check: Callable[..., None]) -> Iterator[
         deploy(plan.deployment, folder)
         with endpoints(plan.deployment, folder):
             yield filled_in
+
+
+@contextmanager
+def of_stream(arguments: Sequence[str], commands: Mapping[str, Collection[str]]) -> Iterator[list[str]]:
+    """`stream status --target dev` and the like: of the task score-stream's options, those that the command has.
+
+    A stream may be running meanwhile: on a laptop its world is looked at, not locked.
+    """
+    target, (group, name, *given) = split(arguments)
+    if name not in commands:
+        raise UserError(f"stream {name}: there are {', '.join(commands)}")
+    root, now, environment = world.find_root(Path.cwd()), trigger_time(datetime.now(tz=UTC)), {}
+    if place() is Place.LOCAL:
+        bundle = load_bundle(root, target)
+        folder = world.local_dir(root, bundle.target)
+        environment = {LOCAL_DIR: str(folder)}
+        calls = local_calls(make_plan(bundle, Resolver(bundle, folder, {}), jobs_with(bundle, "score-stream")))
+    else:
+        calls = workspace_calls(validated(root, target, {}))
+    kept = [text for text in options(calls, "score-stream", now) if text.partition("=")[0] in commands[name]]
+    with environment_of(environment):
+        yield [group, name, *kept, *given]
 
 
 def split(arguments: Sequence[str]) -> tuple[str, list[str]]:

@@ -22,28 +22,43 @@ LIMIT_S, _WAIT_S = 1500, 5.0  # less than the task may take, so that it ends in 
 def fill_sqlite(
     file: Path, table: str, chunks: Iterable[pa.Table], *, columns: Sequence[str], key: str, newest_by: str
 ) -> int:
-    """Replace `file` by one with this table alone: of each `key` in `chunks` the row with the largest `newest_by`.
+    """Make a table of `file` anew: of each `key` in `chunks` the row with the largest `newest_by`, of equals the last.
 
-    Times are kept as ISO 8601 text in UTC. A reader gets the old file or the new one, whole. Returns the rows kept.
+    The file's other tables stay. Times are kept as ISO 8601 text in UTC. A reader gets the old file or the new one,
+    whole; of two that write at the same time one would be lost. Returns the table's rows. Raises UserError for a file
+    that is no sqlite database.
     """
-    values = ", ".join("?" * len(columns))
+    names, values = ", ".join(columns), ", ".join("?" * len(columns))
     newer = ", ".join(f"{column} = excluded.{column}" for column in columns)
     insert = (
-        f"INSERT INTO {table} VALUES ({values}) ON CONFLICT ({key}) "
-        f"DO UPDATE SET {newer} WHERE excluded.{newest_by} > {newest_by}"
+        f"INSERT INTO {table} ({names}) VALUES ({values}) ON CONFLICT ({key}) "
+        f"DO UPDATE SET {newer} WHERE excluded.{newest_by} >= {newest_by}"
     )
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="online-", dir=file.parent) as folder:
         made = Path(folder) / file.name
         with closing(sqlite3.connect(made)) as store:
+            _copy(file, store)
             store.execute("PRAGMA journal_mode = OFF")  # nobody reads it before it is done
-            store.execute(f"CREATE TABLE {table} ({', '.join(columns)}, PRIMARY KEY ({key}))")
+            store.execute(f"DROP TABLE IF EXISTS {table}")
+            store.execute(f"CREATE TABLE {table} ({names}, PRIMARY KEY ({key}))")
             for chunk in chunks:
                 store.executemany(insert, zip(*(_values(chunk[column]) for column in columns), strict=True))
             store.commit()
             (kept,) = store.execute(f"SELECT count(*) FROM {table}").fetchone()
         made.replace(file)
     return int(kept)
+
+
+def _copy(file: Path, to: sqlite3.Connection) -> None:
+    """All tables of `file`, if it is there."""
+    if not file.exists():
+        return
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as old:
+            old.backup(to)
+    except sqlite3.Error as error:
+        raise UserError(f"{file} cannot be read: {error}; delete it, then run the features job again") from error
 
 
 def _values(column: pa.ChunkedArray) -> list[object]:

@@ -284,6 +284,28 @@ def connect() -> Registry:
     return Registry(client=MlflowClient())
 
 
+@dataclass(frozen=True)
+class Uris:
+    """Where runs are tracked and models registered."""
+
+    tracking: str
+    registry: str
+
+
+def uris() -> Uris:
+    """Those of this process, once connected."""
+    return Uris(mlflow.get_tracking_uri(), mlflow.get_registry_uri())
+
+
+def connect_to(uris: Uris) -> Registry:
+    """In another process of the same job."""
+    quieten()
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
+    mlflow.set_tracking_uri(uris.tracking)
+    mlflow.set_registry_uri(uris.registry)
+    return Registry(client=MlflowClient())
+
+
 def quieten() -> None:
     """Leave out what MLflow says of its database."""
     for noisy in ("mlflow", "alembic"):

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
+from typing import Any
 from uuid import uuid4
 
 from pyspark.errors import AnalysisException
@@ -54,6 +55,29 @@ class Tables:
         """The table's current Delta version."""
         return int(self.spark.sql(f"DESCRIBE HISTORY {self.schema}.{table} LIMIT 1").collect()[0]["version"])
 
+    def changes(self, table: str, *, first: int, last: int) -> DataFrame:
+        """Rows that Delta versions `first` to `last` inserted, or updated to; the table has its change data feed on."""
+        name = f"{self.schema}.{table}"
+        try:
+            frame = self.spark.sql(f"SELECT * FROM table_changes('{name}', {first}, {last})")
+            changed = frame.where("_change_type IN ('insert', 'update_postimage')")
+            return changed.drop("_change_type", "_commit_version", "_commit_timestamp")
+        except AnalysisException as error:
+            raise UserError(
+                f"{name} does not know its changes since version {first} any more; run with --full"
+            ) from error
+
+    def append_once(self, table: str, rows: DataFrame, *, writer: str, number: int) -> None:
+        """Append what `writer` writes as its `number`; again, or a lower number, is skipped by Delta itself.
+
+        Source: https://docs.delta.io/latest/delta-streaming.html#idempotent-table-writes-in-foreachbatch
+        """
+        options = {"txnAppId": writer, "txnVersion": str(number)}
+        columns = self.read(table).columns
+        rows.select(*columns).write.format("delta").mode("append").options(**options).saveAsTable(
+            f"{self.schema}.{table}"
+        )
+
     def upsert(self, table: str, rows: DataFrame, *, key: Sequence[str]) -> Merged:
         """Insert rows of a new key, update those whose values differ, leave the rest untouched."""
         others = [column for column in rows.columns if column not in key]
@@ -64,11 +88,23 @@ class Tables:
         """Insert rows of a new key; what was written once stays as it was written."""
         return self._merge(table, rows, key, "")
 
-    def append_decision(self, table: str, row: Mapping[str, object], *, key: str) -> None:
+    def complete(self, table: str, rows: DataFrame, *, key: Sequence[str]) -> Merged:
+        """Insert rows of a new key; of others, update the values that are told, leaving those that are null here."""
+        others = [column for column in rows.columns if column not in key]
+        told = {name: f"coalesce(source.`{name}`, target.`{name}`)" for name in others}
+        same = " AND ".join(f"target.`{name}` <=> {value}" for name, value in told.items())
+        update = ", ".join(f"target.`{name}` = {value}" for name, value in told.items())
+        return self._merge(table, rows, key, f"WHEN MATCHED AND NOT ({same}) THEN UPDATE SET {update}")
+
+    def append_decision(self, table: str, row: Mapping[str, object], *, key: Sequence[str]) -> None:
         """Add one row to a decision log unless its key is there; `recorded_at` is the only use of the clock."""
+        self.append_new(table, self.decision(table, row), key=key)
+
+    def decision(self, table: str, row: Mapping[str, object]) -> DataFrame:
+        """A row of a decision log, recorded now."""
         columns = [field for field in self.read(table).schema if field.name != "recorded_at"]
         rows = self.spark.createDataFrame([dict(row)], StructType(columns))
-        self.append_new(table, rows.withColumn("recorded_at", F.current_timestamp()), key=[key])
+        return rows.withColumn("recorded_at", F.current_timestamp())
 
     def _merge(self, table: str, rows: DataFrame, key: Sequence[str], when_matched: str) -> Merged:
         view = f"merge_{uuid4().hex}"
@@ -112,3 +148,9 @@ class Tables:
     def _has_constraint(self, table: str, name: str) -> bool:
         properties = self.spark.sql(f"SHOW TBLPROPERTIES {table}").collect()
         return any(row["key"].lower() == f"delta.constraints.{name.lower()}" for row in properties)
+
+
+def collected(frame: DataFrame) -> list[dict[str, Any]]:
+    """All rows, few of them; times in UTC whatever this machine's zone is, maps as dicts."""
+    rows: list[dict[str, Any]] = frame.toArrow().to_pylist(maps_as_pydicts="strict")
+    return rows

@@ -17,6 +17,7 @@ from flight_delays.serving.app import create_app
 from flight_delays.serving.payloads import PayloadLog
 from flight_delays.serving.service import Entity, Service, load_scorer
 from flight_delays.serving.settings import Settings, Source, settings, sources
+from flight_delays.use_case.precomputed import predictions_store
 
 DRAIN_S = 30
 
@@ -36,10 +37,11 @@ def main() -> None:
 def serve(chosen: Settings, wanted: tuple[Source, ...], environment: Mapping[str, str]) -> UserError | None:
     """Until SIGTERM or Ctrl-C, after which requests in flight are finished; why it could not, if it could not."""
     service = Service(chosen.endpoint)
+    precomputed = predictions_store(environment)
     payloads = PayloadLog(chosen.payload_table) if chosen.payload_table else None
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(service, chosen, payloads),
+            create_app(service, chosen, payloads, precomputed=precomputed),
             host=chosen.host,
             port=chosen.port,
             access_log=False,

@@ -1,4 +1,4 @@
-"""The app: MLflow's scoring protocol, probes and metrics.
+"""The app: MLflow's scoring protocol, look-up of precomputed predictions, probes and metrics.
 
 What a caller did wrong is a 4xx with the column and the reason. A traceback is never sent, nor what the caller sent.
 """
@@ -8,8 +8,8 @@ import hmac
 import json
 import logging
 import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from time import perf_counter
 from uuid import uuid4
@@ -25,6 +25,8 @@ from flight_delays.serving.openapi import document
 from flight_delays.serving.payloads import Payload, PayloadLog
 from flight_delays.serving.service import CHAMPION, Entity, Service
 from flight_delays.serving.settings import Settings
+from flight_delays.use_case.model import ONLINE_STORE, NoTableError, OnlineStore
+from flight_delays.use_case.precomputed import NO_TABLE, NOT_FOUND, find_prediction
 
 BODY_TIMEOUT_S = 10
 INLINE_BYTES = 16 * 1024  # a longer body takes longer to read than a thread to start
@@ -56,9 +58,13 @@ def create_app(
     settings: Settings,
     payloads: PayloadLog | None,
     *,
+    precomputed: OnlineStore | None = None,
     draw: Callable[[], float] = random.random,
 ) -> FastAPI:
-    """The app of one endpoint. It closes `payloads` when it ends; `draw` gives numbers from 0 to below 1."""
+    """The app of one endpoint. It closes `payloads` when it ends; `draw` gives numbers from 0 to below 1.
+
+    `precomputed` is where predictions made beforehand are looked up, as predictions_store makes it.
+    """
     metrics = Metrics(payloads)
 
     @asynccontextmanager
@@ -90,25 +96,32 @@ def create_app(
                 401, "the request needs the header `authorization: Bearer <token>` with a token that is known"
             )
 
-    async def scored(request: Request, choose: Callable[[], Entity], *, fall_back: bool) -> Response:
+    @contextmanager
+    def place() -> Iterator[None]:
+        """One of max_concurrency, if one is free."""
         nonlocal in_flight
-        started, entity = perf_counter(), None
         if in_flight >= settings.max_concurrency:
             metrics.answered(None, 429, 0)
             raise _RefusedError(429, f"{settings.max_concurrency} requests are being answered; try again in a second")
         in_flight += 1
         metrics.in_flight.set(in_flight)
         try:
-            authenticate(request)
-            body = await _body(request, settings.max_body_bytes)
-            entity = choose()
-            champion = service.named(CHAMPION) if fall_back else None
-            response, entity = await answered(entity, champion, body, started)
-        except _RefusedError as refused:
-            response = _error(refused.status, str(refused))
+            yield
         finally:
             in_flight -= 1
             metrics.in_flight.set(in_flight)
+
+    async def scored(request: Request, choose: Callable[[], Entity], *, fall_back: bool) -> Response:
+        started, entity = perf_counter(), None
+        with place():
+            try:
+                authenticate(request)
+                body = await _body(request, settings.max_body_bytes)
+                entity = choose()
+                champion = service.named(CHAMPION) if fall_back else None
+                response, entity = await answered(entity, champion, body, started)
+            except _RefusedError as refused:
+                response = _error(refused.status, str(refused))
         metrics.answered(entity, response.status_code, perf_counter() - started)
         return response
 
@@ -182,9 +195,30 @@ def create_app(
 
         return await scored(request, chosen, fall_back=False)  # who asks for one wants to know how it does
 
+    async def prediction_of(request: Request) -> Response:
+        with place():
+            authenticate(request)
+            if precomputed is None:
+                raise _RefusedError(
+                    503, f"no online store to look predictions up in; set {ONLINE_STORE} to its address"
+                )
+            try:
+                found = await run_in_threadpool(find_prediction, precomputed, request.path_params["flight_id"])
+            except NoTableError:
+                metrics.precomputed("not_found")
+                raise _RefusedError(404, NO_TABLE) from None
+            except ConnectionError as error:
+                metrics.precomputed("failed")
+                raise _RefusedError(503, f"{error}; try again") from None
+        metrics.precomputed("found" if found else "not_found")
+        if found is None:
+            raise _RefusedError(404, NOT_FOUND)
+        return _json(200, found.as_json())
+
     # Plain routes: what FastAPI would check of a request is checked already. openapi.py describes them.
     app.add_route("/invocations", invocations, methods=["POST"])
     app.add_route("/served-models/{name}/invocations", invocations_of, methods=["POST"])
+    app.add_route("/predictions/{flight_id}", prediction_of, methods=["GET"])
 
     @app.get("/ping", summary="Whether the process answers")
     @app.get("/health", summary="Whether the process answers")

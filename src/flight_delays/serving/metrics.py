@@ -1,6 +1,7 @@
 """What the service counts, for Prometheus."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
@@ -32,6 +33,10 @@ class Metrics:
         self._lookups = Counter(
             "online_store_rows", "Rows asked of the online store, by outcome.", ("outcome",), registry=self.registry
         )
+        self._precomputed = Counter(
+            "predictions_looked_up", "Look-ups of precomputed predictions, by outcome.", ("outcome",),
+            registry=self.registry,
+        )  # fmt: skip
         if payloads:
             self.registry.register(_Payloads(payloads))
 
@@ -57,6 +62,10 @@ class Metrics:
     def store_failed(self, rows: int) -> None:
         """Count rows of a request that was refused because the online store failed."""
         self._lookups.labels("failed").inc(rows)
+
+    def precomputed(self, outcome: Literal["found", "not_found", "failed"]) -> None:
+        """Count a look-up of a precomputed prediction."""
+        self._precomputed.labels(outcome).inc()
 
     def text(self) -> bytes:
         """In Prometheus' text format."""

@@ -34,6 +34,11 @@ _SCORING = {
     "/invocations": "Score rows by the version that the traffic split chooses",
     "/served-models/{name}/invocations": "Score rows by one served version",
 }
+_PREDICTION = {
+    **{"flight_id": "string", "prediction_ts": "datetime", "model_name": "string", "model_version": "integer"},
+    **{"scored_at": "datetime", "probability": "double", "prediction": "long", "source": "string"},
+}
+_PRECOMPUTED = "/predictions/{flight_id}"
 _OPEN = ("/ping", "/health", "/ready")
 
 
@@ -67,6 +72,20 @@ def document(app: FastAPI, service: Service, settings: Settings) -> dict[str, An
                 },
             }
         }
+    flight_id = {"name": "flight_id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+    found["paths"][_PRECOMPUTED] = {
+        "get": {
+            "summary": "The newest prediction of a flight that was made beforehand",
+            "operationId": _PRECOMPUTED,
+            "parameters": [flight_id],
+            "responses": {
+                "200": {"description": "The prediction", "content": _content("Prediction")},
+                "404": {"description": "No prediction of this flight is there", "content": _content("Error")},
+                "429": refusals["429"],
+                "503": {"description": "No online store, or none that answers", "content": _content("Error")},
+            },
+        }
+    }
     for path, operations in found["paths"].items():
         for operation in operations.values():
             responses = operation["responses"]
@@ -129,6 +148,12 @@ def _schemas(service: Service, settings: Settings) -> dict[str, object]:
                 }
                 for form, schema in forms.items()
             ]
+        },
+        "Prediction": {
+            "type": "object",
+            "required": list(_PREDICTION),
+            "properties": {name: _TYPES[kind] for name, kind in _PREDICTION.items()},
+            "additionalProperties": False,
         },
         "Response": {
             "type": "object",

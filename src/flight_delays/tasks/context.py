@@ -10,7 +10,7 @@ from rich.console import Console
 from flight_delays.core.errors import UserError
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.endpoints import connect as connect_endpoints
-from flight_delays.platform.job_context import TaskValues, task_values
+from flight_delays.platform.job_context import PrintedTaskValues, TaskValues, task_values
 from flight_delays.platform.registry import Registry, connect
 from flight_delays.platform.runtime import Place, place
 from flight_delays.platform.session import spark_session
@@ -47,6 +47,18 @@ def open_context(schema: str, as_of: str) -> Context:
         task_values=task_values(console),
         console=console,
         as_of=moment,
+    )
+
+
+def context_within(tables: Tables, registry: Registry) -> Context:
+    """The context of a process that Spark has started for a task, whose own words and values nobody reads."""
+    console = Console(quiet=True)
+    return Context(
+        tables=tables,
+        registry=registry,
+        task_values=PrintedTaskValues(console),
+        console=console,
+        as_of=datetime.now(UTC),
     )
 
 

@@ -90,7 +90,7 @@ def run(context: Context, *, model_name: str, model_version: int, verdict_id: st
             "reason": "verdict PASS",
             "as_of": context.as_of,
         }
-        context.tables.append_decision("rollouts", row, key="rollout_id")
+        context.tables.append_decision("rollouts", row, key=["rollout_id"])
     context.task_values.set("champion", str(model_version))
     before = "no version" if previous is None else f"version {previous}"
     context.console.print(

@@ -1,52 +1,77 @@
 """Score every flight that the champion has not scored yet."""
 
+from dataclasses import dataclass
+from datetime import date
+from hashlib import sha256
+
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from flight_delays.core.errors import UserError
-from flight_delays.platform.scorer import score
+from flight_delays.platform.scorer import Scorer, read_scorer
+from flight_delays.tasks import precompute
 from flight_delays.tasks.context import Context
 from flight_delays.tasks.report import show
 
 _SOURCE = "batch"
+KEY = ("flight_id", "prediction_ts")
 
 
-def run(context: Context, *, model_name: str) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """Days of departure to score, both ends included, null for no limit. `full` looks at all flights in it, instead of
+    those that are new or changed since the version's last run; what is there already is not scored again either way.
+    """  # fmt: skip
+
+    first: date | None = None
+    last: date | None = None
+    full: bool = False
+
+    def __post_init__(self) -> None:
+        if self.first is not None and self.last is not None and self.first > self.last:
+            raise UserError(f"first_date {self.first} is after last_date {self.last}; swap them")
+
+    @property
+    def everything(self) -> bool:
+        """Whether there is no limit."""
+        return self.first is None and self.last is None
+
+    def holds(self) -> Column:
+        """Whether a row of flight_features lies in it."""
+        days = F.col("flight_date")
+        after = F.lit(True) if self.first is None else days >= F.lit(self.first)
+        return after if self.last is None else after & (days <= F.lit(self.last))
+
+
+def run(context: Context, *, model_name: str, window: Window, online_store: bool) -> None:
     """Merge `predictions` for the flights of flight_features known by `as_of`; what was scored stays as it was.
 
-    The champion is resolved once, and its number is what loads the model and is written on every row. Raises
-    UserError if no version is champion.
+    The champion is resolved once, and its number is what loads the model and is written on every row. Rows that can't
+    be scored go to raw_rejects with their reasons. The newest prediction of each flight is then there to be looked up.
+    Raises UserError if no version is champion.
     """
-    number = context.registry.aliases(model_name).get("champion")
-    if number is None:
-        raise UserError(f"{model_name} has no champion; run the train job, which releases a version that passes")
-    features = context.tables.read("flight_features").where(F.col("prediction_ts") <= F.lit(context.as_of))
+    number = champion(context, model_name)
+    scorer = read_scorer(context.registry, model_name, number)
+    version = context.tables.version("flight_features")
     ours = (F.col("model_name") == model_name) & (F.col("model_version") == number) & (F.col("source") == _SOURCE)
-    done = context.tables.read("predictions").where(ours).select("flight_id", "prediction_ts")
-    new = features.join(done, ["flight_id", "prediction_ts"], "left_anti")
-    scored = score(new, context.registry, model_name, number, keep=["flight_id", "prediction_ts"])
-
-    as_of = F.lit(context.as_of)
-    identity = F.concat_ws("|", "flight_id", "prediction_ts", F.lit(model_name), F.lit(number), F.lit(_SOURCE))
-    merged = context.tables.append_new(
-        "predictions",
-        scored.select(
-            F.sha2(identity, 256).alias("prediction_id"),
-            "flight_id",
-            "prediction_ts",
-            F.lit(model_name).alias("model_name"),
-            F.lit(number).alias("model_version"),
-            as_of.alias("scored_at"),
-            F.to_date(as_of).alias("scored_date"),
-            "probability",
-            "prediction",
-            F.lit(None).cast("double").alias("response_time_ms"),
-            F.lit(_SOURCE).alias("source"),
-        ),
-        key=["prediction_id"],
-    )
+    done = context.tables.read("predictions").where(ours).select(*KEY)
+    candidates = _candidates(context, model_name, number, version, window)
+    new = candidates.where(window.holds()).join(done, [*KEY], "left_anti").withColumn("_reasons", scorer.reasons())
+    unfit, fit = new.where(F.size("_reasons") > 0), new.where(F.size("_reasons") == 0)
+    rejected = 0
+    if not unfit.isEmpty():
+        rows = rejects(unfit, model_name, number, _SOURCE)
+        rejected = context.tables.append_new("raw_rejects", rows, key=["reject_id"]).inserted
+    rows = predictions(fit, scorer, as_of=F.lit(context.as_of), source=_SOURCE)
+    merged = context.tables.append_new("predictions", rows, key=["prediction_id"])
     if merged.inserted:
         context.tables.optimize("predictions", where=f"scored_date = '{context.as_of:%Y-%m-%d}'", zorder="flight_id")
+    if window.everything:
+        _record(context, model_name, number, version)
+    if precompute.merge(context):
+        precompute.publish(context, online_store=online_store)
     context.task_values.set("scored", f"{merged.inserted:,}")
+    context.task_values.set("rejected", f"{rejected:,}")
     months = (
         context.tables.read("predictions")
         .where(ours)
@@ -61,3 +86,72 @@ def run(context: Context, *, model_name: str) -> None:
         ("month (UTC)", "flights", "mean probability", "share called late"),
         months,
     )
+
+
+def champion(context: Context, model_name: str) -> int:
+    """The number of the version that serves. Raises UserError if there is none."""
+    number = context.registry.aliases(model_name).get("champion")
+    if number is None:
+        raise UserError(f"{model_name} has no champion; run the train job, which releases a version that passes")
+    return number
+
+
+def predictions(features: DataFrame, scorer: Scorer, *, as_of: Column, source: str) -> DataFrame:
+    """Rows of table predictions for rows of flight_features, by one version."""
+    name, number = scorer.files.name, scorer.files.number
+    return scorer.score(features, keep=KEY).select(
+        _digest(name, number, source).alias("prediction_id"),
+        *KEY,
+        F.lit(name).alias("model_name"),
+        F.lit(number).alias("model_version"),
+        as_of.alias("scored_at"),
+        F.to_date(as_of).alias("scored_date"),
+        "probability",
+        "prediction",
+        F.lit(None).cast("double").alias("response_time_ms"),
+        F.lit(source).alias("source"),
+    )
+
+
+def rejects(features: DataFrame, model_name: str, number: int, source: str) -> DataFrame:
+    """Rows of table raw_rejects for rows of flight_features that can't be scored, and say why in `_reasons`."""
+    return features.select(
+        _digest(model_name, number, source).alias("reject_id"),
+        F.lit("predictions").alias("table_name"),
+        F.to_json(F.struct(*(name for name in features.columns if name != "_reasons"))).alias("source_row"),
+        F.col("_reasons").alias("reasons"),
+    )
+
+
+def _digest(model_name: str, number: int, source: str) -> Column:
+    return F.sha2(F.concat_ws("|", *KEY, F.lit(model_name), F.lit(number), F.lit(source)), 256)
+
+
+def _candidates(context: Context, model_name: str, number: int, version: int, window: Window) -> DataFrame:
+    """Rows of flight_features known by `as_of` that this version may not have scored."""
+    features = context.tables.read("flight_features", version=version)
+    known = features.where(F.col("prediction_ts") <= F.lit(context.as_of))
+    ours = (F.col("model_name") == model_name) & (F.col("model_version") == number)
+    runs = context.tables.read("scoring_runs").where(ours & (F.col("features_version") <= version))
+    mark = runs.orderBy(F.desc("features_version"), F.desc("as_of")).limit(1).collect()
+    if window.full or not window.everything or not mark:
+        return known
+    (last,) = mark
+    later = known.where(F.col("prediction_ts") > F.lit(last["as_of"]))  # in the table then, and not yet known
+    if last["features_version"] == version:
+        return later
+    changes = context.tables.changes("flight_features", first=last["features_version"] + 1, last=version)
+    keys = changes.select(*KEY).unionByName(later.select(*KEY)).distinct()
+    return known.join(keys, [*KEY], "left_semi")
+
+
+def _record(context: Context, model_name: str, number: int, version: int) -> None:
+    identity = f"{model_name}|{number}|{version}|{context.as_of.isoformat()}"
+    row = {
+        "run_id": sha256(identity.encode()).hexdigest(),
+        "model_name": model_name,
+        "model_version": number,
+        "features_version": version,
+        "as_of": context.as_of,
+    }
+    context.tables.append_decision("scoring_runs", row, key=["run_id"])

@@ -192,7 +192,7 @@ def _save(context: Context, candidate: Version, champion: Version | None, policy
         "as_of": context.as_of,
     }
     verdict_id = sha256(json.dumps(row, sort_keys=True, default=str).encode()).hexdigest()
-    context.tables.append_decision("verdicts", {"verdict_id": verdict_id, **row}, key="verdict_id")
+    context.tables.append_decision("verdicts", {"verdict_id": verdict_id, **row}, key=["verdict_id"])
     return verdict_id
 
 

@@ -102,6 +102,9 @@ SELECT = f"SELECT flight_id, {', '.join(LOOKED_UP)} FROM {ONLINE_TABLE} WHERE fl
 STORE_CONNECTIONS = 4
 FEW_ROWS = 100
 
+Value: TypeAlias = float | int | str | datetime | None
+"""What an online store holds; sqlite has times as ISO 8601 text in UTC."""
+
 Columns: TypeAlias = Mapping[str, npt.NDArray[Any]]
 """Columns of INPUTS, of one length: text as objects, times as datetime64 in UTC, the rest as numbers."""
 
@@ -200,16 +203,22 @@ class Lookup:
     failed: bool = False
 
 
-class OnlineStore:
-    """The table ONLINE_TABLE of a sqlite file or a PostgreSQL database, by flight_id; any thread may ask.
+class NoTableError(ConnectionError):
+    """The online store answers, and has not got the table."""
 
-    A small pool asks, one connection to PostgreSQL kept per thread: a store that hangs holds up no more than that.
+
+class OnlineStore:
+    """A table of a sqlite file or a PostgreSQL database, by flight_id; any thread may ask.
+
+    `select` names the columns, flight_id first, and the table, and ends where the ids follow. A small pool asks, one
+    connection to PostgreSQL kept per thread: a store that hangs holds up no more than that.
     """
 
-    def __init__(self, url: str, limit_s: float) -> None:
+    def __init__(self, url: str, limit_s: float, *, select: str = SELECT) -> None:
         if not 0.001 <= limit_s <= 60:
             raise ValueError(f"{ONLINE_STORE_LIMIT_MS} is {limit_s * 1000:g}; set it to 1 to 60000 milliseconds")
         self._url, self._limit_s, self._is_file = url, limit_s, url.startswith("sqlite:///")
+        self._select = select
         try:
             if self._is_file:
                 self._url = f"{Path(url.removeprefix('sqlite:///')).as_uri()}?mode=ro"
@@ -224,8 +233,9 @@ class OnlineStore:
         self._threads = ThreadPoolExecutor(STORE_CONNECTIONS, thread_name_prefix="online-store")
         self._kept = threading.local()
 
-    def find(self, ids: list[str]) -> dict[str, tuple[float | None, ...]]:
-        """The values of LOOKED_UP of each id that is there. Raises ConnectionError if that fails or takes too long."""
+    def find(self, ids: list[str]) -> dict[str, tuple[Value, ...]]:
+        """The selected values of each id that is there. Raises ConnectionError if that fails or takes too long."""
+        failure = ConnectionError
         asked = self._threads.submit(self._ask_sqlite if self._is_file else self._ask_postgresql, ids)
         try:
             return {row[0]: row[1:] for row in asked.result(self._limit_s)}
@@ -235,15 +245,17 @@ class OnlineStore:
         except (sqlite3.Error, psycopg.Error, OSError) as error:
             # PostgreSQL's words, and so the error itself, may hold a password that was not written as a URL wants it.
             why = f"failed: {error if isinstance(error, sqlite3.Error) else type(error).__name__}"
-        raise ConnectionError(f"the online store {why}")
+            if isinstance(error, psycopg.errors.UndefinedTable) or str(error).startswith("no such table: "):
+                failure = NoTableError
+        raise failure(f"the online store {why}")
 
     def _ask_sqlite(self, ids: list[str]) -> list[tuple[Any, ...]]:
         # Opened anew, in a third of a millisecond: a kept connection would go on reading a file that was replaced.
         with closing(sqlite3.connect(self._url, uri=True, timeout=self._limit_s)) as opened:
-            return opened.execute(f"{SELECT} IN (SELECT value FROM json_each(?))", (json.dumps(ids),)).fetchall()
+            return opened.execute(f"{self._select} IN (SELECT value FROM json_each(?))", (json.dumps(ids),)).fetchall()
 
     def _ask_postgresql(self, ids: list[str]) -> list[tuple[Any, ...]]:
-        query = f"{SELECT} = ANY(%s)"
+        query = f"{self._select} = ANY(%s)"
         # What is no text in PostgreSQL is no flight's id either, rather than a failure.
         ids = [key for key in ids if "\0" not in key and key == key.encode(errors="ignore").decode()]
         kept: psycopg.Connection[tuple[Any, ...]] | None = getattr(self._kept, "connection", None)
@@ -261,6 +273,16 @@ class OnlineStore:
         kept.execute(f"SET statement_timeout = {round(self._limit_s * 1000)}")
         self._kept.connection = kept
         return kept.execute(query, (ids,)).fetchall()
+
+
+def online_store(environment: Mapping[str, str], *, select: str = SELECT) -> OnlineStore | None:
+    """The store that ONLINE_STORE names, if any. Raises ValueError for settings that make no sense."""
+    limit_ms, url = environment.get(ONLINE_STORE_LIMIT_MS, "100"), environment.get(ONLINE_STORE)
+    try:
+        limit_s = float(limit_ms) / 1000
+    except ValueError:
+        raise ValueError(f"{ONLINE_STORE_LIMIT_MS} is {limit_ms!r}; set it to 1 to 60000 milliseconds") from None
+    return OnlineStore(url, limit_s, select=select) if url else None
 
 
 class DelayModel(PythonModel):
@@ -286,12 +308,7 @@ class DelayModel(PythonModel):
         failure = environment.get(ONLINE_STORE_FAILURE, "default")
         if failure not in ("default", "error"):
             raise ValueError(f"{ONLINE_STORE_FAILURE} is {failure!r}; set it to default or error")
-        limit_ms, url = environment.get(ONLINE_STORE_LIMIT_MS, "100"), environment.get(ONLINE_STORE)
-        try:
-            limit_s = float(limit_ms) / 1000
-        except ValueError:
-            raise ValueError(f"{ONLINE_STORE_LIMIT_MS} is {limit_ms!r}; set it to 1 to 60000 milliseconds") from None
-        self.default_on_failure, self.store = failure == "default", OnlineStore(url, limit_s) if url else None
+        self.default_on_failure, self.store = failure == "default", online_store(environment)
 
     def complete(self, columns: Columns) -> tuple[Columns, Lookup]:
         """`columns` with all of LOOKED_UP. Those given stay, nulls too; the others are read from the online store.

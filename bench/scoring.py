@@ -1,0 +1,234 @@
+"""Scoring a table: `python -m bench.scoring` writes docs/scoring-speed.md.
+
+The champion that `python3 dev.py demo` left, on its flights, copied to 2 million rows. Side by side in one process, in
+turns: the bare booster on a matrix in memory, this project's scorer, and `mlflow.pyfunc.spark_udf`.
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from threading import Event, Thread
+
+import lightgbm as lgb
+import mlflow
+import numpy as np
+import psutil
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import to_arrow_schema
+
+from bench.flights import AS_OF, ROOT, SCHEMA
+from flight_delays.core.markdown import table
+from flight_delays.local.world import local_dir
+from flight_delays.platform.runtime import LOCAL_DIR, LOCAL_SPARK
+from flight_delays.platform.scorer import read_scorer
+from flight_delays.tasks.context import Context, open_context
+from flight_delays.use_case.model import INPUTS, DelayModel, columns_of, prepared
+
+MODEL = f"{SCHEMA}.dev_local_delay"
+ROWS, SMALL = 2_000_000, 200_000
+KEEP = ("flight_id", "prediction_ts")
+BARE, OURS, UDF = "bare booster, 2 threads, in memory", "this project's scorer", "mlflow.pyfunc.spark_udf"
+PASSED_ON = "rows to the workers and back, not scored"
+THREADS = 2
+AT_LEAST_UDF, AT_LEAST_BARE, AT_MOST_TIMES = 2.0, 0.75, 11.0
+
+PAGE = """\
+# How fast a table is scored
+
+Made by `python -m bench.scoring`: {rows:,} rows of {columns} columns (the flights of 2013, copied), the champion's
+{trees} trees, {cores} cores, local Spark; {rounds} rounds in turns after a warm-up, medians with [smallest, largest].
+The two Spark rows read a Delta table and write nowhere (`noop`).
+
+{speed}
+
+- {of_udf:.1f} times spark_udf (wanted: at least {AT_LEAST_UDF:g}): {udf_held}.
+- {of_bare:.0%} of the bare booster (wanted: at least {AT_LEAST_BARE:.0%}): {bare_held}.
+
+## Where the rest goes
+
+Of the scorer's {ours_s:.1f} s for {rows:,} rows on {cores} cores:
+
+{profile}
+
+The bare booster gets a matrix that somebody else has made. Rows come from Parquet, go to the Python workers as Arrow,
+are prepared (categories, clock, holidays) and are predicted by the same booster; the last is most of it.
+
+## Ten times the rows
+
+{growth}
+
+{times:.1f} times as long (wanted: at most {AT_MOST_TIMES:g}): {times_held}. A worker holds one Arrow
+batch of 10,000 rows at a time.
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Seconds, and the most bytes that the Python workers held together."""
+
+    seconds: float
+    workers: int
+
+
+def main() -> None:
+    """Measure and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rows", type=int, default=ROWS)
+    asked = parser.parse_args()
+    os.environ.setdefault(LOCAL_DIR, str(local_dir(ROOT, "dev")))
+    os.environ[LOCAL_SPARK] = "classic"  # spark_udf does not take a local Spark Connect session
+    context = open_context(SCHEMA, AS_OF.isoformat())
+    number = context.registry.aliases(MODEL)["champion"]
+    big, small = _copied(context, asked.rows), _copied(context, asked.rows // 10)
+    scorer = read_scorer(context.registry, MODEL, number)
+    model: DelayModel = context.registry.load(MODEL, number).unwrap_python_model()
+    columns = columns_of(small.select(*INPUTS.input_names()).toPandas())
+    begun = time.perf_counter()
+    features = prepared(columns, model.levels)
+    prepare_s = (time.perf_counter() - begun) * 10 / THREADS
+    matrix = np.tile(np.column_stack(list(features.values())), (10, 1))
+    udf = mlflow.pyfunc.spark_udf(
+        context.tables.spark, f"models:/{MODEL}/{number}", result_type="probability double, prediction long"
+    )
+
+    def ours(rows: DataFrame) -> None:
+        scorer.score(rows, keep=KEEP).write.format("noop").mode("overwrite").save()
+
+    def with_udf(rows: DataFrame) -> None:
+        answers = rows.select(*KEEP, udf(F.struct(*INPUTS.input_names())).alias("answer"))
+        answers.select(*KEEP, "answer.*").write.format("noop").mode("overwrite").save()
+
+    def passed_on(rows: DataFrame) -> None:
+        kept = rows.select(*KEEP).schema
+        schema = to_arrow_schema(kept)
+        moved = rows.select(*KEEP, *(name for name in INPUTS.input_names() if name not in KEEP))
+        moved.mapInArrow(lambda batches: (batch.select(schema.names) for batch in batches), kept).write.format(
+            "noop"
+        ).mode("overwrite").save()
+
+    def bare() -> None:
+        model.booster.predict(matrix, num_threads=THREADS)
+
+    steps: dict[str, Callable[[], None]] = {
+        BARE: bare,
+        OURS: lambda: ours(big),
+        UDF: lambda: with_udf(big),
+        PASSED_ON: lambda: passed_on(big),
+    }
+    for warm_up in (lambda: ours(small), lambda: with_udf(small), lambda: passed_on(small)):
+        warm_up()
+    runs: dict[str, list[Run]] = {name: [] for name in steps}
+    tenth: list[Run] = []
+    for number_of_round in range(asked.rounds):
+        for name, step in steps.items():
+            runs[name].append(_timed(step))
+            print(f"round {number_of_round + 1}: {name}: {runs[name][-1].seconds:.1f} s", flush=True)
+        tenth.append(_timed(lambda: ours(small)))
+    (ROOT / "docs" / "scoring-speed.md").write_text(
+        _page(asked.rows, asked.rounds, runs, tenth, prepare_s, model.booster), encoding="utf-8"
+    )
+
+
+def _page(
+    rows: int, rounds: int, runs: dict[str, list[Run]], tenth: list[Run], prepare_s: float, booster: lgb.Booster
+) -> str:
+    seconds = {name: median(run.seconds for run in of) for name, of in runs.items()}
+    of_udf, of_bare = seconds[UDF] / seconds[OURS], seconds[BARE] / seconds[OURS]
+    small_s = median(run.seconds for run in tenth)
+    times = seconds[OURS] / small_s
+
+    def spread(of: list[Run], count: int) -> str:
+        rates = sorted(count / run.seconds for run in of)
+        return f"{median(rates):,.0f} [{rates[0]:,.0f}, {rates[-1]:,.0f}]"
+
+    def held(by: list[Run]) -> str:
+        return f"{max(run.workers for run in by) / 1e9:.2f}"
+
+    return PAGE.format(
+        rows=rows,
+        columns=len(INPUTS.input_names()),
+        trees=booster.num_trees(),
+        cores=os.cpu_count(),
+        rounds=rounds,
+        speed=table(("what", "rows/s"), [(name, spread(runs[name], rows)) for name in (BARE, OURS, UDF)]),
+        of_udf=of_udf,
+        of_bare=of_bare,
+        udf_held=_held(of_udf >= AT_LEAST_UDF),
+        bare_held=_held(of_bare >= AT_LEAST_BARE),
+        ours_s=seconds[OURS],
+        profile=table(
+            ("what", "seconds", "how it was measured"),
+            [
+                ("the booster", f"{seconds[BARE]:.1f}", "bare"),
+                ("reading, to the workers and back", f"{seconds[PASSED_ON]:.1f}", "the same rows, not scored"),
+                ("preparing", f"{prepare_s:.1f}", "a tenth of the rows in one process, times 10, on 2 cores"),
+                ("the rest", f"{seconds[OURS] - seconds[BARE] - seconds[PASSED_ON] - prepare_s:.1f}", "what is left"),
+            ],
+        ),
+        growth=table(
+            ("rows", "seconds", "most memory of all Python workers (GB)"),
+            [
+                (f"{rows // 10:,}", f"{small_s:.1f}", held(tenth)),
+                (f"{rows:,}", f"{seconds[OURS]:.1f}", held(runs[OURS])),
+            ],
+        ),
+        times=times,
+        times_held=_held(times <= AT_MOST_TIMES),
+        AT_LEAST_UDF=AT_LEAST_UDF,
+        AT_LEAST_BARE=AT_LEAST_BARE,
+        AT_MOST_TIMES=AT_MOST_TIMES,
+    )
+
+
+def _held(holds: bool) -> str:
+    return "holds" if holds else "**does not hold**"
+
+
+def _copied(context: Context, rows: int) -> DataFrame:
+    """flight_features repeated to so many rows, in a table of its own."""
+    folder = Path(os.environ[LOCAL_DIR]) / "bench" / f"features_{rows}"
+    spark = context.tables.spark
+    if not folder.exists():
+        features = context.tables.read("flight_features")
+        times = rows // features.count() + 1
+        many = features.crossJoin(spark.range(times).withColumnRenamed("id", "_copy")).drop("_copy").limit(rows)
+        many.repartition(8).write.format("delta").save(str(folder))
+    return spark.read.format("delta").load(str(folder))
+
+
+def _timed(step: Callable[[], None]) -> Run:
+    """How long it took, with the workers' memory looked at five times a second."""
+    done, peak = Event(), [0]
+
+    def watch() -> None:
+        while not done.wait(0.2):
+            workers = [one for one in psutil.Process().children(recursive=True) if "python" in one.name()]
+            peak[0] = max(peak[0], sum(_resident(one) for one in workers))
+
+    watcher = Thread(target=watch)
+    watcher.start()
+    begun = time.perf_counter()
+    try:
+        step()
+    finally:
+        seconds = time.perf_counter() - begun
+        done.set()
+        watcher.join()
+    return Run(seconds, peak[0])
+
+
+def _resident(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.NoSuchProcess:
+        return 0
+
+
+if __name__ == "__main__":
+    main()

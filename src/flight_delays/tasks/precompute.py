@@ -1,0 +1,47 @@
+"""Keep the newest prediction of each flight where it can be looked up."""
+
+from pyspark.sql import Window
+from pyspark.sql import functions as F
+
+from flight_delays.platform.online_store import fill_sqlite, refresh
+from flight_delays.platform.runtime import Place, local_dir, place
+from flight_delays.platform.runtime import online_store as online_store_of
+from flight_delays.platform.tables import collected
+from flight_delays.tasks.context import Context
+from flight_delays.use_case.precomputed import COLUMNS, PREDICTIONS_TABLE
+
+TABLE = "latest_predictions"
+
+
+def merge(context: Context) -> int:
+    """Merge latest_predictions by what was predicted since it was last done; how many flights changed.
+
+    What a killed run left out is made up for: predictions are taken from the newest that is there already on, or from
+    `as_of`, if that is earlier.
+    """
+    (newest,) = collected(context.tables.read(TABLE).agg(F.max("scored_at").alias("scored_at")))
+    made = context.tables.read("predictions").where(F.col("source") != "serving")
+    if newest["scored_at"] is not None:
+        first = min(newest["scored_at"], context.as_of)
+        made = made.where((F.col("scored_at") >= F.lit(first)) & (F.col("scored_date") >= F.lit(first.date())))
+    last = Window.partitionBy("flight_id").orderBy(
+        F.desc("scored_at"), F.desc("prediction_ts"), F.desc("prediction_id")
+    )
+    rows = made.withColumn("_nth", F.row_number().over(last)).where("_nth = 1").select(*COLUMNS)
+    merged = context.tables.upsert(TABLE, rows, key=["flight_id"])
+    return merged.inserted + merged.updated
+
+
+def publish(context: Context, *, online_store: bool) -> None:
+    """Bring latest_predictions to the online store, if there is one."""
+    table = context.tables.read(TABLE)
+    if place() is Place.LOCAL:
+        file = online_store_of(local_dir())
+        month = F.trunc(F.to_date("prediction_ts"), "month")
+        months = [row[0] for row in table.select(month).distinct().orderBy(1).collect()]
+        chunks = (table.where(month == F.lit(first)).toArrow() for first in months)
+        fill_sqlite(file, PREDICTIONS_TABLE, chunks, columns=COLUMNS, key="flight_id", newest_by="scored_at")
+    elif online_store:
+        workspace = context.endpoints()
+        online = f"{context.tables.schema}.{PREDICTIONS_TABLE}"
+        refresh(workspace.client, online, progress=context.console.print, clock=workspace.clock, sleep=workspace.sleep)

@@ -1,0 +1,124 @@
+"""What streams in: events of flights and of weather, and what of the raw tables each of them tells.
+
+`sources` is the one place that says where they come from. The example's are two append-only Delta tables, which
+Auto Loader, a pipeline or `flight-delays local replay` fill. Event Hubs and Kafka deliver the same bodies as JSON:
+
+    messages = spark.readStream.format("kafka").options(**options).load()  # docs/streaming.md has the options
+    return from_messages(messages)
+"""
+
+from collections.abc import Mapping
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+
+from flight_delays.core.errors import UserError
+
+FLIGHT_EVENTS, WEATHER_EVENTS = "flight_events", "weather_events"
+SCHEDULED, DEPARTED, ARRIVED, WEATHER = "scheduled", "departed", "arrived", "weather"
+_KINDS = {FLIGHT_EVENTS: (SCHEDULED, DEPARTED, ARRIVED), WEATHER_EVENTS: (WEATHER,)}
+_ENVELOPE = {
+    "event_id": "string",
+    "kind": "string",
+    "event_time": "timestamp",
+    "sent_at": "timestamp",
+    "sequence": "bigint",
+}
+_JSON = {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"}  # to the microsecond, as a table keeps it
+# What an event must tell, beside the columns without which its raw row would be refused.
+_TOLD = {DEPARTED: ("dep_delay", "departure_known_at"), ARRIVED: ("arr_delay", "air_time", "outcome_known_at")}
+_SCHEDULE = (
+    *("flight_id", "carrier", "flight", "origin", "dest", "distance", "flight_date"),
+    *("sched_dep_ts", "sched_arr_time", "known_at"),
+)
+_STATION = ("origin", "observed_at", "known_at")
+
+
+def sources(spark: SparkSession, schema: str, raw: Mapping[str, StructType], *, max_bytes: str) -> DataFrame:
+    """The stream of all events, as `envelope` makes them; `raw` has the schemas of the two raw tables.
+
+    Columns that are added to a source are ignored. Raises UserError if one that is needed is missing or of another
+    type. `max_bytes` (like 16m) bounds a micro-batch.
+    """
+    events = [
+        # What is deleted from a source, by retention say, was an event all the same.
+        envelope(
+            spark.readStream.option("maxBytesPerTrigger", max_bytes)
+            .option("skipChangeCommits", "true")
+            .table(f"{schema}.{source}"),
+            source,
+            raw[source],
+        )
+        for source in _KINDS
+    ]
+    return events[0].unionByName(events[1])
+
+
+def envelope(events: DataFrame, source: str, body: StructType) -> DataFrame:
+    """Rows of an event table as `source`, the envelope (event_id to sequence) and `body`, the raw columns as JSON."""
+    given = {field.name: field.dataType.simpleString() for field in events.schema}
+    needed = _ENVELOPE | {field.name: field.dataType.simpleString() for field in body}
+    wrong = [
+        f"{name} is {given.get(name, 'missing')}, not {kind}"
+        for name, kind in needed.items()
+        if given.get(name) != kind
+    ]
+    if wrong:
+        raise UserError(f"{source}: column {wrong[0]}; mend the table of events, or sql/{source}.sql and the raw table")
+    return events.select(
+        F.lit(source).alias("source"), *_ENVELOPE, F.to_json(F.struct(*body.names), _JSON).alias("body")
+    )
+
+
+def from_messages(messages: DataFrame) -> DataFrame:
+    """The same of Kafka's or Event Hubs' messages: JSON with the envelope's first three fields and a `body`.
+
+    Each partition is a source of its own, with its own order and watermark.
+    """
+    told = F.from_json(F.col("value").cast("string"), "event_id string, kind string, event_time timestamp, body string")
+    return messages.select(
+        F.concat_ws("/", "topic", "partition").alias("source"),
+        told["event_id"].alias("event_id"),
+        told["kind"].alias("kind"),
+        told["event_time"].alias("event_time"),
+        F.col("timestamp").alias("sent_at"),
+        F.col("offset").alias("sequence"),
+        told["body"].alias("body"),
+    )
+
+
+def with_problems(events: DataFrame, raw: Mapping[str, StructType]) -> DataFrame:
+    """`events` with `problems`: why their bodies can't be landed, array<string>."""
+    flight, weather = (F.from_json("body", raw[source], _JSON) for source in (FLIGHT_EVENTS, WEATHER_EVENTS))
+    kind = F.col("kind")
+    kinds = [name for names in _KINDS.values() for name in names]
+    found = [F.when(kind.isNotNull() & ~kind.isin(kinds), F.lit(f"kind is none of {', '.join(kinds)}"))]
+    found += [_missing(flight, name, kind != WEATHER) for name in _SCHEDULE]
+    found += [_missing(flight, name, kind == of) for of, names in _TOLD.items() for name in names]
+    found += [_missing(weather, name, kind == WEATHER) for name in _STATION]
+    return events.withColumn("problems", F.array_compact(F.array(*found)))
+
+
+def _missing(body: Column, name: str, needed: Column) -> Column:
+    return F.when(needed & body[name].isNull(), F.lit(f"{name} is missing"))
+
+
+def flights(events: DataFrame, row: StructType) -> DataFrame:
+    """Rows of raw_flights from events of flights, one per flight: of each column the last value that is told."""
+    return _rows(events.where(F.col("kind") != WEATHER), row, ("flight_id",))
+
+
+def weather(events: DataFrame, row: StructType) -> DataFrame:
+    """Rows of raw_weather from events of weather, one per station, hour and time when it was known."""
+    return _rows(events.where(F.col("kind") == WEATHER), row, _STATION)
+
+
+def _rows(events: DataFrame, row: StructType, key: tuple[str, ...]) -> DataFrame:
+    told = events.select(
+        F.struct("sequence", "event_time", "event_id").alias("_order"), F.from_json("body", row, _JSON).alias("_row")
+    )
+    told = told.select("_order", "_row.*")
+    others = [name for name in row.names if name not in key]
+    last = [F.max_by(name, F.when(F.col(name).isNotNull(), F.col("_order"))).alias(name) for name in others]
+    return told.groupBy(*key).agg(*last).select(*row.names)

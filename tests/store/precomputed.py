@@ -1,0 +1,51 @@
+"""Predictions in a store of either kind, as a job of this project or Lakebase puts them there."""
+
+from datetime import UTC, datetime
+
+import pyarrow as pa
+from tests.store.stores import Sqlite, Store
+
+from flight_delays.platform.online_store import fill_sqlite
+from flight_delays.use_case.precomputed import COLUMNS, PREDICTIONS_TABLE, Prediction
+
+FLIGHT = "UA-1545-EWR-IAH-20130101T1015Z"
+FOUND = Prediction(
+    flight_id=FLIGHT,
+    prediction_ts=datetime(2013, 1, 1, 8, 15, tzinfo=UTC),
+    model_name="cat.flights.delay",
+    model_version=3,
+    scored_at=datetime(2013, 1, 1, 9, tzinfo=UTC),
+    probability=0.1 + 0.2,  # not a short number
+    prediction=0,
+    source="batch",
+)
+SCHEMA = pa.schema(
+    [
+        *(("flight_id", pa.string()), ("prediction_ts", pa.timestamp("us", "UTC")), ("model_name", pa.string())),
+        *(("model_version", pa.int32()), ("scored_at", pa.timestamp("us", "UTC")), ("probability", pa.float64())),
+        *(("prediction", pa.int64()), ("source", pa.string())),
+    ]
+)
+_POSTGRESQL = (
+    *("TEXT PRIMARY KEY", "TIMESTAMPTZ", "TEXT", "INTEGER"),
+    *("TIMESTAMPTZ", "DOUBLE PRECISION", "BIGINT", "TEXT"),
+)
+
+
+def rows(*predictions: Prediction) -> pa.Table:
+    """As Spark hands them over."""
+    return pa.Table.from_pylist([{name: getattr(each, name) for name in COLUMNS} for each in predictions], SCHEMA)
+
+
+def fill(store: Store, *predictions: Prediction) -> None:
+    """Hold these, and only these."""
+    if isinstance(store, Sqlite):
+        fill_sqlite(
+            store.file, PREDICTIONS_TABLE, [rows(*predictions)], columns=COLUMNS, key="flight_id", newest_by="scored_at"
+        )
+        return
+    declared = ", ".join(f"{name} {kind}" for name, kind in zip(COLUMNS, _POSTGRESQL, strict=True))
+    store.write(f"DROP TABLE IF EXISTS {PREDICTIONS_TABLE}", f"CREATE TABLE {PREDICTIONS_TABLE} ({declared})")
+    for each in predictions:
+        told = ", ".join("'{}'".format(str(getattr(each, name)).replace("'", "''")) for name in COLUMNS)
+        store.write(f"INSERT INTO {PREDICTIONS_TABLE} VALUES ({told})")
