@@ -18,7 +18,7 @@ PREVENT_DESTROY = Variable(path="var.prevent_destroy", type=bool)
 
 
 def load(bundle: Bundle) -> Resources:
-    """Both resources, or none; the one line of an error where the variable is no boolean."""
+    """All resources, or none; the one line of an error where the variable is no boolean."""
     resources = Resources()
     wanted = bundle.variables.get("online_store")
     if wanted not in (True, False, "true", "false"):  # what BUNDLE_VAR_online_store gives is a text
@@ -26,6 +26,7 @@ def load(bundle: Bundle) -> Resources:
     elif wanted in (True, "true"):
         resources.add_resource("online_database", database())
         resources.add_resource("online_features", features())
+        resources.add_resource("online_predictions", predictions())
     return resources
 
 
@@ -41,14 +42,23 @@ def database() -> DatabaseInstance:
 
 def features() -> SyncedDatabaseTable:
     """The newest features of each flight, updated as the feature table changes once it has been synced."""
+    return _synced("flight_features", to="flight_features_online", timeseries_key="prediction_ts")
+
+
+def predictions() -> SyncedDatabaseTable:
+    """The newest prediction of each flight, updated likewise."""
+    return _synced("latest_predictions", to="predictions_online", timeseries_key=None)
+
+
+def _synced(table: str, *, to: str, timeseries_key: str | None) -> SyncedDatabaseTable:
     return SyncedDatabaseTable(
-        name=f"{CATALOG}.{SCHEMA}.flight_features_online",
+        name=f"{CATALOG}.{SCHEMA}.{to}",
         database_instance_name="${resources.database_instances.online_database.name}",
         logical_database_name="flight_delays",
         spec=SyncedTableSpec(
-            source_table_full_name=f"{CATALOG}.{SCHEMA}.flight_features",
+            source_table_full_name=f"{CATALOG}.{SCHEMA}.{table}",
             primary_key_columns=["flight_id"],
-            timeseries_key="prediction_ts",
+            timeseries_key=timeseries_key,
             scheduling_policy=SyncedTableSchedulingPolicy.TRIGGERED,
             create_database_objects_if_missing=True,
             new_pipeline_spec=NewPipelineSpec(storage_catalog=CATALOG, storage_schema=SCHEMA),

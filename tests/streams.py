@@ -39,7 +39,8 @@ def history(tables: Tables, start: datetime, end: datetime) -> dict[str, pd.Data
 def frame(tables: Tables, table: str, rows: pd.DataFrame) -> DataFrame:
     """Rows of an event table."""
     schema = tables.read(table).schema
-    columns = rows.assign(sent_at=SENT_AT)[schema.names]
+    columns = pd.DataFrame(rows.assign(sent_at=SENT_AT)[schema.names], copy=True)
+    columns.attrs = {}
     return tables.spark.createDataFrame(pa.Table.from_pandas(columns, preserve_index=False), schema)
 
 

@@ -3,24 +3,30 @@
 import io
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
+import mlflow
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.types import StructField, StructType
 from rich.console import Console
 
 from flight_delays.core.errors import UserError
 from flight_delays.platform.job_context import PrintedTaskValues
 from flight_delays.platform.registry import Registry
+from flight_delays.platform.runtime import LOCAL_DIR, online_store
 from flight_delays.platform.scorer import read_scorer
 from flight_delays.platform.tables import Tables
 from flight_delays.tasks import score_batch
 from flight_delays.tasks.context import Context
 from flight_delays.tasks.score_batch import Window
-from flight_delays.use_case.model import INPUTS
+from flight_delays.use_case.model import INPUTS, ONLINE_STORE
+from flight_delays.use_case.precomputed import Prediction, find_prediction, predictions_store
 
 BEFORE_THE_LAST_DAY = datetime(2013, 2, 19, 9, 59, 59, tzinfo=UTC)
 LAST_DAY = datetime(2013, 2, 19, 10, tzinfo=UTC)
@@ -33,7 +39,8 @@ def features(tables: Tables, loaded: pd.DataFrame) -> DataFrame:
 
 
 @pytest.fixture
-def context(tables: Tables, registry: Registry) -> Context:
+def context(tables: Tables, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
+    monkeypatch.setenv(LOCAL_DIR, str(tmp_path))
     console = Console(file=io.StringIO(), width=200)
     values = PrintedTaskValues(console)
     return Context(tables=tables, registry=registry, task_values=values, console=console, as_of=BEFORE_THE_LAST_DAY)
@@ -62,6 +69,161 @@ def test_no_rows_are_no_predictions(features: DataFrame, registry: Registry, new
     scored = read_scorer(registry, "same", new_version("same")).score(features.limit(0), keep=KEEP)
     assert scored.columns == [*KEEP, "probability", "prediction"]
     assert scored.collect() == []
+
+
+def test_spark_udf_answers_the_same(features: DataFrame, registry: Registry, new_version: Callable[..., int]) -> None:
+    """The documented alternative."""
+    number = new_version("same")
+    udf = mlflow.pyfunc.spark_udf(
+        features.sparkSession, f"models:/same/{number}", result_type="probability double, prediction long"
+    )
+    columns = INPUTS.input_names()
+    theirs = features.select("flight_id", udf(F.struct(*columns)).alias("answer")).select("flight_id", "answer.*")
+    ours = read_scorer(registry, "same", number).score(features, keep=["flight_id"])
+    frames = [frame.toPandas().sort_values("flight_id", ignore_index=True) for frame in (theirs, ours)]
+    assert len(frames[0]) == 1_000
+    pd.testing.assert_frame_equal(*frames, rtol=0, atol=1e-9, check_dtype=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"carrier": F.lit(1)}, "column carrier is int; same version {} takes string"),
+        ({"weather_temp": F.lit("1")}, "column weather_temp is string; same version {} takes double"),
+        ({"distance": F.lit(1.5)}, "column distance is double; same version {} takes bigint"),
+        ({"distance": None}, "column distance is absent; same version {} takes bigint"),
+        ({"weather_temp": None}, "column weather_temp is absent; same version {} takes double"),
+        ({"distance": F.lit(1), "weather_temp": F.lit(1)}, None),
+    ],
+    ids=[
+        "a number for a text",
+        "a text for a number",
+        "decimals for whole ones",
+        "absent",
+        "not looked up",
+        "narrower",
+    ],
+)
+def test_columns_are_checked_against_the_signature(
+    features: DataFrame,
+    registry: Registry,
+    new_version: Callable[..., int],
+    change: dict[str, Column | None],
+    why: str | None,
+) -> None:
+    number = new_version("same")
+    rows = features.drop(*change).withColumns({name: column for name, column in change.items() if column is not None})
+    scorer = read_scorer(registry, "same", number)
+    if why is None:
+        assert scorer.score(rows, keep=["flight_id"]).columns == ["flight_id", "probability", "prediction"]
+        return
+    with pytest.raises(UserError) as raised:
+        scorer.score(rows, keep=["flight_id"])
+    assert str(raised.value) == why.format(number)
+
+
+REASONS: dict[str, tuple[dict[str, object], list[str]]] = {
+    "all is well": ({}, []),
+    "an unseen category": ({"carrier": "??"}, []),
+    "a null that is looked up": ({"weather_temp": None}, []),
+    "not a number that is looked up": ({"weather_temp": float("nan")}, []),
+    "a null that is required": ({"carrier": None}, ["carrier is missing"]),
+    "infinity": ({"weather_temp": float("inf")}, ["weather_temp is infinite"]),
+    "minus infinity": ({"weather_visib": float("-inf")}, ["weather_visib is infinite"]),
+    "two": ({"dest": None, "weather_temp": float("inf")}, ["dest is missing", "weather_temp is infinite"]),
+}
+
+
+def test_rows_that_cannot_be_scored_say_why_and_do_not_hold_up_the_rest(
+    context: Context, features: DataFrame, new_version: Callable[..., int]
+) -> None:
+    number = new_version("picky")
+    context.registry.set_alias("picky", "champion", number)
+    one = features.limit(1).toPandas()
+    rows = pd.concat(
+        [one.assign(flight_id=f"picky: {name}", **changes) for name, (changes, _) in REASONS.items()], ignore_index=True
+    )
+    required = {"carrier", "dest"}  # which the table itself refuses to be without
+    kept = rows[rows[[*required]].notna().all(axis=1)]
+    frame = context.tables.spark.createDataFrame(pa.Table.from_pandas(kept, preserve_index=False), features.schema)
+    context.tables.append_new("flight_features", frame, key=["flight_id"])
+
+    loose = StructType([StructField(field.name, field.dataType) for field in features.schema])
+    all_of_them = context.tables.spark.createDataFrame(pa.Table.from_pandas(rows, preserve_index=False), loose)
+    scorer = read_scorer(context.registry, "picky", number)
+    told = all_of_them.select("flight_id", scorer.reasons(), scorer.fits()).collect()
+    assert all(fits == (not reasons) for _, reasons, fits in told)
+    found = {row[0]: row[1] for row in told}
+    assert found == {f"picky: {name}": expected for name, (_, expected) in REASONS.items()}
+
+    score_batch.run(context, model_name="picky", window=Window(), online_store=False)
+    scored = context.tables.read("predictions").where("model_name = 'picky' AND flight_id LIKE 'picky%'").toPandas()
+    assert set(scored["flight_id"]) == {
+        f"picky: {name}" for name in ("all is well", "an unseen category", "a null that is looked up")
+    } | {"picky: not a number that is looked up"}
+    rejected = context.tables.read("raw_rejects").where("table_name = 'predictions' AND source_row LIKE '%picky%'")
+    assert {row["reasons"][0] for row in rejected.collect()} == {
+        "weather_temp is infinite",
+        "weather_visib is infinite",
+    }
+
+
+def test_batch_goes_on_from_where_the_version_got_to(context: Context, new_version: Callable[..., int]) -> None:
+    context.registry.set_alias("further", "champion", new_version("further"))
+
+    def scored(as_of: datetime = LAST_DAY, **window: object) -> int:
+        score_batch.run(
+            replace(context, as_of=as_of), model_name="further", window=Window(**window), online_store=False
+        )
+        return context.tables.read("predictions").where("model_name = 'further'").count()
+
+    def add(name: str) -> None:
+        row = (
+            context.tables.read("flight_features")
+            .where("flight_id = 'flight-0000'")
+            .withColumn("flight_id", F.lit(name))
+        )
+        context.tables.append_new("flight_features", row, key=["flight_id"])
+
+    first, last = date(2013, 1, 2), date(2013, 1, 3)
+    assert scored(first=first, last=last) == 40  # both ends included, and no mark is left
+    all_before = scored(BEFORE_THE_LAST_DAY)
+    known = context.tables.read("flight_features").where(F.col("prediction_ts") <= F.lit(BEFORE_THE_LAST_DAY)).count()
+    assert all_before == known
+    assert scored(LAST_DAY) == all_before + 20  # those not known before are not forgotten
+    add("new since")
+    assert scored() == all_before + 21
+    assert scored() == scored(full=True) == all_before + 21
+    context.tables.spark.sql(f"DELETE FROM {context.tables.schema}.predictions WHERE flight_id = 'flight-0001'")
+    assert scored() == all_before + 20  # it looks at what has changed, not at everything
+    assert scored(full=True) == all_before + 21
+    with pytest.raises(UserError, match="first_date 2013-01-03 is after last_date 2013-01-02; swap them"):
+        scored(first=last, last=first)
+
+
+def test_the_newest_prediction_of_each_flight_is_there_to_be_looked_up(
+    context: Context, new_version: Callable[..., int], tmp_path: Path
+) -> None:
+    older, newer = new_version("looked up"), new_version("looked up", wrong=True)
+    flight = context.tables.read("flight_features").where("flight_id = 'flight-0002'")
+    context.tables.append_new("flight_features", flight.withColumn("flight_id", F.lit("looked up")), key=["flight_id"])
+    day = {"first": date(2013, 1, 1), "last": date(2013, 1, 1)}
+
+    def found(as_of: datetime, number: int) -> Prediction | None:
+        context.registry.set_alias("looked up", "champion", number)
+        score_batch.run(replace(context, as_of=as_of), model_name="looked up", window=Window(**day), online_store=False)
+        store = predictions_store({ONLINE_STORE: f"sqlite:///{online_store(tmp_path)}"})
+        assert store
+        return find_prediction(store, "looked up")
+
+    then = datetime(2014, 1, 2, tzinfo=UTC)
+    first = found(then, older)
+    assert first
+    assert (first.model_version, first.scored_at, first.source) == (older, then, "batch")
+    again = found(then + timedelta(days=1), newer)
+    assert again
+    assert (again.model_version, again.scored_at) == (newer, then + timedelta(days=1))
+    assert again.probability != first.probability
 
 
 def test_without_a_champion_nothing_is_scored(context: Context, new_version: Callable[..., int]) -> None:

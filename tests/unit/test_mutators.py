@@ -248,11 +248,16 @@ def test_an_online_store_neither_wanted_nor_not_is_refused(value: object) -> Non
 
 def test_the_online_store_holds_what_is_newest_of_each_flight() -> None:
     made = online_store.load(Bundle(target="prod", variables={"online_store": True}))
-    table: Any = made.synced_database_tables["online_features"].as_dict()
-    assert table["name"] == "${var.catalog}.${resources.schemas.flights.name}.flight_features_online"
-    assert table["spec"]["source_table_full_name"] == "${var.catalog}.${resources.schemas.flights.name}.flight_features"
-    assert (table["spec"]["primary_key_columns"], table["spec"]["timeseries_key"]) == (["flight_id"], "prediction_ts")
-    assert table["lifecycle"] == {"prevent_destroy": "${var.prevent_destroy}"}
+    schema = "${var.catalog}.${resources.schemas.flights.name}"
+    for key, source, online, newest_by in (
+        ("online_features", "flight_features", "flight_features_online", "prediction_ts"),
+        ("online_predictions", "latest_predictions", "predictions_online", None),
+    ):
+        table: Any = made.synced_database_tables[key].as_dict()
+        assert (table["name"], table["spec"]["source_table_full_name"]) == (f"{schema}.{online}", f"{schema}.{source}")
+        assert table["spec"]["primary_key_columns"] == ["flight_id"]
+        assert table["spec"].get("timeseries_key") == newest_by
+        assert table["lifecycle"] == {"prevent_destroy": "${var.prevent_destroy}"}
 
 
 def build(phase: str, folder: Path, variables: dict[str, object]) -> tuple[int, dict[str, Any], list[dict[str, Any]]]:
@@ -301,7 +306,7 @@ def test_the_cli_gets_the_online_store_where_it_is_wanted(tmp_path: Path, wanted
     code, bundle, said = build("load_resources", tmp_path, {"online_store": wanted})
     assert (code, said) == (0, [])
     assert [len(bundle["resources"].get(kind, {})) for kind in ("database_instances", "synced_database_tables")] == [
-        count, count
+        count, 2 * count
     ]  # fmt: skip
 
 

@@ -1,10 +1,10 @@
 """What was known when: the join in time that training, batch and stream share."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial, reduce
-from itertools import groupby
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
@@ -53,24 +53,21 @@ def as_of_join(
     over by then are left out of the sort. Raises TypeError for sums of anything but whole numbers.
 
     All questions share one sort, n log n, in which no row is compared with every other: each row of the spine asks
-    each question once, an event is sorted to where it becomes usable, and a running maximum or total answers. A span is
+    once per `by`, an event is sorted to where it becomes usable, and a running maximum or total answers. A span is
     added where it starts and taken away where it ends: whole numbers, because those of decimals would not come back to
     0. Events come before the questions of the same instant: what is known exactly at T is known.
     """
     so_far = (
-        Window.partitionBy("_question", "_key")
+        Window.partitionBy("_by", "_key")
         .orderBy("_time", F.col("_id").isNotNull())
         .rowsBetween(Window.unboundedPreceding, Window.currentRow)
     )
-    newest = [at for at, question in enumerate(questions) if isinstance(question, Newest)]
-    slots = range(max((len(question.sums) for question in questions if isinstance(question, Sums)), default=0))
-    running = {f"_newest_{at}": F.max(f"_newest_{at}") for at in newest} | {
-        f"_sum_{slot}": F.sum(f"_sum_{slot}") for slot in slots
+    placed = _placed(questions)
+    running = {question.column: F.max(question.column) for question in placed if isinstance(question.of, Newest)} | {
+        f"_sum_{slot}": F.sum(f"_sum_{slot}") for slot in range(_slots(placed))
     }
     rows = reduce(
-        partial(DataFrame.unionByName, allowMissingColumns=True),
-        _events(questions, since),
-        _asked(spine, questions, at),
+        partial(DataFrame.unionByName, allowMissingColumns=True), _events(placed, since), _asked(spine, placed, at)
     )
     answered = (
         rows.withColumns({name: total.over(so_far) for name, total in running.items()})
@@ -79,18 +76,49 @@ def as_of_join(
         .groupBy("_id")
         .agg(
             F.first("_spine", ignorenulls=True).alias("_spine"),
-            *(column for number, question in enumerate(questions) for column in _answers(number, question)),
+            *(column for question in placed for column in _answers(question)),
         )
     )
-    names = (
-        name for question in questions for name in (question.values if isinstance(question, Newest) else question.sums)
-    )
+    names = (name for question in questions for name in _names(question))
     return answered.select("_spine.*", *names)
 
 
-def _asked(spine: DataFrame, questions: Sequence[Newest | Sums], at: str) -> DataFrame:
-    """Each row of the spine once per question; the first carries the row itself."""
-    asked = [F.struct(F.lit(number).alias("_question"), _key(question.by)) for number, question in enumerate(questions)]
+@dataclass(frozen=True)
+class _Placed:
+    """A question, its number, the number of its `by` among all, and its first place among the sums of that `by`."""
+
+    number: int
+    by: int
+    slot: int
+    of: Newest | Sums
+
+    @property
+    def column(self) -> str:
+        return f"_newest_{self.number}"
+
+
+def _placed(questions: Sequence[Newest | Sums]) -> list[_Placed]:
+    """Questions of one `by` share rows: a row of the spine asks them together."""
+    bys = list(dict.fromkeys(question.by for question in questions))
+    used, placed = dict.fromkeys(bys, 0), []
+    for number, question in enumerate(questions):
+        placed.append(_Placed(number, bys.index(question.by), used[question.by], question))
+        used[question.by] += len(question.sums) if isinstance(question, Sums) else 0
+    return placed
+
+
+def _slots(placed: Sequence[_Placed]) -> int:
+    return max((one.slot + len(one.of.sums) for one in placed if isinstance(one.of, Sums)), default=0)
+
+
+def _names(question: Newest | Sums) -> Iterable[str]:
+    return question.values if isinstance(question, Newest) else question.sums
+
+
+def _asked(spine: DataFrame, placed: Sequence[_Placed], at: str) -> DataFrame:
+    """Each row of the spine once per `by`; the first carries the row itself."""
+    bys = {one.by: one.of.by for one in placed}
+    asked = [F.struct(F.lit(number).alias("_by"), _key(by)) for number, by in bys.items()]
     rows = spine.select(
         F.monotonically_increasing_id().alias("_id"),
         F.col(at).alias("_time"),
@@ -98,50 +126,52 @@ def _asked(spine: DataFrame, questions: Sequence[Newest | Sums], at: str) -> Dat
         F.array(*asked).alias("_asked"),
     )
     return rows.select("_id", "_time", "_spine", F.explode("_asked").alias("_asked")).select(
-        "_id", "_time", "_asked.*", F.when(F.col("_asked._question") == 0, F.col("_spine")).alias("_spine")
+        "_id", "_time", "_asked.*", F.when(F.col("_asked._by") == 0, F.col("_spine")).alias("_spine")
     )
 
 
-def _events(questions: Sequence[Newest | Sums], since: datetime | None) -> Iterator[DataFrame]:
-    """When the running maximum or total of a question changes: `_question`, `_key`, `_time` and what comes in."""
-    spans = []
-    for number, question in enumerate(questions):
+def _events(placed: Sequence[_Placed], since: datetime | None) -> Iterator[DataFrame]:
+    """When the running maximum or total of a question changes: `_by`, `_key`, `_time` and what comes in."""
+    spans: dict[int, list[tuple[_Placed, Sums]]] = defaultdict(list)
+    for one in placed:
+        question = one.of
         if isinstance(question, Sums):
-            spans.append((number, question))
+            spans[id(question.history)].append((one, question))
             continue
         event, known = F.col(question.event_time), F.col(question.known_time)
         newest = F.struct(event.alias("_event_time"), known.alias("_known_time"), *question.values)
         yield (
             question.history.where(event.isNotNull() & known.isNotNull())
             .select(
-                F.lit(number).alias("_question"),
+                F.lit(one.by).alias("_by"),
                 _key(question.by),
                 F.greatest(event, known).alias("_time"),
-                newest.alias(f"_newest_{number}"),
+                newest.alias(one.column),
             )
             .where("_key IS NOT NULL")
         )
-    for _, of_one in groupby(sorted(spans, key=lambda pair: id(pair[1].history)), key=lambda pair: id(pair[1].history)):
-        yield _changes(list(of_one), since)
+    for of_one in spans.values():
+        yield _changes(of_one, _slots(placed), since)
 
 
-def _changes(spans: Sequence[tuple[int, Sums]], since: datetime | None) -> DataFrame:
+def _changes(spans: Sequence[tuple[_Placed, Sums]], slots: int, since: datetime | None) -> DataFrame:
     """Where the spans of one history start, and where they end, in one reading of it."""
     changes, history = [], spans[0][1].history
     sums = history.select(*(value.alias(name) for _, question in spans for name, value in question.sums.items()))
     broken = [field.name for field in sums.schema if not isinstance(field.dataType, IntegralType)]
     if broken:
         raise TypeError(f"{', '.join(broken)}: only whole numbers are summed exactly; cast them to long")
-    slots = max(len(question.sums) for _, question in spans)
-    for number, question in spans:
+    for one, question in spans:
         real = question.end.isNull() | (question.start < question.end)
         if since is not None:
             real &= question.end.isNull() | (question.end > F.lit(since))
-        values = [F.coalesce(value.cast("long"), F.lit(0)) for value in question.sums.values()]
-        values += [F.lit(0).cast("long")] * (slots - len(values))
+        values = [F.lit(0).cast("long")] * slots
+        values[one.slot : one.slot + len(question.sums)] = [
+            F.coalesce(value.cast("long"), F.lit(0)) for value in question.sums.values()
+        ]
         changes += [
             F.struct(
-                F.lit(number).alias("_question"),
+                F.lit(one.by).alias("_by"),
                 _key(question.by),
                 F.when(real & question.start.isNotNull(), moment).alias("_time"),
                 *((sign * value).alias(f"_sum_{slot}") for slot, value in enumerate(values)),
@@ -152,14 +182,15 @@ def _changes(spans: Sequence[tuple[int, Sums]], since: datetime | None) -> DataF
     return exploded.where("_time IS NOT NULL AND _key IS NOT NULL")
 
 
-def _answers(number: int, question: Newest | Sums) -> Iterator[Column]:
+def _answers(one: _Placed) -> Iterator[Column]:
     """The columns of one question, from the rows that ask it: one for each row of the spine."""
-    this = (F.col("_question") == number) & F.col("_key").isNotNull() & F.col("_time").isNotNull()
+    question = one.of
+    this = (F.col("_by") == one.by) & F.col("_key").isNotNull() & F.col("_time").isNotNull()
     if isinstance(question, Sums):
-        for slot, name in enumerate(question.sums):
+        for slot, name in enumerate(question.sums, one.slot):
             yield F.max(F.when(this, F.coalesce(F.col(f"_sum_{slot}"), F.lit(0)))).alias(name)
         return
-    newest = F.col(f"_newest_{number}")
+    newest = F.col(one.column)
     if question.tolerance is not None:
         age = F.col("_time").cast("double") - newest["_event_time"].cast("double")
         this &= age <= question.tolerance.total_seconds()

@@ -6,7 +6,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, reduce
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -86,13 +86,28 @@ class Scorer:
                     found.append(F.when(F.isnan(value), F.lit(f"{column.name} is not a number")))
         return F.array_compact(F.array(*found))
 
+    def fits(self) -> Column:
+        """Whether a row can be scored: it has no `reasons`.
+
+        One condition per column, not one on all `reasons`: Spark infers constraints from a filter, from an expression
+        of many columns as many as there are subsets of them.
+        """
+        conditions = [F.lit(True)]
+        for column in self.signature.inputs:
+            value = F.col(column.name)
+            if column.required:
+                conditions.append(value.isNotNull())
+            if column.type in ("double", "float"):
+                number = F.abs(value) < float("inf")  # nor is it true of NaN, which is greater than any number
+                conditions.append(number if column.required else value.isNull() | F.isnan(value) | number)
+        return reduce(Column.__and__, conditions)
+
     def score(self, rows: DataFrame, *, keep: Sequence[str]) -> DataFrame:
-        """`keep` columns plus the model's outputs, one row per row; rows with `reasons` are the caller's to leave out.
+        """`keep` columns plus the model's outputs, one row per row; rows that do not fit are the caller's to leave out.
 
         Raises UserError if a column of the signature is absent, or of a type that can't be taken for the declared one.
         """
         given = {field.name: field.dataType.simpleString() for field in rows.schema}
-        inputs = []
         for column in self.signature.inputs:
             declared, others = _TYPES[column.type]
             actual = given.get(column.name)
@@ -101,11 +116,13 @@ class Scorer:
                     f"column {column.name} is {actual or 'absent'}; {self.files.name} version {self.files.number} "
                     f"takes {declared.simpleString()}"
                 )
-            inputs.append(F.col(column.name).cast(declared).alias(f"_input_{column.name}"))
         outputs = [StructField(column.name, _TYPES[column.type][0]) for column in self.signature.outputs]
         schema = StructType([*(rows.schema[name] for name in keep), *outputs])
-        scoring = _scoring(self.files, [column.name for column in self.signature.inputs], keep, to_arrow_schema(schema))
-        return rows.select(*keep, *inputs).mapInArrow(scoring, schema)
+        inputs = to_arrow_schema(
+            StructType([StructField(one.name, _TYPES[one.type][0]) for one in self.signature.inputs])
+        )
+        scoring = _scoring(self.files, inputs, keep, to_arrow_schema(schema))
+        return rows.select(*dict.fromkeys([*keep, *inputs.names])).mapInArrow(scoring, schema)
 
 
 def read_scorer(registry: Registry, name: str, number: int) -> Scorer:
@@ -118,14 +135,14 @@ def read_scorer(registry: Registry, name: str, number: int) -> Scorer:
 
 
 def _scoring(
-    files: _Files, inputs: Sequence[str], keep: Sequence[str], schema: pa.Schema
+    files: _Files, inputs: pa.Schema, keep: Sequence[str], schema: pa.Schema
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """What a worker does; it takes along nothing but the version's files."""
 
     def batches(rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         model = _load(files)
         for batch in rows:
-            answers = model.score({name: _values(batch[f"_input_{name}"]) for name in inputs})
+            answers = model.score({column.name: _values(batch[column.name].cast(column.type)) for column in inputs})
             kept = [batch[name].cast(schema.field(name).type) for name in keep]
             given = [pa.array(answers[name], schema.field(name).type) for name in schema.names[len(kept) :]]
             yield pa.RecordBatch.from_arrays([*kept, *given], schema=schema)

@@ -73,8 +73,6 @@ def _local_session(folder: Path) -> SparkSession:
         .config("spark.databricks.delta.snapshotPartitions", "2")
         # To find out which files a query may leave out takes longer than to read the few there are.
         .config("spark.databricks.delta.stats.skipping", "false")
-        # What is merged here is the same however often it is read.
-        .config("spark.databricks.delta.merge.materializeSource", "none")
         .config("spark.driver.memory", "4g")
         .config("spark.ui.enabled", "false")
         .config("spark.ui.showConsoleProgress", "false")

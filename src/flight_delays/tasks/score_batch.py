@@ -56,11 +56,11 @@ def run(context: Context, *, model_name: str, window: Window, online_store: bool
     ours = (F.col("model_name") == model_name) & (F.col("model_version") == number) & (F.col("source") == _SOURCE)
     done = context.tables.read("predictions").where(ours).select(*KEY)
     candidates = _candidates(context, model_name, number, version, window)
-    new = candidates.where(window.holds()).join(done, [*KEY], "left_anti").withColumn("_reasons", scorer.reasons())
-    unfit, fit = new.where(F.size("_reasons") > 0), new.where(F.size("_reasons") == 0)
+    new = candidates.where(window.holds()).join(done, [*KEY], "left_anti")
+    fit, unfit = new.where(scorer.fits()), new.where(~scorer.fits())
     rejected = 0
     if not unfit.isEmpty():
-        rows = rejects(unfit, model_name, number, _SOURCE)
+        rows = rejects(unfit, scorer, source=_SOURCE)
         rejected = context.tables.append_new("raw_rejects", rows, key=["reject_id"]).inserted
     rows = predictions(fit, scorer, as_of=F.lit(context.as_of), source=_SOURCE)
     merged = context.tables.append_new("predictions", rows, key=["prediction_id"])
@@ -113,13 +113,13 @@ def predictions(features: DataFrame, scorer: Scorer, *, as_of: Column, source: s
     )
 
 
-def rejects(features: DataFrame, model_name: str, number: int, source: str) -> DataFrame:
-    """Rows of table raw_rejects for rows of flight_features that can't be scored, and say why in `_reasons`."""
+def rejects(features: DataFrame, scorer: Scorer, *, source: str) -> DataFrame:
+    """Rows of table raw_rejects for rows of flight_features that one version can't score."""
     return features.select(
-        _digest(model_name, number, source).alias("reject_id"),
+        _digest(scorer.files.name, scorer.files.number, source).alias("reject_id"),
         F.lit("predictions").alias("table_name"),
-        F.to_json(F.struct(*(name for name in features.columns if name != "_reasons"))).alias("source_row"),
-        F.col("_reasons").alias("reasons"),
+        F.to_json(F.struct("*")).alias("source_row"),
+        scorer.reasons().alias("reasons"),
     )
 
 

@@ -168,7 +168,7 @@ def process(
         reached("recorded")
     scored = 0
     if source.SCHEDULED in counts.taken:
-        scored = _score(context, stream, taken, schemas, record, scorer, reached)
+        scored = _score(context, taken, schemas, record, scorer, reached)
         precompute.merge(replace(context, as_of=record["as_of"]))
         reached("precomputed")
     _tell(context, stream, counts, record, scored, started)
@@ -250,7 +250,6 @@ def _record(context: Context, stream: Stream, counts: _Counts, query: str, batch
 
 def _score(
     context: Context,
-    stream: Stream,
     taken: DataFrame,
     schemas: Mapping[str, StructType],
     record: Mapping[str, Any],
@@ -276,16 +275,13 @@ def _score(
         asked=Asked(flights=asked.join(done, [*KEY], "left_anti"), since=since),
     )
     model = scorer(record["model_version"])
-    features = features.withColumn("_reasons", model.reasons())
-    fit = features.where(F.size("_reasons") == 0)
-    rows = predictions(fit, model, as_of=F.lit(as_of), source=SOURCE)
+    rows = predictions(features.where(model.fits()), model, as_of=F.lit(as_of), source=SOURCE)
     tables.append_once("predictions", rows, writer=record["query_id"], number=record["batch_id"])
     reached("predicted")
     there = tables.read("predictions").where(streamed & (F.col("scored_date") == F.to_date(F.lit(as_of))))
     scored = there.join(asked, [*KEY], "left_semi").count()
     if scored < asking["flights"]:
-        unfit = features.where(F.size("_reasons") > 0)
-        rejected = rejects(unfit, stream.model_name, record["model_version"], SOURCE)
+        rejected = rejects(features.where(~model.fits()), model, source=SOURCE)
         tables.append_new("raw_rejects", rejected, key=["reject_id"])
     return scored
 
