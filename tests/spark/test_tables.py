@@ -66,7 +66,7 @@ def test_a_missing_table_is_one_line_that_says_which_job_makes_it(spark: SparkSe
 
 def test_every_declared_table_exists_and_declaring_it_again_changes_nothing(tables: Tables) -> None:
     before = {table: tables.version(table) for table in DECLARED}
-    assert len(before) == 9
+    assert len(before) == 17
     assert tables.apply_ddl() == DECLARED
     assert {table: tables.version(table) for table in DECLARED} == before
 
