@@ -66,7 +66,7 @@ def run(context: Context, *, model_name: str, window: Window, online_store: bool
     merged = context.tables.append_new("predictions", rows, key=["prediction_id"])
     if merged.inserted:
         context.tables.optimize("predictions", where=f"scored_date = '{context.as_of:%Y-%m-%d}'", zorder="flight_id")
-    if window.everything:
+    if window.everything and merged.inserted:
         _record(context, model_name, number, version)
     if precompute.merge(context):
         precompute.publish(context, online_store=online_store)
