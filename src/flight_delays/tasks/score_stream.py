@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -96,13 +96,9 @@ def _each(context: Context, stream: Stream, checkpoint: str) -> Callable[[DataFr
         tables = Tables(spark=events.sparkSession, schema=schema, unity_catalog=unity_catalog)
         there = context_within(tables, registries.connect_to(uris))
         query = stream_control.query_id(tables.spark, checkpoint)
-        process(there, stream, events, query, batch_id, scorer=_kept_scorer(uris, stream))
+        process(there, stream, events, query, batch_id, scorer=partial(_scorer, uris, stream.model_name))
 
     return one
-
-
-def _kept_scorer(uris: registries.Uris, stream: Stream) -> Callable[[int], Scorer]:
-    return lambda number: _scorer(uris, stream.model_name, number)
 
 
 @lru_cache(2)
@@ -154,7 +150,8 @@ def process(
     taken = mine.where(F.col("fate").isin(*_TAKEN))
     schemas = raw_schemas(tables)
     if record is None:
-        _remember(tables, stream, events, newest, query, batch_id)
+        inspected = source.with_problems(events, schemas)
+        _remember(tables, stream, inspected, newest, query, batch_id)
         reached("state")
     counts = _count(mine, newest)
     if record is None:
@@ -181,8 +178,7 @@ def _remember(
     """Append the micro-batch to stream_state, with what becomes of each event."""
     state, of_query = tables.read("stream_state"), F.col("query_id") == query
     seen = state.where(of_query & (F.col("batch_id") < batch_id) & F.col("fate").isin(*_TAKEN))
-    inspected = source.with_problems(events, raw_schemas(tables))
-    fates = sort_out(inspected, seen, newest=newest, delay=stream.delay)
+    fates = sort_out(events, seen, newest=newest, delay=stream.delay)
     fates = fates.withColumns({"query_id": F.lit(query), "batch_id": F.lit(batch_id).cast("long")})
     tables.append_once("stream_state", fates, writer=query, number=batch_id)
 
