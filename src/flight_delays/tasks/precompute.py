@@ -3,11 +3,12 @@
 from pyspark.sql import Window
 from pyspark.sql import functions as F
 
-from flight_delays.platform.online_store import fill_sqlite, refresh
+from flight_delays.platform.online_store import fill_sqlite
 from flight_delays.platform.runtime import Place, local_dir, place
 from flight_delays.platform.runtime import online_store as online_store_of
 from flight_delays.platform.tables import collected
 from flight_delays.tasks.context import Context
+from flight_delays.tasks.publish import by_month, sync
 from flight_delays.use_case.precomputed import COLUMNS, PREDICTIONS_TABLE
 
 TABLE = "latest_predictions"
@@ -36,12 +37,7 @@ def publish(context: Context, *, online_store: bool) -> None:
     """Bring latest_predictions to the online store, if there is one."""
     table = context.tables.read(TABLE)
     if place() is Place.LOCAL:
-        file = online_store_of(local_dir())
-        month = F.trunc(F.to_date("prediction_ts"), "month")
-        months = [row[0] for row in table.select(month).distinct().orderBy(1).collect()]
-        chunks = (table.where(month == F.lit(first)).toArrow() for first in months)
+        file, chunks = online_store_of(local_dir()), by_month(table, day="prediction_ts")
         fill_sqlite(file, PREDICTIONS_TABLE, chunks, columns=COLUMNS, key="flight_id", newest_by="scored_at")
     elif online_store:
-        workspace = context.endpoints()
-        online = f"{context.tables.schema}.{PREDICTIONS_TABLE}"
-        refresh(workspace.client, online, progress=context.console.print, clock=workspace.clock, sleep=workspace.sleep)
+        sync(context, f"{context.tables.schema}.{PREDICTIONS_TABLE}")

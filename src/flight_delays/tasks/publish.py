@@ -25,12 +25,11 @@ def run(context: Context, *, online_store: bool) -> None:
     if place() is Place.LOCAL:
         known = features.where(F.col(NEWEST_BY) <= F.lit(context.as_of))
         file = online_store_of(local_dir())
-        columns = known.columns
-        published = fill_sqlite(file, ONLINE_TABLE, _by_month(known), columns=columns, key=KEY, newest_by=NEWEST_BY)
+        chunks = by_month(known, day="flight_date")
+        published = fill_sqlite(file, ONLINE_TABLE, chunks, columns=known.columns, key=KEY, newest_by=NEWEST_BY)
         context.console.print(f"{published:,} flights in {file}")
     elif online_store:
-        workspace = context.endpoints()
-        refresh(workspace.client, table, progress=context.console.print, clock=workspace.clock, sleep=workspace.sleep)
+        sync(context, table)
         published = features.select(KEY).distinct().count()
         context.console.print(f"{published:,} flights in {table}")
     else:
@@ -39,8 +38,14 @@ def run(context: Context, *, online_store: bool) -> None:
     context.task_values.set("published", f"{published:,}")
 
 
-def _by_month(rows: DataFrame) -> "Iterator[pa.Table]":
-    """All of them, so many at a time as memory holds."""
-    month = F.trunc("flight_date", "month")
+def sync(context: Context, table: str) -> None:
+    """Bring a table that the workspace syncs up to date, and wait for it."""
+    workspace = context.endpoints()
+    refresh(workspace.client, table, progress=context.console.print, clock=workspace.clock, sleep=workspace.sleep)
+
+
+def by_month(rows: DataFrame, *, day: str) -> "Iterator[pa.Table]":
+    """All of them, so many at a time as memory holds; `day` is a date or a time."""
+    month = F.trunc(day, "month")
     for (first,) in rows.select(month).distinct().orderBy(1).collect():
         yield rows.where(month == F.lit(first)).toArrow()
