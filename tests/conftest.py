@@ -56,6 +56,18 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> SparkSession:
         return spark_session()
 
 
+@pytest.fixture(scope="module")
+def _interpreted(spark: SparkSession) -> Iterator[None]:
+    """Of many queries of few rows, most of the time would go into compiling code for each."""
+    slow = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+    before = {name: spark.conf.get(name) for name in slow}
+    for name, value in slow.items():
+        spark.conf.set(name, value)
+    yield
+    for name, value in before.items():
+        spark.conf.set(name, value)
+
+
 @pytest.fixture(scope="session")
 def tables(spark: SparkSession) -> Tables:
     """All tables of sql/, empty at first; tests keep apart by key and by model name."""

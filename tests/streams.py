@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from flight_delays.local.replay import Disorder, disorder, events_of, rows_between
-from flight_delays.platform.scorer import Scorer, read_scorer
+from flight_delays.platform.scorer import Scorer
 from flight_delays.platform.tables import Tables, collected
 from flight_delays.tasks.context import Context
 from flight_delays.tasks.score_stream import Stream, process, raw_schemas
@@ -79,11 +79,11 @@ def case(events: Mapping[str, pd.DataFrame], seed: int, *, batches: int) -> Case
 
 @dataclass(frozen=True, kw_only=True)
 class Harness:
-    """A schema, a model with two versions, and what may happen between a crash and the next try."""
+    """A schema, a model with versions by number, and what may happen between a crash and the next try."""
 
     context: Context
     model_name: str
-    versions: tuple[int, ...]
+    versions: Mapping[int, Scorer]
 
     @property
     def stream(self) -> Stream:
@@ -96,7 +96,7 @@ class Harness:
 
     def promote(self, rng: Random) -> None:
         """Somebody makes another version the champion."""
-        self.context.registry.set_alias(self.model_name, "champion", rng.choice(self.versions))
+        self.context.registry.set_alias(self.model_name, "champion", rng.choice([*self.versions]))
 
     def correct_the_weather(self, rng: Random) -> None:
         """A row of weather is corrected by another job."""
@@ -131,10 +131,8 @@ class Harness:
                 raise CrashError(step)
 
         events = micro_batch(self.context.tables, rows)
-        process(self.context, self.stream, events, query, number, scorer=self.scorer, reached=reached)
-
-    def scorer(self, number: int) -> Scorer:
-        return read_scorer(self.context.registry, self.model_name, number)
+        scorer = self.versions.__getitem__
+        process(self.context, self.stream, events, query, number, scorer=scorer, reached=reached)
 
     def expected(self, query: str) -> pd.DataFrame:
         """What the batch computes at the recorded versions: flight_id, model_version, probability."""

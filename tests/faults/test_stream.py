@@ -12,6 +12,7 @@ from tests.streams import Harness, case, history
 
 from flight_delays.platform.job_context import PrintedTaskValues
 from flight_delays.platform.registry import Registry
+from flight_delays.platform.scorer import read_scorer
 from flight_delays.platform.tables import Tables
 from flight_delays.tasks.context import Context
 
@@ -19,6 +20,7 @@ CRASHES = (
     *("state", "state", "kept apart", "landed", "recorded"),
     *("predicted", "predicted", "precomputed", "told", "told"),
 )
+pytestmark = pytest.mark.usefixtures("_interpreted")
 START, END = datetime(2013, 1, 3, 11, tzinfo=UTC), datetime(2013, 1, 3, 15, tzinfo=UTC)
 
 
@@ -43,8 +45,9 @@ def harness(tables: Tables, registry: Registry, new_version: Callable[..., int])
     console = Console(file=io.StringIO())
     values = PrintedTaskValues(console)
     context = Context(tables=tables, registry=registry, task_values=values, console=console, as_of=END)
-    versions = (new_version("streamed"), new_version("streamed", wrong=True))
-    registry.set_alias("streamed", "champion", versions[0])
+    numbers = (new_version("streamed"), new_version("streamed", wrong=True))
+    registry.set_alias("streamed", "champion", numbers[0])
+    versions = {number: read_scorer(registry, "streamed", number) for number in numbers}
     return Harness(context=context, model_name="streamed", versions=versions)
 
 

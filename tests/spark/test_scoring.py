@@ -28,6 +28,7 @@ from flight_delays.tasks.score_batch import Window
 from flight_delays.use_case.model import INPUTS, ONLINE_STORE
 from flight_delays.use_case.precomputed import Prediction, find_prediction, predictions_store
 
+pytestmark = pytest.mark.usefixtures("_interpreted")
 BEFORE_THE_LAST_DAY = datetime(2013, 2, 19, 9, 59, 59, tzinfo=UTC)
 LAST_DAY = datetime(2013, 2, 19, 10, tzinfo=UTC)
 KEEP = ["flight_id", "prediction_ts"]
@@ -39,7 +40,13 @@ def features(tables: Tables, loaded: pd.DataFrame) -> DataFrame:
 
 
 @pytest.fixture
-def context(tables: Tables, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
+def context(
+    tables: Tables,
+    loaded: pd.DataFrame,  # noqa: ARG001
+    registry: Registry,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Context]:
     monkeypatch.setenv(LOCAL_DIR, str(tmp_path))
     console = Console(file=io.StringIO(), width=200)
     values = PrintedTaskValues(console)

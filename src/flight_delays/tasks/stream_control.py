@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from datetime import datetime
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -57,6 +58,7 @@ def status(context: Context, checkpoint: str, *, max_lag_seconds: float, last: i
         f"Stream {query}",
         tuple(_SHOWN.values()),
         [[_cell(getattr(progress, name)) for name in _SHOWN] for progress in recent],
+        decimals=1,
     )
     check = healthy(recent, max_lag_seconds=max_lag_seconds)
     context.console.print(f"{check.outcome}: {check.reason}")
@@ -83,6 +85,4 @@ def reset(checkpoint: str) -> str:
 
 
 def _cell(value: object) -> object:
-    if isinstance(value, float):
-        return round(value, 1)
-    return f"{value:%Y-%m-%d %H:%M}" if hasattr(value, "strftime") else value
+    return f"{value:%Y-%m-%d %H:%M}" if isinstance(value, datetime) else value
