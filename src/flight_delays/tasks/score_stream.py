@@ -110,8 +110,9 @@ def _until_stopped(query: StreamingQuery, stop: Path) -> None:
     try:
         while query.isActive and not stop.exists():
             query.awaitTermination(1)
-        while query.isActive and query.status["isTriggerActive"]:
-            time.sleep(0.2)  # what is under way is finished
+        ended = query.lastProgress
+        while query.isActive and query.status["isTriggerActive"] and query.lastProgress == ended:
+            time.sleep(0.2)  # what is under way is finished; what has begun since is done again by the next run
     finally:
         query.stop()
         stop.unlink(missing_ok=True)
