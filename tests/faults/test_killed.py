@@ -10,7 +10,7 @@ import pytest
 from pyspark.sql import SparkSession
 from tests.worlds import World, assert_same_rows, contents, kill, make_world
 
-PATIENCE_S = 300
+PATIENCE_S = 600
 
 
 @pytest.fixture(scope="module")

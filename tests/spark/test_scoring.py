@@ -141,6 +141,12 @@ REASONS: dict[str, tuple[dict[str, object], list[str]]] = {
     "a null that is required": ({"carrier": None}, ["carrier is missing"]),
     "infinity": ({"weather_temp": float("inf")}, ["weather_temp is infinite"]),
     "minus infinity": ({"weather_visib": float("-inf")}, ["weather_visib is infinite"]),
+    "the first time": ({"sched_dep_ts": pd.Timestamp("1700-01-01", tz="UTC")}, []),
+    "the last time": ({"sched_dep_ts": pd.Timestamp("2200-01-01", tz="UTC")}, []),
+    "too late a time": (
+        {"sched_dep_ts": pd.Timestamp("2200-01-01 00:00:01", tz="UTC")},
+        ["sched_dep_ts is not between 1700 and 2200"],
+    ),
     "two": ({"dest": None, "weather_temp": float("inf")}, ["dest is missing", "weather_temp is infinite"]),
 }
 
@@ -169,13 +175,12 @@ def test_rows_that_cannot_be_scored_say_why_and_do_not_hold_up_the_rest(
 
     score_batch.run(context, model_name="picky", window=Window(), online_store=False)
     scored = context.tables.read("predictions").where("model_name = 'picky' AND flight_id LIKE 'picky%'").toPandas()
-    assert set(scored["flight_id"]) == {
-        f"picky: {name}" for name in ("all is well", "an unseen category", "a null that is looked up")
-    } | {"picky: not a number that is looked up"}
+    assert set(scored["flight_id"]) == {f"picky: {name}" for name, (_, reasons) in REASONS.items() if not reasons}
     rejected = context.tables.read("raw_rejects").where("table_name = 'predictions' AND source_row LIKE '%picky%'")
     assert {row["reasons"][0] for row in rejected.collect()} == {
         "weather_temp is infinite",
         "weather_visib is infinite",
+        "sched_dep_ts is not between 1700 and 2200",
     }
 
 
@@ -215,7 +220,7 @@ def test_batch_goes_on_from_where_the_version_got_to(context: Context, new_versi
 def test_the_newest_prediction_of_each_flight_is_there_to_be_looked_up(
     context: Context, new_version: Callable[..., int], tmp_path: Path
 ) -> None:
-    older, newer = new_version("looked up"), new_version("looked up", wrong=True)
+    older, newer, newest = (new_version("looked up", wrong=wrong) for wrong in (False, True, False))
     flight = context.tables.read("flight_features").where("flight_id = 'flight-0002'")
     context.tables.append_new("flight_features", flight.withColumn("flight_id", F.lit("looked up")), key=["flight_id"])
     day = {"first": date(2013, 1, 1), "last": date(2013, 1, 1)}
@@ -231,10 +236,13 @@ def test_the_newest_prediction_of_each_flight_is_there_to_be_looked_up(
     first = found(then, older)
     assert first
     assert (first.model_version, first.scored_at, first.source) == (older, then, "batch")
-    again = found(then + timedelta(days=1), newer)
+    at_once = found(then, newer)
+    assert at_once
+    assert at_once.model_version == newer
+    assert at_once.probability != first.probability
+    again = found(then + timedelta(days=1), newest)
     assert again
-    assert (again.model_version, again.scored_at) == (newer, then + timedelta(days=1))
-    assert again.probability != first.probability
+    assert (again.model_version, again.scored_at) == (newest, then + timedelta(days=1))
 
 
 def test_without_a_champion_nothing_is_scored(context: Context, new_version: Callable[..., int]) -> None:

@@ -48,6 +48,18 @@ CASES: dict[str, tuple[Event, ...]] = {
         *(Event("a", 100, "on_time"), Event("b", 161, "on_time")),
         Event("a", 100, "late"),
     ),
+    "of an id that only came late": (
+        *(Event("a", 100, "on_time"), Event("b", 1, "late")),
+        Event("b", 99, "out_of_order"),
+    ),
+    "of an id at the watermark": (
+        *(Event("a", 100, "on_time"), Event("b", 160, "on_time")),
+        Event("a", 165, "duplicate"),
+    ),
+    "of an id that the watermark has passed": (
+        *(Event("a", 100, "on_time"), Event("b", 161, "on_time")),
+        Event("a", 165, "on_time"),
+    ),
     "a copy of a late one is late": (Event("a", 100, "on_time"), Event("b", 1, "late"), Event("b", 1, "late")),
     "a late event moves nothing": (Event("a", 100, "on_time"), Event("b", 1, "late"), Event("c", 100, "on_time")),
     "without an id": (Event(None, 100, "malformed"),),
@@ -60,6 +72,7 @@ CASES: dict[str, tuple[Event, ...]] = {
     "a malformed one moves no watermark": (Event("a", 500, "malformed", sent=1), Event("b", 100, "on_time")),
     "after a malformed one of its id": (Event("a", 500, "malformed", sent=1), Event("a", 100, "on_time")),
 }
+SEEN = "source string, event_id string, event_time timestamp"
 SCHEMA = (
     "source string, event_id string, kind string, event_time timestamp, sent_at timestamp, sequence long, "
     "problems array<string>"
@@ -87,7 +100,7 @@ def fates(spark: SparkSession, logs: dict[str, list[tuple[int, Event]]], seen: D
 
 
 def nothing(spark: SparkSession) -> DataFrame:
-    return spark.createDataFrame([], "source string, event_id string")
+    return spark.createDataFrame([], SEEN)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +120,7 @@ def test_what_becomes_of_events_does_not_hang_on_how_the_log_is_cut(spark: Spark
     logs = {}
     for name in ("one", "other", "third"):
         times = [rng.randrange(0, 400) for _ in range(120)]
-        logs[name] = [(number, Event(f"{at}-{rng.randrange(2)}", at, "")) for number, at in enumerate(times)]
+        logs[name] = [(number, Event(f"{rng.randrange(50)}", at, "")) for number, at in enumerate(times)]
     whole = fates(spark, logs, nothing(spark), {})
     assert set(whole.values()) == {"on_time", "out_of_order", "duplicate", "late"}
     cut, seen, newest = {}, nothing(spark), {}
@@ -116,12 +129,12 @@ def test_what_becomes_of_events_does_not_hang_on_how_the_log_is_cut(spark: Spark
         some = fates(spark, part, seen, newest)
         cut |= some
         taken = [
-            (name, event.id)
+            (name, event.id, minutes(event.at))
             for name, log in part.items()
             for number, event in log
-            if some[name, number] in ("on_time", "out_of_order")
+            if some[name, number] in ("on_time", "out_of_order", "duplicate")
         ]
-        seen = seen.unionByName(spark.createDataFrame(taken, "source string, event_id string"))
+        seen = seen.unionByName(spark.createDataFrame(taken, SEEN))
         newest = {name: minutes(max(event.at or 0 for _, event in log[:last])) for name, log in logs.items()}
     assert cut == whole
 
@@ -161,10 +174,23 @@ def test_messages_of_kafka_become_events_with_a_source_per_partition(spark: Spar
     good, bad = from_messages(messages).orderBy("sequence").collect()
     assert (good["source"], good["event_id"], good["kind"], good["sequence"]) == ("weather/3", "e", "weather", 17)
     assert good["body"] == '{"origin":"JFK"}'
-    assert (bad["sequence"], bad["event_id"], bad["event_time"]) == (18, None, None)
+    assert (bad["sequence"], bad["event_id"], bad["event_time"], bad["body"]) == (18, None, None, "no JSON")
 
 
-def test_an_event_that_lacks_what_its_kind_needs_says_what(spark: SparkSession, tables) -> None:
+STATION = '{"origin": "JFK", "observed_at": "2013-01-01T05:00:00Z", "known_at": "2013-01-01T06:00:00.000001+00:00"}'
+ARRIVED = "arrived without a departure delay and an air time"
+HUMID, SENSIBLE = "humid is no percentage", "a delay or the air time is no sensible number of minutes"
+READINGS: tuple[tuple[str, list[str]], ...] = (
+    ('"temp": null', []),
+    *(('"humid": 0', []), ('"humid": 100', []), ('"humid": 100.1', [HUMID])),
+    ('"temp": "NaN"', ["temp is not a number, or infinite"]),
+    ('"temp": "-Infinity"', ["temp is not a number, or infinite"]),
+    ('"humid": "Infinity"', ["humid is not a number, or infinite", HUMID]),
+    *(('"dep_delay": 99999.9', []), ('"dep_delay": -1e5', [SENSIBLE]), ('"arr_delay": 1e12', [SENSIBLE, ARRIVED])),
+)
+
+
+def test_an_event_whose_body_cannot_be_landed_says_why(spark: SparkSession, tables) -> None:
     raw = {
         source.FLIGHT_EVENTS: tables.read("raw_flights").schema,
         source.WEATHER_EVENTS: tables.read("raw_weather").schema,
@@ -175,6 +201,7 @@ def test_an_event_that_lacks_what_its_kind_needs_says_what(spark: SparkSession, 
         (3, "sneezed", '{"flight_id":"f"}'),
         (4, "weather", "no JSON"),
         (5, "weather", None),
+        *((number, "weather", STATION[:-1] + f", {reading}}}") for number, (reading, _) in enumerate(READINGS, 6)),
     ]
     events = spark.createDataFrame(rows, "n int, kind string, body string")
     found = {row["n"]: row["problems"] for row in source.with_problems(events, raw).select("n", "problems").collect()}
@@ -182,6 +209,7 @@ def test_an_event_that_lacks_what_its_kind_needs_says_what(spark: SparkSession, 
     assert found[2] == ["observed_at is missing", "known_at is missing"]
     assert found[3][0] == "kind is none of scheduled, departed, arrived, weather"
     assert found[4] == found[5] == ["origin is missing", "observed_at is missing", "known_at is missing"]
+    assert [found[number] for number, _ in enumerate(READINGS, 6)] == [problems for _, problems in READINGS]
 
 
 def test_columns_that_are_added_to_a_source_are_ignored_and_missing_or_other_ones_refused(tables) -> None:

@@ -131,3 +131,21 @@ def test_a_table_refuses_a_row_that_cannot_be(
     with pytest.raises(Exception, match=r"(?i)check constraint|not null"):
         tables.append_new(table, row(**{column: value}), key=[row().columns[0]])
     assert tables.read(table).where(f"{row().columns[0]} = 'bad'").count() == 0
+
+
+def test_changes_are_what_was_inserted_or_updated_to_and_none_if_they_are_not_known_any_more(tables: Tables) -> None:
+    name = f"{tables.schema}.changing"
+    for statement in (
+        f"CREATE TABLE {name} (a INT, b INT) USING delta",
+        f"INSERT INTO {name} VALUES (1, 1), (2, 2)",
+        f"ALTER TABLE {name} SET TBLPROPERTIES (delta.enableChangeDataFeed = true)",
+        f"INSERT INTO {name} VALUES (3, NULL)",
+        f"UPDATE {name} SET b = 20 WHERE a = 2",
+        f"DELETE FROM {name} WHERE a = 1",
+    ):
+        tables.spark.sql(statement)
+    changed = tables.changes("changing", first=3, last=5)
+    assert changed is not None
+    assert {tuple(row) for row in changed.collect()} == {(3, None), (2, 20)}
+    assert tables.changes("changing", first=1, last=5) is None  # version 1 was written without a change data feed
+    tables.spark.sql(f"DROP TABLE {name}")

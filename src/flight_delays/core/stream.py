@@ -25,7 +25,7 @@ class Fate(StrEnum):
 
     ON_TIME = "on_time"  # taken
     OUT_OF_ORDER = "out_of_order"  # older than one sent before it, by no more than the delay: taken
-    DUPLICATE = "duplicate"  # of an event_id that was taken: dropped
+    DUPLICATE = "duplicate"  # of an event_id that came before and that the watermark has not passed: dropped
     LATE = "late"  # older than the watermark: kept apart
     MALFORMED = "malformed"  # quarantined; it moves no watermark
 
@@ -33,8 +33,9 @@ class Fate(StrEnum):
 def sort_out(events: DataFrame, seen: DataFrame, *, newest: Mapping[str, datetime], delay: timedelta) -> DataFrame:
     """`events` with their `fate`, `reasons` (array) and `watermark` (of their source, as they came; null at first).
 
-    `seen` has `source` and `event_id` of the events taken before, as far back as the watermark; `newest` maps a source
-    to the newest event time sent before. The watermark is `delay` behind the newest event time of the source so far.
+    `seen` has `source`, `event_id` and `event_time` of what came before and was neither late nor malformed, at least as
+    far back as the watermark; `newest` maps a source to the newest event time sent before. The watermark is `delay`
+    behind the newest event time of the source so far.
     """
     reasons = [F.when(F.col(name).isNull(), F.lit(f"{name} is missing")) for name in _NEEDED]
     ahead = F.col("event_time") > F.col("sent_at") + F.expr(f"INTERVAL {AHEAD.total_seconds():.0f} SECONDS")
@@ -43,24 +44,28 @@ def sort_out(events: DataFrame, seen: DataFrame, *, newest: Mapping[str, datetim
     events = events.withColumn("reasons", all_reasons).withColumn("_good", F.size("reasons") == 0)
 
     in_order = Window.partitionBy("source").orderBy("sequence", "event_id")
-    before = in_order.rowsBetween(Window.unboundedPreceding, -1)
-    copies = Window.partitionBy("source", "event_id", "_good").orderBy("sequence", "kind")
-    sent_before = F.max(F.when(F.col("_good"), F.col("event_time"))).over(before)
-    events = events.withColumns(
-        {"_newest": F.greatest(sent_before, _of_source(newest)), "_nth": F.row_number().over(copies)}
-    ).withColumn("watermark", F.col("_newest") - F.expr(f"INTERVAL {delay.total_seconds():.0f} SECONDS"))
-    known = seen.select("source", "event_id").distinct().withColumn("_seen", F.lit(True))
+    before = (Window.unboundedPreceding, -1)
+    sent_before = F.max(F.when(F.col("_good"), F.col("event_time"))).over(in_order.rowsBetween(*before))
+    events = events.withColumn("_newest", F.greatest(sent_before, _of_source(newest)))
+    events = events.withColumn("watermark", F.col("_newest") - F.expr(f"INTERVAL {delay.total_seconds():.0f} SECONDS"))
+    late = F.coalesce(F.col("event_time") < F.col("watermark"), F.lit(False))
+    counts = F.col("_good") & ~F.col("_late")
+    copies = Window.partitionBy("source", "event_id").orderBy("sequence", "kind").rowsBetween(*before)
+    earlier = F.max(F.when(counts, F.col("event_time"))).over(copies)
+    events = events.withColumn("_late", late).withColumn("_earlier", earlier)
+    known = seen.groupBy("source", "event_id").agg(F.max("event_time").alias("_seen"))
+    copy = F.greatest("_seen", "_earlier")
     fate = (
         F.when(~F.col("_good"), F.lit(Fate.MALFORMED))
-        .when(F.col("event_time") < F.col("watermark"), F.lit(Fate.LATE))
-        .when(F.col("_seen") | (F.col("_nth") > 1), F.lit(Fate.DUPLICATE))
+        .when(F.col("_late"), F.lit(Fate.LATE))
+        .when(F.coalesce(copy >= F.col("watermark"), copy.isNotNull()), F.lit(Fate.DUPLICATE))
         .when(F.col("event_time") < F.col("_newest"), F.lit(Fate.OUT_OF_ORDER))
         .otherwise(F.lit(Fate.ON_TIME))
     )
     return (
         events.join(known, ["source", "event_id"], "left")
         .withColumn("fate", fate)
-        .drop("_good", "_newest", "_nth", "_seen", "problems")
+        .drop("_good", "_newest", "_late", "_earlier", "_seen", "problems")
     )
 
 

@@ -6,7 +6,8 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, reduce
+from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,6 +44,8 @@ _TYPES: Mapping[str, tuple[DataType, frozenset[str]]] = {
     "double": (DoubleType(), frozenset({"tinyint", "smallint", "int", "float"})),
     "datetime": (TimestampType(), frozenset()),
 }
+# pandas holds times to the nanosecond from 1678 to 2261, and models look some years around a time.
+_TIMES = (datetime(1700, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC))
 _CACHED = 2  # versions that a Python worker keeps: the champion, and the one before it
 
 
@@ -71,7 +74,9 @@ class Scorer:
     files: _Files
 
     def reasons(self) -> Column:
-        """Why a row can't be scored, array<string>: a required column is null, or a number infinite; else empty.
+        """Why a row can't be scored, array<string>; empty if it can.
+
+        A required column is null, a number infinite, or a time beyond those that pandas holds.
 
         A category that training never saw, and a looked-up column that is null, are scored: as unknown.
         """
@@ -84,6 +89,8 @@ class Scorer:
                 found.append(F.when(F.abs(value) == float("inf"), F.lit(f"{column.name} is infinite")))
                 if column.required:
                     found.append(F.when(F.isnan(value), F.lit(f"{column.name} is not a number")))
+            if column.type == "datetime":
+                found.append(F.when(~value.between(*_TIMES), F.lit(f"{column.name} is not between 1700 and 2200")))
         return F.array_compact(F.array(*found))
 
     def fits(self) -> Column:
@@ -100,7 +107,9 @@ class Scorer:
             if column.type in ("double", "float"):
                 number = F.abs(value) < float("inf")  # nor is it true of NaN, which is greater than any number
                 conditions.append(number if column.required else value.isNull() | F.isnan(value) | number)
-        return reduce(Column.__and__, conditions)
+            if column.type == "datetime":
+                conditions.append(value.isNull() | value.between(*_TIMES))
+        return _all(conditions)
 
     def score(self, rows: DataFrame, *, keep: Sequence[str]) -> DataFrame:
         """`keep` columns plus the model's outputs, one row per row; rows that do not fit are the caller's to leave out.
@@ -132,6 +141,12 @@ def read_scorer(registry: Registry, name: str, number: int) -> Scorer:
         columns = signature(mlflow.pyfunc.load_model(str(files)))
         packed = _pack(files)
     return Scorer(signature=columns, files=_Files(name, number, hashlib.sha256(packed).hexdigest(), packed))
+
+
+def _all(conditions: Sequence[Column]) -> Column:
+    """All of one or more, as a tree: Spark Connect takes no expression that is a hundred levels deep."""
+    half = len(conditions) // 2
+    return _all(conditions[:half]) & _all(conditions[half:]) if half else conditions[0]
 
 
 def _scoring(

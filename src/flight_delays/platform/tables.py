@@ -7,7 +7,7 @@ from importlib.resources import files
 from typing import Any
 from uuid import uuid4
 
-from pyspark.errors import AnalysisException
+from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
@@ -55,17 +55,18 @@ class Tables:
         """The table's current Delta version."""
         return int(self.spark.sql(f"DESCRIBE HISTORY {self.schema}.{table} LIMIT 1").collect()[0]["version"])
 
-    def changes(self, table: str, *, first: int, last: int) -> DataFrame:
-        """Rows that Delta versions `first` to `last` inserted, or updated to; the table has its change data feed on."""
-        name = f"{self.schema}.{table}"
+    def changes(self, table: str, *, first: int, last: int) -> DataFrame | None:
+        """Rows that Delta versions `first` to `last` inserted, or updated to, by the table's change data feed.
+
+        None if they are not known any more: older than the table's retention.
+        """
+        frame = self.spark.sql(f"SELECT * FROM table_changes('{self.schema}.{table}', {first}, {last})")
         try:
-            frame = self.spark.sql(f"SELECT * FROM table_changes('{name}', {first}, {last})")
-            changed = frame.where("_change_type IN ('insert', 'update_postimage')")
-            return changed.drop("_change_type", "_commit_version", "_commit_timestamp")
-        except AnalysisException as error:
-            raise UserError(
-                f"{name} does not know its changes since version {first} any more; run with --full"
-            ) from error
+            frame.isEmpty()  # what is not known any more is noticed when it is read
+        except PySparkException:
+            return None
+        changed = frame.where("_change_type IN ('insert', 'update_postimage')")
+        return changed.drop("_change_type", "_commit_version", "_commit_timestamp")
 
     def append_once(self, table: str, rows: DataFrame, *, writer: str, number: int) -> None:
         """Append what `writer` writes as its `number`; again, or a lower number, is skipped by Delta itself.

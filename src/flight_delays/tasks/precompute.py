@@ -14,8 +14,8 @@ from flight_delays.use_case.precomputed import COLUMNS, PREDICTIONS_TABLE
 TABLE = "latest_predictions"
 
 
-def merge(context: Context) -> int:
-    """Merge latest_predictions by what was predicted since it was last done; how many flights changed.
+def merge(context: Context) -> None:
+    """Merge latest_predictions by what was predicted since it was last done.
 
     What a killed run left out is made up for: predictions are taken from the newest that is there already on, or from
     `as_of`, if that is earlier.
@@ -26,11 +26,10 @@ def merge(context: Context) -> int:
         first = min(newest["scored_at"], context.as_of)
         made = made.where((F.col("scored_at") >= F.lit(first)) & (F.col("scored_date") >= F.lit(first.date())))
     last = Window.partitionBy("flight_id").orderBy(
-        F.desc("scored_at"), F.desc("prediction_ts"), F.desc("prediction_id")
+        F.desc("scored_at"), F.desc("prediction_ts"), F.desc("model_version"), F.desc("prediction_id")
     )
     rows = made.withColumn("_nth", F.row_number().over(last)).where("_nth = 1").select(*COLUMNS)
-    merged = context.tables.upsert(TABLE, rows, key=["flight_id"])
-    return merged.inserted + merged.updated
+    context.tables.upsert(TABLE, rows, key=["flight_id"])
 
 
 def publish(context: Context, *, online_store: bool) -> None:

@@ -55,7 +55,9 @@ def run(context: Context, *, model_name: str, window: Window, online_store: bool
     version = context.tables.version("flight_features")
     ours = (F.col("model_name") == model_name) & (F.col("model_version") == number) & (F.col("source") == _SOURCE)
     done = context.tables.read("predictions").where(ours).select(*KEY)
-    candidates = _candidates(context, model_name, number, version, window)
+    known = _known(context, version)
+    changed = _changed(context, model_name, number, version, known) if window.everything and not window.full else None
+    candidates = known if changed is None else changed
     new = candidates.where(window.holds()).join(done, [*KEY], "left_anti")
     fit, unfit = new.where(scorer.fits()), new.where(~scorer.fits())
     rejected = 0
@@ -66,10 +68,11 @@ def run(context: Context, *, model_name: str, window: Window, online_store: bool
     merged = context.tables.append_new("predictions", rows, key=["prediction_id"])
     if merged.inserted:
         context.tables.optimize("predictions", where=f"scored_date = '{context.as_of:%Y-%m-%d}'", zorder="flight_id")
-    if window.everything and merged.inserted:
+    # A run that looked at everything is a mark to go on from; one that found nothing since the last mark needs none.
+    if window.everything and (changed is None or merged.inserted):
         _record(context, model_name, number, version)
-    if precompute.merge(context):
-        precompute.publish(context, online_store=online_store)
+    precompute.merge(context)
+    precompute.publish(context, online_store=online_store)
     context.task_values.set("scored", f"{merged.inserted:,}")
     context.task_values.set("rejected", f"{rejected:,}")
     months = (
@@ -127,20 +130,26 @@ def _digest(model_name: str, number: int, source: str) -> Column:
     return F.sha2(F.concat_ws("|", *KEY, F.lit(model_name), F.lit(number), F.lit(source)), 256)
 
 
-def _candidates(context: Context, model_name: str, number: int, version: int, window: Window) -> DataFrame:
-    """Rows of flight_features known by `as_of` that this version may not have scored."""
+def _known(context: Context, version: int) -> DataFrame:
+    """Rows of flight_features known by `as_of`."""
     features = context.tables.read("flight_features", version=version)
-    known = features.where(F.col("prediction_ts") <= F.lit(context.as_of))
+    return features.where(F.col("prediction_ts") <= F.lit(context.as_of))
+
+
+def _changed(context: Context, model_name: str, number: int, version: int, known: DataFrame) -> DataFrame | None:
+    """Those of them that are new or changed since this model version's mark; None if that can't be told."""
     ours = (F.col("model_name") == model_name) & (F.col("model_version") == number)
     runs = context.tables.read("scoring_runs").where(ours & (F.col("features_version") <= version))
     mark = runs.orderBy(F.desc("features_version"), F.desc("as_of")).limit(1).collect()
-    if window.full or not window.everything or not mark:
-        return known
+    if not mark:
+        return None
     (last,) = mark
     later = known.where(F.col("prediction_ts") > F.lit(last["as_of"]))  # in the table then, and not yet known
     if last["features_version"] == version:
         return later
     changes = context.tables.changes("flight_features", first=last["features_version"] + 1, last=version)
+    if changes is None:
+        return None
     keys = changes.select(*KEY).unionByName(later.select(*KEY)).distinct()
     return known.join(keys, [*KEY], "left_semi")
 

@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from pyspark.errors import StreamingQueryException
+from pyspark.errors import AnalysisException, IllegalArgumentException, StreamingQueryException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
@@ -29,6 +29,7 @@ from flight_delays.use_case.labels import flight_labels
 SOURCE = "stream"
 AVAILABLE_NOW = "available_now"
 _TAKEN = (Fate.ON_TIME, Fate.OUT_OF_ORDER)
+_SEEN = (*_TAKEN, Fate.DUPLICATE)
 _READ = ("raw_flights", "raw_weather", "raw_planes", "predictions")  # tables that a micro-batch is scored from
 _CLEARED_EVERY = 10  # micro-batches
 
@@ -61,22 +62,26 @@ def run(
 ) -> None:
     """Process what has come in since the last run (`available_now`), or go on (`10 seconds`: how often) until stopped.
 
-    A newly promoted champion scores from the next micro-batch on. Raises UserError if no version is champion, or if a
-    source has changed its columns.
+    A newly promoted champion scores from the next micro-batch on. Raises UserError if no version is champion, if a
+    source has changed its columns, or if events are not in the schema whose raw tables they are landed in.
     """
+    if stream.raw_schema.casefold() != context.tables.schema.casefold():
+        raise UserError(
+            f"raw tables are read from {stream.raw_schema}, but events would be landed in {context.tables.schema}, "
+            "where they have no history; run score_stream where the raw tables are"
+        )
     champion(context, stream.model_name)
     schemas = raw_schemas(context.tables)
-    incoming = source.sources(context.tables.spark, stream.raw_schema, schemas, max_bytes=stream.max_bytes)
     stop = stream_control.stop_file(checkpoint)
     stop.unlink(missing_ok=True)
-    writer = incoming.writeStream.queryName("score_stream").option("checkpointLocation", checkpoint)
-    writer = writer.foreachBatch(_each(context, stream, checkpoint))
     try:
-        if trigger == AVAILABLE_NOW:
-            writer.trigger(availableNow=True).start().awaitTermination()
-        else:
-            _until_stopped(writer.trigger(processingTime=trigger).start(), stop)
-    except StreamingQueryException as error:
+        incoming = source.sources(context.tables.spark, stream.raw_schema, schemas, max_bytes=stream.max_bytes)
+        writer = incoming.writeStream.queryName("score_stream").option("checkpointLocation", checkpoint)
+        writer = writer.foreachBatch(_each(context, stream, checkpoint))
+        available = trigger == AVAILABLE_NOW
+        writer = writer.trigger(availableNow=True) if available else writer.trigger(processingTime=trigger)
+        _until_stopped(writer.start(), stop)
+    except (AnalysisException, IllegalArgumentException, StreamingQueryException) as error:
         raise UserError(_why(error)) from error
     precompute.publish(context, online_store=online_store)
     context.task_values.set("health", stream_control.status(context, checkpoint, max_lag_seconds=max_lag_seconds))
@@ -113,6 +118,9 @@ def _until_stopped(query: StreamingQuery, stop: Path) -> None:
         ended = query.lastProgress
         while query.isActive and query.status["isTriggerActive"] and query.lastProgress == ended:
             time.sleep(0.2)  # what is under way is finished; what has begun since is done again by the next run
+        failure = query.exception()
+        if failure is not None:
+            raise failure
     finally:
         query.stop()
         stop.unlink(missing_ok=True)
@@ -178,7 +186,7 @@ def _remember(
 ) -> None:
     """Append the micro-batch to stream_state, with what becomes of each event."""
     state, of_query = tables.read("stream_state"), F.col("query_id") == query
-    seen = state.where(of_query & (F.col("batch_id") < batch_id) & F.col("fate").isin(*_TAKEN))
+    seen = state.where(of_query & (F.col("batch_id") < batch_id) & F.col("fate").isin(*_SEEN))
     fates = sort_out(events, seen, newest=newest, delay=stream.delay)
     fates = fates.withColumns({"query_id": F.lit(query), "batch_id": F.lit(batch_id).cast("long")})
     tables.append_once("stream_state", fates, writer=query, number=batch_id)
@@ -264,12 +272,12 @@ def _score(
         return tables.read(table, version=record["table_versions"][table])
 
     streamed = F.col("source") == SOURCE
-    done = read("predictions").where(streamed & (F.col("prediction_ts") >= F.lit(since))).select(*KEY)
+    done = read("predictions").where(streamed).join(asked.select("flight_id"), "flight_id", "left_semi")
     features = flight_features(
         read("raw_flights"),
         read("raw_weather"),
         read("raw_planes"),
-        asked=Asked(flights=asked.join(done, [*KEY], "left_anti"), since=since),
+        asked=Asked(flights=asked.join(done, "flight_id", "left_anti"), since=since),
     )
     model = scorer(record["model_version"])
     rows = predictions(features.where(model.fits()), model, as_of=F.lit(as_of), source=SOURCE)
@@ -290,7 +298,7 @@ def _tell(
     tables, query, batch_id = context.tables, record["query_id"], record["batch_id"]
     if batch_id % _CLEARED_EVERY == 0:
         passed = _passed(counts.newest, stream.delay)
-        old = f"query_id <> '{query}' OR (batch_id < {batch_id} AND (event_time IS NULL OR {passed}))"
+        old = f"query_id = '{query}' AND batch_id < {batch_id} AND (event_time IS NULL OR {passed})"
         tables.spark.sql(f"DELETE FROM {tables.schema}.stream_state WHERE {old}")
     seconds = time.monotonic() - started
     events, now = sum(counts.of.values()), datetime.now(tz=UTC)

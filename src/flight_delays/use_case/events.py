@@ -7,13 +7,16 @@ Auto Loader, a pipeline or `flight-delays local replay` fill. Event Hubs and Kaf
     return from_messages(messages)
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
+from pyspark.sql.types import DoubleType, StructType
 
 from flight_delays.core.errors import UserError
+from flight_delays.use_case.sources import FLIGHTS
+from flight_delays.use_case.sources import WEATHER as WEATHER_ROWS
 
 FLIGHT_EVENTS, WEATHER_EVENTS = "flight_events", "weather_events"
 SCHEDULED, DEPARTED, ARRIVED, WEATHER = "scheduled", "departed", "arrived", "weather"
@@ -25,7 +28,7 @@ _ENVELOPE = {
     "sent_at": "timestamp",
     "sequence": "bigint",
 }
-_JSON = {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"}  # to the microsecond, as a table keeps it
+_WRITTEN = {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"}  # to the microsecond, as a table keeps it
 # What an event must tell, beside the columns without which its raw row would be refused.
 _TOLD = {DEPARTED: ("dep_delay", "departure_known_at"), ARRIVED: ("arr_delay", "air_time", "outcome_known_at")}
 _SCHEDULE = (
@@ -67,7 +70,7 @@ def envelope(events: DataFrame, source: str, body: StructType) -> DataFrame:
     if wrong:
         raise UserError(f"{source}: column {wrong[0]}; mend the table of events, or sql/{source}.sql and the raw table")
     return events.select(
-        F.lit(source).alias("source"), *_ENVELOPE, F.to_json(F.struct(*body.names), _JSON).alias("body")
+        F.lit(source).alias("source"), *_ENVELOPE, F.to_json(F.struct(*body.names), _WRITTEN).alias("body")
     )
 
 
@@ -84,24 +87,38 @@ def from_messages(messages: DataFrame) -> DataFrame:
         told["event_time"].alias("event_time"),
         F.col("timestamp").alias("sent_at"),
         F.col("offset").alias("sequence"),
-        told["body"].alias("body"),
+        F.coalesce(told["body"], F.col("value").cast("string"), F.lit("")).alias("body"),
     )
 
 
 def with_problems(events: DataFrame, raw: Mapping[str, StructType]) -> DataFrame:
-    """`events` with `problems`: why their bodies can't be landed, array<string>."""
-    flight, weather = (F.from_json("body", raw[source], _JSON) for source in (FLIGHT_EVENTS, WEATHER_EVENTS))
+    """`events` with `problems`: why their bodies can't be landed, array<string>; by the rules that ingest goes by."""
+    both = {field.name: field for schema in raw.values() for field in schema}
+    bodies = events.withColumn("_row", F.from_json("body", StructType([*both.values()]))).select("*", "_row.*")
     kind = F.col("kind")
     kinds = [name for names in _KINDS.values() for name in names]
     found = [F.when(kind.isNotNull() & ~kind.isin(kinds), F.lit(f"kind is none of {', '.join(kinds)}"))]
-    found += [_missing(flight, name, kind != WEATHER) for name in _SCHEDULE]
-    found += [_missing(flight, name, kind == of) for of, names in _TOLD.items() for name in names]
-    found += [_missing(weather, name, kind == WEATHER) for name in _STATION]
-    return events.withColumn("problems", F.array_compact(F.array(*found)))
+    found += [_missing(name, kind != WEATHER) for name in _SCHEDULE]
+    found += [_missing(name, kind == of) for of, names in _TOLD.items() for name in names]
+    found += [_missing(name, kind == WEATHER) for name in _STATION]
+    found += [
+        F.when(~(F.abs(name) < float("inf")), F.lit(f"{name} is not a number, or infinite"))
+        for name, field in both.items()
+        if isinstance(field.dataType, DoubleType)
+    ]
+    found += [F.when(~F.expr(rule), F.lit(why)) for why, rule in _rules([*both]).items()]
+    return bodies.withColumn("problems", F.array_compact(F.array(*found))).select(*events.columns, "problems")
 
 
-def _missing(body: Column, name: str, needed: Column) -> Column:
-    return F.when(needed & body[name].isNull(), F.lit(f"{name} is missing"))
+def _missing(name: str, needed: Column) -> Column:
+    return F.when(needed & F.col(name).isNull(), F.lit(f"{name} is missing"))
+
+
+def _rules(columns: Sequence[str]) -> dict[str, str]:
+    """The contracts' rules that are about landed columns alone."""
+    delivered = {name for contract in (FLIGHTS, WEATHER_ROWS) for name in contract.fields} - {*columns}
+    rules = {**FLIGHTS.rules, **WEATHER_ROWS.rules}
+    return {why: rule for why, rule in rules.items() if not delivered & {*re.findall(r"\w+", rule)}}
 
 
 def flights(events: DataFrame, row: StructType) -> DataFrame:
@@ -116,7 +133,7 @@ def weather(events: DataFrame, row: StructType) -> DataFrame:
 
 def _rows(events: DataFrame, row: StructType, key: tuple[str, ...]) -> DataFrame:
     told = events.select(
-        F.struct("sequence", "event_time", "event_id").alias("_order"), F.from_json("body", row, _JSON).alias("_row")
+        F.struct("sequence", "event_time", "event_id").alias("_order"), F.from_json("body", row).alias("_row")
     )
     told = told.select("_order", "_row.*")
     others = [name for name in row.names if name not in key]
