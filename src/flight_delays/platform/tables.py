@@ -60,8 +60,8 @@ class Tables:
 
         None if they are not known any more: older than the table's retention.
         """
-        frame = self.spark.sql(f"SELECT * FROM table_changes('{self.schema}.{table}', {first}, {last})")
         try:
+            frame = self.spark.sql(f"SELECT * FROM table_changes('{self.schema}.{table}', {first}, {last})")
             frame.isEmpty()  # what is not known any more is noticed when it is read
         except PySparkException:
             return None
