@@ -55,7 +55,8 @@ def run(context: Context, *, model_name: str, window: Window, online_store: bool
     version = context.tables.version("flight_features")
     ours = (F.col("model_name") == model_name) & (F.col("model_version") == number) & (F.col("source") == _SOURCE)
     done = context.tables.read("predictions").where(ours).select(*KEY)
-    known = _known(context, version)
+    features = context.tables.read("flight_features", version=version)
+    known = features.where(F.col("prediction_ts") <= F.lit(context.as_of))
     changed = _changed(context, model_name, number, version, known) if window.everything and not window.full else None
     candidates = known if changed is None else changed
     new = candidates.where(window.holds()).join(done, [*KEY], "left_anti")
@@ -130,14 +131,11 @@ def _digest(model_name: str, number: int, source: str) -> Column:
     return F.sha2(F.concat_ws("|", *KEY, F.lit(model_name), F.lit(number), F.lit(source)), 256)
 
 
-def _known(context: Context, version: int) -> DataFrame:
-    """Rows of flight_features known by `as_of`."""
-    features = context.tables.read("flight_features", version=version)
-    return features.where(F.col("prediction_ts") <= F.lit(context.as_of))
-
-
 def _changed(context: Context, model_name: str, number: int, version: int, known: DataFrame) -> DataFrame | None:
-    """Those of them that are new or changed since this model version's mark; None if that can't be told."""
+    """Of the `known` rows of flight_features those that are new or changed since the model version's mark.
+
+    None if that can't be told: there is no mark, or what changed since is not known any more.
+    """
     ours = (F.col("model_name") == model_name) & (F.col("model_version") == number)
     runs = context.tables.read("scoring_runs").where(ours & (F.col("features_version") <= version))
     mark = runs.orderBy(F.desc("features_version"), F.desc("as_of")).limit(1).collect()
