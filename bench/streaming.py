@@ -51,8 +51,8 @@ its prediction in the table:
 
 {latency}
 
-*{straight}* has the same features; it appends predictions and does nothing else: no duplicates told apart, no late
-events, nothing landed, no record, not exactly once.
+The straight one, *{straight}*, has the same features; it appends predictions and does nothing
+else: no duplicates told apart, no late events, nothing landed, no record, not exactly once.
 
 All {backlog:,} events at once, as after a stop:
 

@@ -67,6 +67,8 @@ def _local_session(folder: Path) -> SparkSession:
         .config("spark.sql.warehouse.dir", str(warehouse))
         .config("spark.sql.session.timeZone", "UTC")
         .config("spark.sql.execution.arrow.pyspark.enabled", "true")
+        # With a bound in bytes, which 10,000 rows do not reach, Spark measures all columns again at every row.
+        .config("spark.sql.execution.arrow.maxBytesPerBatch", str(2**31 - 1))
         # It would compute projections of small local data row by row, inside the optimizer, again for every query.
         .config("spark.sql.optimizer.excludedRules", "org.apache.spark.sql.catalyst.optimizer.ConvertToLocalRelation")
         .config("spark.sql.shuffle.partitions", "2")
