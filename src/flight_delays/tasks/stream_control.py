@@ -16,7 +16,7 @@ from flight_delays.tasks.context import Context
 from flight_delays.tasks.report import show
 
 _SHOWN = {
-    "batch_id": "micro-batch",
+    "batch_id": "batch",
     "model_version": "version",
     "events": "events",
     "out_of_order": "out of order",
