@@ -60,7 +60,7 @@ are prepared (categories, clock, holidays) and are predicted by the same booster
 Arrow and handing them over is what a scorer outside the JVM pays; predicting is most of it.
 
 spark_udf applies the same registered model, whose `predict` is made of the same `score` on whole columns: it pays for
-structs and pandas besides, and for a copy of the model from the registry. What would make both targets is trees
+structs and pandas besides, and for a copy of the model from the registry. What might reach the targets is trees
 compiled to machine code; the library for LightGBM's, lleaves 1.3.0, does not run on today's llvmlite (0.50).
 
 ## Ten times the rows
