@@ -1,81 +1,198 @@
-"""A row as delivered becomes a typed row, or a reject with its reasons. None is dropped, none is guessed."""
+"""A row as delivered becomes a typed row, or a reject with its reasons. None is dropped, none is guessed.
 
-from collections.abc import Mapping
+The rules are functions on columns, and the same for what ingest lands, an event tells, or a request asks.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
+from datetime import UTC, datetime
 
-from pyspark.sql import Column, DataFrame, Window
-from pyspark.sql import functions as F
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from flight_delays.core.columns import EXACT, UTC_TIME, Columns, Rows, from_arrow, to_arrow
 from flight_delays.core.errors import UserError
+
+SOURCE_ROW, REASONS = "source_row", "reasons"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """One delivered column: its name in the source, its SQL type, and whether a row needs it."""
+    """One delivered column: its name in the source, its type, and whether a row needs it."""
 
     source: str
-    type: str
+    type: pa.DataType
     required: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """`broken` tells of the values of `columns` which rows break the rule, for this `reason`.
+
+    A comparison with a null (NaN, NaT) is false, so what is unknown breaks none.
+    """
+
+    reason: str
+    columns: tuple[str, ...]
+    broken: Callable[..., npt.NDArray[np.bool_]]
+
+
+def _nothing(_: Columns) -> Columns:
+    return {}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contract:
     """What a raw table takes from a source.
 
-    `fields` and `derived` map the names of typed columns to what is read and to SQL over the typed columns; `rules`
-    maps a reason to the SQL that holds for a good row (null holds). `columns` are landed; `key` is unique.
+    `fields` maps the names of typed columns to what is read. `derive` makes of them, in rows that have all that is
+    required, the columns that `derived` gives the types of. `columns` are landed; `key` is unique.
     """
 
     table: str
     key: tuple[str, ...]
     fields: Mapping[str, Field]
-    derived: Mapping[str, str] = field(default_factory=dict)
-    rules: Mapping[str, str] = field(default_factory=dict)
+    derived: Mapping[str, pa.DataType] = field(default_factory=dict)
+    derive: Callable[[Columns], Columns] = _nothing
+    rules: tuple[Rule, ...] = ()
     columns: tuple[str, ...]
 
+    @property
+    def schema(self) -> pa.Schema:
+        """Of the rows that are landed."""
+        types = {**{name: spec.type for name, spec in self.fields.items()}, **self.derived}
+        return pa.schema([(name, types[name]) for name in self.columns])
 
-def inspect(delivered: DataFrame, contract: Contract) -> DataFrame:
-    """Delivered rows of strings as `source_row` (JSON), `row` (struct of typed columns) and `reasons` (array).
 
-    A row without reasons is good. Raises UserError if the delivery lacks a column of the contract.
+def inspect(delivered: Rows, contract: Contract, *, sources: bool = False) -> pa.RecordBatch:
+    """Each delivered row of strings as the contract's columns, `source_row` and `reasons`; good without a reason.
+
+    `source_row` is the row as delivered, JSON; null for a good row unless `sources` asks for all. That a key is told
+    twice is not noticed here. Raises UserError if the delivery lacks a column of the contract.
     """
-    missing = sorted({spec.source for spec in contract.fields.values()} - set(delivered.columns))
+    check_columns(delivered.schema.names, contract)
+    given = {name: _whole(delivered[spec.source]) for name, spec in contract.fields.items()}
+    typed = {name: read(given[name], spec.type) for name, spec in contract.fields.items()}
+    reasons: list[list[str]] = [[] for _ in range(delivered.num_rows)]
+    complete = np.ones(delivered.num_rows, dtype=bool)
+    for name, spec in contract.fields.items():
+        null = _nulls(typed[name])
+        for at in np.flatnonzero(null & ~_nulls(given[name])):
+            reasons[at].append(f"{spec.source} is not {_NAMES[spec.type]}: {given[name][at].as_py()}")
+        if spec.required:
+            complete &= ~null
+            for at in np.flatnonzero(null & _nulls(given[name])):
+                reasons[at].append(f"{spec.source} is missing")
+    rows = np.flatnonzero(complete)
+    columns = from_arrow(
+        pa.RecordBatch.from_pydict({name: column.take(pa.array(rows)) for name, column in typed.items()})
+    )
+    columns |= contract.derive(columns)
+    for rule in contract.rules:
+        for at in rows[broken(rule, columns)]:
+            reasons[at].append(rule.reason)
+    places = np.full(delivered.num_rows, -1)
+    places[rows] = np.arange(len(rows))
+    derived = to_arrow(columns, pa.schema(contract.derived))
+    for name in derived.schema.names:
+        typed[name] = derived[name].take(pa.array(places, mask=places < 0))
+    landed = [typed[name] for name in contract.columns]
+    told = np.array([sources or bool(why) for why in reasons], dtype=bool)
+    return pa.RecordBatch.from_arrays(
+        [*landed, _as_json(delivered, told), pa.array(reasons, pa.list_(pa.string()))], schema=inspected(contract)
+    )
+
+
+def check_columns(names: Sequence[str], contract: Contract) -> None:
+    """Raises UserError for columns that a delivery lacks."""
+    missing = sorted({spec.source for spec in contract.fields.values()} - {*names})
     if missing:
-        raise UserError(f"the source of {contract.table} has no column {', '.join(missing)}; mend use_case/sources.py")
-
-    typed = delivered.select(
-        F.struct(*delivered.columns).alias("_source"),
-        *(F.col(spec.source).alias(f"_raw_{name}") for name, spec in contract.fields.items()),
-        *(_typed(spec).alias(name) for name, spec in contract.fields.items()),
-    )
-    for name, expression in contract.derived.items():
-        typed = typed.withColumn(name, F.expr(expression))
-    reasons = [_field_reason(name, spec) for name, spec in contract.fields.items()]
-    reasons += [F.when(~F.expr(rule), F.lit(reason)) for reason, rule in contract.rules.items()]
-    typed = typed.withColumn("_reasons", F.array_compact(F.array(*reasons)))
-
-    # Of several rows of one key the first good one stands; which is first does not hang on the order of delivery.
-    of_key = Window.partitionBy(*contract.key).orderBy(F.size("_reasons"), "_source")
-    typed = typed.withColumn("_nth", F.row_number().over(of_key))
-    has_key = reduce(Column.__and__, (F.col(name).isNotNull() for name in contract.key))
-    repeated = F.when(has_key & (F.col("_nth") > 1), F.array(F.lit(f"same {', '.join(contract.key)} as another row")))
-    return typed.select(
-        F.to_json("_source").alias("source_row"),
-        F.struct(*contract.columns).alias("row"),
-        F.concat("_reasons", F.coalesce(repeated, F.array().cast("array<string>"))).alias("reasons"),
-    )
+        raise UserError(f"the source of {contract.table} has no column {', '.join(missing)}; fix use_case/sources.py")
 
 
-def _typed(spec: Field) -> Column:
-    value = F.col(spec.source).try_cast(spec.type)
-    # NaN and the infinities can be read as a double, but measure nothing; NaN is greater than any number.
-    return F.when(F.abs(value) < float("inf"), value) if spec.type == "double" else value
+def inspected(contract: Contract) -> pa.Schema:
+    """Of what `inspect` gives."""
+    return contract.schema.append(pa.field(SOURCE_ROW, pa.string())).append(pa.field(REASONS, pa.list_(pa.string())))
 
 
-def _field_reason(name: str, spec: Field) -> Column:
-    unreadable = F.col(f"_raw_{name}").isNotNull() & F.col(name).isNull()
-    reason = F.when(unreadable, F.concat(F.lit(f"{spec.source} is not {spec.type}: "), F.col(f"_raw_{name}")))
-    if spec.required:
-        reason = reason.when(F.col(name).isNull(), F.lit(f"{spec.source} is missing"))
-    return reason
+def broken(rule: Rule, columns: Columns) -> npt.NDArray[np.bool_]:
+    """Which rows break the rule."""
+    return rule.broken(*(columns[name] for name in rule.columns))
+
+
+def about(rules: Sequence[Rule], columns: Sequence[str]) -> tuple[Rule, ...]:
+    """The rules that are about these columns alone."""
+    return tuple(rule for rule in rules if {*rule.columns} <= {*columns})
+
+
+def read(texts: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Texts as values of a type; null where they are none.
+
+    A whole number may have a decimal point and nothing but zeros after it. A time without an offset is in UTC.
+    """
+    try:
+        values = texts.cast(kind)
+    except pa.ArrowInvalid:
+        words = texts.dictionary_encode()  # most text repeats
+        values = pa.array([_value(word, kind) for word in words.dictionary.to_pylist()], kind).take(words.indices)
+    # NaN and the infinities can be read as a double, but measure nothing.
+    return pc.if_else(pc.is_finite(values), values, None) if pa.types.is_floating(kind) else values
+
+
+def _value(text: str, kind: pa.DataType) -> object:
+    word = pa.scalar(text.strip())
+    for way in _WAYS.get(kind, (kind,)):
+        try:
+            found = word.cast(way).as_py()
+        except pa.ArrowInvalid:
+            continue
+        if way == kind or way != pa.float64():
+            return found.replace(tzinfo=UTC) if isinstance(found, datetime) else found
+        if found.is_integer() and abs(found) <= min(EXACT, 2 ** (kind.bit_width - 1) - 1):
+            return int(found)
+    return None
+
+
+# How else a text may say a value of a type.
+_WAYS = {
+    pa.int32(): (pa.int32(), pa.float64()),
+    pa.int64(): (pa.int64(), pa.float64()),
+    UTC_TIME: (UTC_TIME, pa.timestamp("us")),
+}
+_NAMES = {
+    pa.string(): "a text",
+    pa.int32(): "a whole number of 32 bits",
+    pa.int64(): "a whole number of 64 bits",
+    pa.float64(): "a finite number",
+    pa.bool_(): "true or false",
+    pa.date32(): "a date",
+    UTC_TIME: "a time",
+}
+
+
+def _whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _nulls(column: pa.Array) -> npt.NDArray[np.bool_]:
+    nulls: npt.NDArray[np.bool_] = column.is_null().to_numpy(zero_copy_only=False)
+    return nulls
+
+
+def _as_json(delivered: Rows, told: npt.NDArray[np.bool_]) -> pa.Array:
+    """The rows that are told, as JSON objects without their nulls."""
+    texts = np.full(len(told), None, dtype=object)
+    if told.any():
+        rows = delivered.filter(pa.array(told)).to_pylist()
+        texts[told] = [
+            json.dumps(
+                {name: value for name, value in row.items() if value is not None},
+                separators=(",", ":"),
+                ensure_ascii=False,
+            )
+            for row in rows
+        ]
+    return pa.array(texts, pa.string())

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flight_delays.core.contract import Column, Signature
+from flight_delays.core.quarantine import Rule, about, broken
 
 Cells: TypeAlias = Sequence[object]
 
@@ -53,12 +54,15 @@ class ScoringRequest:
 class RequestParser:
     """Reads requests to one model."""
 
-    def __init__(self, signature: Signature, *, max_rows: int) -> None:
-        """Raises ValueError for a column type that JSON has no agreed form of."""
+    def __init__(self, signature: Signature, *, max_rows: int, rules: Sequence[Rule] = ()) -> None:
+        """`rules` that are about a request's columns alone are checked. Raises ValueError for a column type that JSON
+        has no agreed form of.
+        """  # fmt: skip
         self._required = [column.name for column in signature.inputs if column.required]
         self._read = {column.name: _reader(column) for column in signature.inputs}
         self._doubles = {column.name for column in signature.inputs if column.type == "double" and not column.required}
         self._max_rows = max_rows
+        self._rules = about(rules, [column.name for column in signature.inputs])
 
     def parse(self, body: bytes) -> ScoringRequest:
         """The request in a JSON body. Raises BadRequestError."""
@@ -79,7 +83,11 @@ class RequestParser:
         missing = [name for name in self._required if name not in cells]
         if missing:
             raise BadRequestError(f"column {missing[0]} is missing")
-        return ScoringRequest(columns=self._columns(cells, rows), rows=rows, client_request_id=identity)
+        columns = self._columns(cells, rows)
+        for rule in about(self._rules, [*columns]):
+            for at in np.flatnonzero(broken(rule, columns))[:1]:
+                raise BadRequestError(f"row {at + 1}: {rule.reason}")
+        return ScoringRequest(columns=columns, rows=rows, client_request_id=identity)
 
     def _columns(self, cells: Mapping[str, Cells], rows: int) -> dict[str, npt.NDArray[Any]]:
         """Each column read. Most are numbers that may be null: one look at all of them passes, if none is wrong."""

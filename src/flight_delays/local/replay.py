@@ -19,9 +19,9 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from flight_delays.core.errors import UserError
-from flight_delays.core.quarantine import inspect
+from flight_delays.platform.deliveries import inspect_delivery
 from flight_delays.platform.tables import Tables
-from flight_delays.use_case.sources import FLIGHTS, WEATHER, deliveries
+from flight_delays.use_case.sources import FLIGHTS, SOURCES, WEATHER
 
 TABLES = ("flight_events", "weather_events")
 _KNOWN_WHEN = {"scheduled": "known_at", "departed": "departure_known_at", "arrived": "outcome_known_at"}
@@ -80,8 +80,12 @@ def rows_between(spark: SparkSession, start: datetime, end: datetime) -> dict[st
     """The sources' good rows known from `start` on and before `end` (UTC), as raw_flights and raw_weather hold them."""
     known = (F.col("known_at") >= F.lit(start)) & (F.col("known_at") < F.lit(end))
     return {
-        contract.table: inspect(rows, contract).where(F.size("reasons") == 0).select("row.*").where(known).toPandas()
-        for contract, rows in deliveries(spark, end)
+        contract.table: inspect_delivery(spark, delivery, contract, as_of=end, repeats=True)
+        .where(F.size("reasons") == 0)
+        .select(*contract.columns)
+        .where(known)
+        .toPandas()
+        for contract, delivery in SOURCES
         if contract in (FLIGHTS, WEATHER)
     }
 

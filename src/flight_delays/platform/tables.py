@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from pyspark.errors import AnalysisException, PySparkException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
@@ -80,10 +80,36 @@ class Tables:
         )
 
     def upsert(self, table: str, rows: DataFrame, *, key: Sequence[str]) -> Merged:
-        """Insert rows of a new key, update those whose values differ, leave the rest untouched."""
+        """Insert rows of a new key, update those whose values differ, leave the rest untouched.
+
+        Only new and changed rows are written, and nothing if there are none: a MERGE rewrites every file that holds a
+        row of the same key, changed or not. `rows` are computed up to three times, so they must come out the same.
+        """
+        target = self.read(table)
+        if target.isEmpty():
+            return Merged(inserted=self._append(table, rows), updated=0)
         others = [column for column in rows.columns if column not in key]
-        same = " AND ".join(f"target.`{column}` <=> source.`{column}`" for column in others)
-        return self._merge(table, rows, key, f"WHEN MATCHED AND NOT ({same}) THEN UPDATE SET *")
+        known = target.select(*key, _digest(others).alias("_known"))
+        changed = (
+            rows.withColumn("_digest", _digest(others))
+            .join(known, [*key], "left")
+            .where("_known IS DISTINCT FROM _digest")
+        )
+        new = F.col("_known").isNull()
+        (counts,) = changed.agg(F.count_if(new).alias("inserted"), F.count_if(~new).alias("updated")).collect()
+        written = Merged(inserted=counts["inserted"], updated=counts["updated"])
+        if written.updated:
+            self._merge(table, changed.select(*rows.columns), key, "WHEN MATCHED THEN UPDATE SET *")
+        elif written.inserted:
+            self._append(table, changed.select(*rows.columns))
+        return written
+
+    def _append(self, table: str, rows: DataFrame) -> int:
+        """Append rows; how many there were."""
+        written = Observation()
+        counted = rows.select(*self.read(table).columns).observe(written, F.count(F.lit(1)).alias("rows"))
+        counted.write.format("delta").mode("append").saveAsTable(f"{self.schema}.{table}")
+        return int(written.get["rows"])
 
     def append_new(self, table: str, rows: DataFrame, *, key: Sequence[str]) -> Merged:
         """Insert rows of a new key; what was written once stays as it was written."""
@@ -149,6 +175,11 @@ class Tables:
     def _has_constraint(self, table: str, name: str) -> bool:
         properties = self.spark.sql(f"SHOW TBLPROPERTIES {table}").collect()
         return any(row["key"].lower() == f"delta.constraints.{name.lower()}" for row in properties)
+
+
+def _digest(columns: Sequence[str]) -> Column:
+    """64 bits of the values. Their places are digested too: a null leaves no trace in what Spark digests."""
+    return F.xxhash64(*(part for at, name in enumerate(columns) for part in (F.lit(at), F.col(f"`{name}`"))))
 
 
 def collected(frame: DataFrame) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from flight_delays.core.scoring_request import RequestParser, ScoringRequest
 from flight_delays.core.traffic import choose
 from flight_delays.platform.registry import golden_difference, signature
 from flight_delays.serving.settings import Settings
+from flight_delays.use_case.sources import FLIGHTS
 
 CHAMPION = "champion"
 FEW_ROWS = 16
@@ -109,7 +110,7 @@ def load_scorer(model: PyFuncModel, environment: Mapping[str, str], *, max_rows:
     try:
         python_model.connect(environment)
         found = signature(model)
-        parser = RequestParser(found, max_rows=max_rows)
+        parser = RequestParser(found, max_rows=max_rows, rules=FLIGHTS.rules)
     except ValueError as error:
         raise UserError(str(error)) from None
     return Scorer(signature=found, parser=parser, model=python_model, online=python_model.store is not None)

@@ -5,17 +5,16 @@ from datetime import datetime
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from flight_delays.platform.as_of import build_features
 from flight_delays.platform.tables import Tables
 from flight_delays.tasks.context import Context
 from flight_delays.tasks.report import show
-from flight_delays.use_case.features import flight_features
+from flight_delays.use_case.features import FEATURES
 
 
 def run(context: Context, raw: Tables) -> None:
-    """Merge flight_features for every flight of `raw` whose prediction time has come by `as_of`."""
-    merged = context.tables.upsert(
-        "flight_features", features_as_of(raw, context.as_of), key=["flight_id", "prediction_ts"]
-    )
+    """Bring flight_features up to date for every flight of `raw` whose prediction time has come by `as_of`."""
+    merged = context.tables.upsert("flight_features", features_as_of(raw, context.as_of), key=FEATURES.key)
     rows, no_weather, no_plane = (
         context.tables.read("flight_features")
         .agg(F.count("*"), F.count_if(F.col("weather_age_minutes").isNull()), F.count_if(F.col("plane_seats").isNull()))
@@ -32,5 +31,5 @@ def run(context: Context, raw: Tables) -> None:
 def features_as_of(raw: Tables, as_of: datetime) -> DataFrame:
     """Columns of flight_features, one row per flight of `raw` that was known by `as_of`."""
     known = F.col("known_at") <= F.lit(as_of)
-    flights, weather, planes = (raw.read(table).where(known) for table in ("raw_flights", "raw_weather", "raw_planes"))
-    return flight_features(flights, weather, planes)
+    tables = {name: raw.read(name).where(known) for name in FEATURES.tables()}
+    return build_features(FEATURES, tables["raw_flights"], tables)

@@ -17,14 +17,15 @@ from pyspark.sql.types import StructType
 from flight_delays.core.errors import UserError
 from flight_delays.core.stream import Fate, Progress, sort_out, watermark
 from flight_delays.platform import registry as registries
+from flight_delays.platform.as_of import recent
 from flight_delays.platform.scorer import Scorer, read_scorer
 from flight_delays.platform.tables import Tables, collected
 from flight_delays.tasks import precompute, stream_control
 from flight_delays.tasks.context import Context, context_within
+from flight_delays.tasks.labels import labels_of
 from flight_delays.tasks.score_batch import KEY, champion, predictions, rejects
 from flight_delays.use_case import events as source
-from flight_delays.use_case.features import Asked, flight_features
-from flight_delays.use_case.labels import flight_labels
+from flight_delays.use_case.features import FEATURES
 
 SOURCE = "stream"
 AVAILABLE_NOW = "available_now"
@@ -232,7 +233,7 @@ def _land(tables: Tables, taken: DataFrame, kinds: frozenset[str], schemas: Mapp
     if kinds - {source.WEATHER}:
         tables.complete("raw_flights", flights, key=["flight_id"])
     if source.ARRIVED in kinds:
-        tables.upsert("flight_labels", flight_labels(flights), key=["flight_id"])
+        tables.upsert("flight_labels", labels_of(flights), key=["flight_id"])
 
 
 def _record(context: Context, stream: Stream, counts: _Counts, query: str, batch_id: int) -> Mapping[str, Any]:
@@ -273,12 +274,11 @@ def _score(
 
     streamed = F.col("source") == SOURCE
     done = read("predictions").where(streamed).join(asked.select("flight_id"), "flight_id", "left_semi")
-    features = flight_features(
-        read("raw_flights"),
-        read("raw_weather"),
-        read("raw_planes"),
-        asked=Asked(flights=asked.join(done, "flight_id", "left_anti"), since=since),
+    new = read("raw_flights").join(
+        asked.join(done, "flight_id", "left_anti").select("flight_id"), "flight_id", "left_semi"
     )
+    history = recent(FEATURES, {name: read(name) for name in FEATURES.tables()}, since)
+    features = tables.spark.createDataFrame(FEATURES.build(new.toArrow(), history))
     model = scorer(record["model_version"])
     rows = predictions(features.where(model.fits()), model, as_of=F.lit(as_of), source=SOURCE)
     tables.append_once("predictions", rows, writer=record["query_id"], number=record["batch_id"])

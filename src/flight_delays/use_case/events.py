@@ -7,14 +7,18 @@ Auto Loader, a pipeline or `flight-delays local replay` fill. Event Hubs and Kaf
     return from_messages(messages)
 """
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
-from pyspark.sql import Column, DataFrame, SparkSession
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import DoubleType, StructType
+from pyspark.sql.types import ArrayType, StringType, StructField, StructType
 
+from flight_delays.core.columns import Rows, from_arrow
 from flight_delays.core.errors import UserError
+from flight_delays.core.quarantine import about, broken
 from flight_delays.use_case.sources import FLIGHTS
 from flight_delays.use_case.sources import WEATHER as WEATHER_ROWS
 
@@ -92,33 +96,43 @@ def from_messages(messages: DataFrame) -> DataFrame:
 
 
 def with_problems(events: DataFrame, raw: Mapping[str, StructType]) -> DataFrame:
-    """`events` with `problems`: why their bodies can't be landed, array<string>; by the rules that ingest goes by."""
+    """`events` with `problems`: why their bodies can't be landed, array<string>."""
     both = {field.name: field for schema in raw.values() for field in schema}
     bodies = events.withColumn("_row", F.from_json("body", StructType([*both.values()]))).select("*", "_row.*")
-    kind = F.col("kind")
+    schema = StructType([*events.schema, StructField("problems", ArrayType(StringType()))])
+    names = events.columns
+
+    def told(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            found = pa.array(problems(batch.select(["kind", *both])), pa.list_(pa.string()))
+            yield pa.RecordBatch.from_arrays([*batch.select(names).columns, found], names=[*names, "problems"])
+
+    return bodies.mapInArrow(told, schema)
+
+
+def problems(bodies: Rows) -> list[list[str]]:
+    """Why each body (`kind`, and the columns of all raw tables) can't be landed; by the rules that ingest goes by."""
+    found: list[list[str]] = [[] for _ in range(bodies.num_rows)]
+
+    def add(wrong: npt.NDArray[np.bool_], reason: str) -> None:
+        for at in np.flatnonzero(wrong):
+            found[at].append(reason)
+
+    columns, null = from_arrow(bodies), {name: bodies[name].is_null().to_numpy(False) for name in bodies.schema.names}
+    kind = columns["kind"]
     kinds = [name for names in _KINDS.values() for name in names]
-    found = [F.when(kind.isNotNull() & ~kind.isin(kinds), F.lit(f"kind is none of {', '.join(kinds)}"))]
-    found += [_missing(name, kind != WEATHER) for name in _SCHEDULE]
-    found += [_missing(name, kind == of) for of, names in _TOLD.items() for name in names]
-    found += [_missing(name, kind == WEATHER) for name in _STATION]
-    found += [
-        F.when(~(F.abs(name) < float("inf")), F.lit(f"{name} is not a number, or infinite"))
-        for name, field in both.items()
-        if isinstance(field.dataType, DoubleType)
-    ]
-    found += [F.when(~F.expr(rule), F.lit(why)) for why, rule in _rules([*both]).items()]
-    return bodies.withColumn("problems", F.array_compact(F.array(*found))).select(*events.columns, "problems")
-
-
-def _missing(name: str, needed: Column) -> Column:
-    return F.when(needed & F.col(name).isNull(), F.lit(f"{name} is missing"))
-
-
-def _rules(columns: Sequence[str]) -> dict[str, str]:
-    """The contracts' rules that are about landed columns alone."""
-    delivered = {name for contract in (FLIGHTS, WEATHER_ROWS) for name in contract.fields} - {*columns}
-    rules = {**FLIGHTS.rules, **WEATHER_ROWS.rules}
-    return {why: rule for why, rule in rules.items() if not delivered & {*re.findall(r"\w+", rule)}}
+    add(~null["kind"] & ~np.isin(kind, kinds), f"kind is none of {', '.join(kinds)}")
+    needed = [(name, ~null["kind"] & (kind != WEATHER)) for name in _SCHEDULE]
+    needed += [(name, kind == of) for of, names in _TOLD.items() for name in names]
+    needed += [(name, kind == WEATHER) for name in _STATION]
+    for name, by in needed:
+        add(by & null[name], f"{name} is missing")
+    for name, values in columns.items():
+        if values.dtype.kind == "f" and pa.types.is_floating(bodies.schema.field(name).type):
+            add(~null[name] & ~np.isfinite(values), f"{name} is not a number, or infinite")
+    for rule in about((*FLIGHTS.rules, *WEATHER_ROWS.rules), bodies.schema.names):
+        add(broken(rule, columns), rule.reason)
+    return found
 
 
 def flights(events: DataFrame, row: StructType) -> DataFrame:

@@ -2,25 +2,113 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from functools import partial
+from datetime import timedelta
 
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
+import numpy as np
+import pyarrow as pa
 
-from flight_delays.core.point_in_time import Newest, Sums, as_of_join
+from flight_delays.core.as_of import Facts, Newest, Question, Sums, Table
+from flight_delays.core.columns import UTC_TIME, Column, Columns
+from flight_delays.core.features import Features
 from flight_delays.use_case.labels import LATE_MINUTES
 from flight_delays.use_case.sources import READINGS
 
 WEATHER_TOLERANCE = timedelta(hours=6)
-TREND_HOURS = 3
+TREND = timedelta(hours=3)
 TRENDS = ("temp", "wind_speed", "pressure", "visib")
 # An aircraft that left longer ago than this may have flown anywhere since.
 AIRCRAFT_TOLERANCE = timedelta(hours=48)
-# There, back and turned around: cruising at 450 mph, 45 minutes a flight for taxi, climb and descent, 45 on the ground.
-ROUND_TRIP_MINUTES = "2 * (distance / 7.5 + 45) + 45"
+# What has not left two hours after its schedule was most often cancelled.
+OVERDUE = timedelta(hours=2)
+MINUTE = np.timedelta64(1, "m")
+REGISTERED = ("year_built", "seats", "engines")
 
-DEPARTURE, ARRIVAL = ("departure_known_at", "dep_delay"), ("outcome_known_at", "arr_delay")
+SPINE = pa.schema(
+    {
+        "flight_id": pa.string(),
+        "prediction_ts": UTC_TIME,
+        "flight_date": pa.date32(),
+        "carrier": pa.string(),
+        "flight": pa.int64(),
+        "origin": pa.string(),
+        "dest": pa.string(),
+        "tailnum": pa.string(),
+        "distance": pa.int64(),
+        "sched_dep_ts": UTC_TIME,
+        "sched_arr_time": pa.int64(),
+    }
+)
+
+
+def derive(flights: Columns) -> Columns:
+    """When a flight left, should have been reported, and should be back; its delays in whole minutes; whether late.
+
+    Nothing of a row is known before the row itself, which a late back-fill would otherwise pretend.
+    """
+    scheduled, delay = flights["sched_dep_ts"], np.trunc(flights["dep_delay"])
+    # There, back, turned around: at 450 mph, 45 minutes a flight for taxi, climb and descent, 45 on the ground.
+    round_trip = (2 * (flights["distance"] / 7.5 + 45) + 45).astype("int64") * MINUTE
+    left = scheduled + _minutes(delay)
+    return {
+        "left": left,
+        "back": left + round_trip,
+        "scheduled_back": scheduled + round_trip,
+        "overdue_until": np.fmin(flights["departure_known_at"], scheduled + np.timedelta64(OVERDUE, "us")),
+        "departure_known": np.maximum(flights["departure_known_at"], flights["known_at"]),
+        "arrival_known": np.maximum(flights["outcome_known_at"], flights["known_at"]),
+        "departure_minutes": _whole(flights["dep_delay"]),
+        "departure_late": (flights["dep_delay"] >= LATE_MINUTES).astype("int64"),
+        "arrival_minutes": _whole(flights["arr_delay"]),
+        "arrival_late": (flights["arr_delay"] >= LATE_MINUTES).astype("int64"),
+    }
+
+
+def _whole(minutes: Column) -> Column:
+    """Cut to whole ones; none as 0."""
+    return np.nan_to_num(np.trunc(minutes)).astype("int64")
+
+
+def _minutes(minutes: Column) -> Column:
+    known = np.isfinite(minutes)
+    return np.where(known, np.where(known, minutes, 0).astype("int64") * MINUTE, np.timedelta64("NaT", "m"))
+
+
+FLIGHTS = Table(
+    name="raw_flights",
+    columns=(
+        *("carrier", "flight", "origin", "dest", "tailnum", "distance", "sched_dep_ts", "known_at"),
+        *("dep_delay", "arr_delay", "departure_known_at", "outcome_known_at"),
+    ),
+    times=("sched_dep_ts", "known_at", "departure_known_at", "outcome_known_at"),
+    derive=derive,
+)
+WEATHER = Table(
+    name="raw_weather", columns=("origin", "observed_at", "known_at", *READINGS), times=("observed_at", "known_at")
+)
+PLANES = Table(name="raw_planes", columns=("tailnum", "known_at", *REGISTERED), times=("known_at",))
+
+ANNOUNCED = Facts(table=FLIGHTS, event_time="known_at", known_time="known_at")
+SCHEDULED = Facts(table=FLIGHTS, event_time="sched_dep_ts", known_time="known_at")
+LEFT = Facts(table=FLIGHTS, event_time="left", known_time="departure_known")
+DEPARTED = Facts(table=FLIGHTS, event_time="departure_known", known_time="departure_known")
+ARRIVED = Facts(table=FLIGHTS, event_time="arrival_known", known_time="arrival_known")
+REGISTRY = Facts(table=PLANES, event_time="known_at", known_time="known_at")
+REPORTS = Facts(table=WEATHER, event_time="observed_at", known_time="known_at")
+# Each report with what the one of TREND before it said.
+TRENDING = Facts(
+    table=WEATHER,
+    event_time="observed_at",
+    known_time="known_at",
+    before=TREND,
+    asks=(
+        Newest(
+            facts=REPORTS,
+            by=("origin",),
+            values={f"{name}_before": name for name in TRENDS},
+            tolerance=WEATHER_TOLERANCE,
+        ),
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -33,163 +121,84 @@ class Trailing:
 
     name: str
     by: tuple[str, ...]
-    of: tuple[str, str]
+    of: Facts
     hours: int
     count: bool = False
 
-
-TRAILING = (
-    Trailing("origin_departures_2h", ("origin",), DEPARTURE, 2),
-    Trailing("origin_departures_24h", ("origin",), DEPARTURE, 24),
-    Trailing("carrier_departures_3h", ("carrier",), DEPARTURE, 3),
-    Trailing("carrier_arrivals_24h", ("carrier",), ARRIVAL, 24),
-    Trailing("dest_arrivals_6h", ("dest",), ARRIVAL, 6),
-    Trailing("dest_arrivals_24h", ("dest",), ARRIVAL, 24),
-    Trailing("route_arrivals_7d", ("origin", "dest"), ARRIVAL, 7 * 24),
-    Trailing("number_arrivals_28d", ("carrier", "flight"), ARRIVAL, 28 * 24, count=True),
-    Trailing("aircraft_arrivals_24h", ("tailnum",), ARRIVAL, 24),
-)
-
-# What was known longer ago plays no part in any feature.
-FORGOTTEN = max([AIRCRAFT_TOLERANCE, *(timedelta(hours=trailing.hours) for trailing in TRAILING)])
-WEATHER_FORGOTTEN = 2 * WEATHER_TOLERANCE + timedelta(hours=TREND_HOURS + 1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """The flights to answer for: those whose `flight_id` is in `flights`, none known before `since`."""
-
-    flights: DataFrame
-    since: datetime
-
-
-def flight_features(
-    flights: DataFrame, weather: DataFrame, planes: DataFrame, *, asked: Asked | None = None
-) -> DataFrame:
-    """One row per row of `flights`, or per one of them that is asked for, with the columns of table flight_features.
-
-    `flights`, `weather` and `planes` have the columns of raw_flights, raw_weather and raw_planes. `prediction_ts` is
-    the time a feature is as of: a schedule, a departure, an arrival, a row of weather or of planes is used only if it
-    was known by then. Who asks for a few flights gets the same answers from the history that matters to them.
-    """
-    if asked is not None:
-        of_late = F.greatest("sched_dep_ts", "known_at", "departure_known_at", "outcome_known_at")
-        flights = flights.where(of_late >= F.lit(asked.since - FORGOTTEN))
-        weather = weather.where(F.greatest("observed_at", "known_at") >= F.lit(asked.since - WEATHER_FORGOTTEN))
-    # Nothing of a row is known before the row itself, which a late back-fill would otherwise pretend.
-    flights = flights.withColumns(
-        {
-            time: F.when(F.col(time).isNotNull(), F.greatest(time, "known_at"))
-            for time in ("departure_known_at", "outcome_known_at")
-        }
-    )
-    spine = flights if asked is None else flights.join(asked.flights.select("flight_id"), "flight_id", "left_semi")
-    spine = spine.select(
-        "flight_id",
-        F.col("known_at").alias("prediction_ts"),
-        "flight_date",
-        "carrier",
-        F.col("flight").cast("long").alias("flight"),
-        "origin",
-        "dest",
-        "tailnum",
-        "distance",
-        "sched_dep_ts",
-        "sched_arr_time",
-    )
-    questions: list[Newest | Sums] = [
-        _weather(weather),
-        *_aircraft(flights, planes),
-        *_trailing(flights),
-        *_congestion(flights),
-    ]
-    rows = as_of_join(spine, questions, at="prediction_ts", since=asked.since if asked else None)
-    return rows.select(
-        *spine.columns,
-        *(F.col(reading).alias(f"weather_{reading}") for reading in READINGS),
-        _minutes("prediction_ts", "observed_at").alias("weather_age_minutes"),
-        *(F.col(f"{name}_change").alias(f"weather_{name}_change") for name in TRENDS),
-        *(F.col(name).cast("double").alias(f"plane_{name}") for name in ("year_built", "seats", "engines")),
-        _minutes("sched_dep_ts", "back").alias("aircraft_slack"),
-        _minutes("sched_dep_ts", "scheduled_back").alias("aircraft_scheduled_slack"),
-        *(F.col(name).cast("double").alias(name) for name in ("origin_overdue", "origin_scheduled")),
-        *(column for trailing in TRAILING for column in _rates(trailing)),
-    )
-
-
-def _weather(weather: DataFrame) -> Newest:
-    """The readings, and as `<reading>_change` what changed in the TREND_HOURS before."""
-    of_the_origin = partial(
-        Newest, by=("origin",), event_time="observed_at", known_time="known_at", tolerance=WEATHER_TOLERANCE
-    )
-    changes = tuple(f"{name}_change" for name in TRENDS)
-    # From reading to reading, which are few, not from flight to flight.
-    earlier = of_the_origin(history=weather.withColumnsRenamed(dict(zip(TRENDS, changes, strict=True))), values=changes)
-    before = F.col("known_at") - F.expr(f"INTERVAL {TREND_HOURS} HOURS")
-    trends = as_of_join(weather.withColumn("_before", before), [earlier], at="_before").withColumns(
-        {f"{name}_change": F.col(name) - F.col(f"{name}_change") for name in TRENDS}
-    )
-    return of_the_origin(history=trends, values=("observed_at", *READINGS, *changes))
-
-
-def _aircraft(flights: DataFrame, planes: DataFrame) -> Iterator[Newest]:
-    """What the registry says of the aircraft, and when its last flight from here should be `back`.
-
-    `back` counts from when it is known to have left, `scheduled_back` from its schedule.
-    """
-    of_the_aircraft = partial(Newest, by=("tailnum",))
-    registered = ("year_built", "seats", "engines")
-    yield of_the_aircraft(history=planes, event_time="known_at", known_time="known_at", values=registered)
-    left = F.timestamp_add("MINUTE", F.col("dep_delay").cast("int"), "sched_dep_ts")
-    round_trip = F.expr(ROUND_TRIP_MINUTES).cast("int")
-    back = flights.select(
-        "tailnum",
-        "known_at",
-        "departure_known_at",
-        F.col("sched_dep_ts").alias("scheduled"),
-        left.alias("left"),
-        F.timestamp_add("MINUTE", round_trip, left).alias("back"),
-        F.timestamp_add("MINUTE", round_trip, "sched_dep_ts").alias("scheduled_back"),
-    )
-    recently = partial(of_the_aircraft, history=back, tolerance=AIRCRAFT_TOLERANCE)
-    yield recently(event_time="left", known_time="departure_known_at", values=("back",))
-    yield recently(event_time="scheduled", known_time="known_at", values=("scheduled_back",))
-
-
-def _trailing(flights: DataFrame) -> Iterator[Sums]:
-    """Of TRAILING, how many there were, how many of them late, and their delays' sum."""
-    for trailing in TRAILING:
-        known, delay = (F.col(name) for name in trailing.of)
-        yield Sums(
-            history=flights,
-            by=trailing.by,
-            start=known,
-            end=known + F.expr(f"INTERVAL {trailing.hours} HOURS"),
-            sums={
-                f"{trailing.name}_flights": F.lit(1),
-                f"{trailing.name}_late": (delay >= LATE_MINUTES).cast("int"),
-                f"{trailing.name}_minutes": delay.cast("int"),
-            },
+    def question(self) -> Sums:
+        """How many there were, how many of them late, and their delays' sum."""
+        what = "departure" if self.of is DEPARTED else "arrival"
+        return Sums(
+            facts=self.of,
+            by=self.by,
+            within=timedelta(hours=self.hours),
+            count=f"{self.name}_flights",
+            sums={f"{self.name}_late": f"{what}_late", f"{self.name}_minutes": f"{what}_minutes"},
         )
 
-
-def _congestion(flights: DataFrame) -> Iterator[Sums]:
-    """How many flights an origin should have let go, and how many it has to."""
-    of_the_origin = partial(Sums, history=flights, by=("origin",))
-    # Not known to have left, for two hours at most: what has not left by then was most often cancelled.
-    until = F.least("departure_known_at", F.col("sched_dep_ts") + F.expr("INTERVAL 2 HOURS"))
-    yield of_the_origin(start=F.greatest("sched_dep_ts", "known_at"), end=until, sums={"origin_overdue": F.lit(1)})
-    known = F.col("known_at")
-    yield of_the_origin(start=known, end=known + F.expr("INTERVAL 1 HOUR"), sums={"origin_scheduled": F.lit(1)})
-
-
-def _rates(trailing: Trailing) -> Iterator[Column]:
-    name, flights = trailing.name, F.col(f"{trailing.name}_flights")
-    if trailing.count:
-        yield flights.cast("double").alias(f"{name}_flights")
-    yield F.try_divide(f"{name}_late", flights).alias(f"{name}_late_rate")
-    yield F.try_divide(f"{name}_minutes", flights).alias(f"{name}_delay")
+    def features(self, answers: Columns) -> Iterator[tuple[str, Column]]:
+        """The columns, by name."""
+        flights = answers[f"{self.name}_flights"]
+        some = np.where(flights > 0, flights, np.nan)
+        if self.count:
+            yield f"{self.name}_flights", flights
+        yield f"{self.name}_late_rate", answers[f"{self.name}_late"] / some
+        yield f"{self.name}_delay", answers[f"{self.name}_minutes"] / some
 
 
-def _minutes(later: str, earlier: str) -> Column:
-    return (F.col(later).cast("double") - F.col(earlier).cast("double")) / 60
+TRAILING = (
+    Trailing("origin_departures_2h", ("origin",), DEPARTED, 2),
+    Trailing("origin_departures_24h", ("origin",), DEPARTED, 24),
+    Trailing("carrier_departures_3h", ("carrier",), DEPARTED, 3),
+    Trailing("carrier_arrivals_24h", ("carrier",), ARRIVED, 24),
+    Trailing("dest_arrivals_6h", ("dest",), ARRIVED, 6),
+    Trailing("dest_arrivals_24h", ("dest",), ARRIVED, 24),
+    Trailing("route_arrivals_7d", ("origin", "dest"), ARRIVED, 7 * 24),
+    Trailing("number_arrivals_28d", ("carrier", "flight"), ARRIVED, 28 * 24, count=True),
+    Trailing("aircraft_arrivals_24h", ("tailnum",), ARRIVED, 24),
+)
+
+QUESTIONS: tuple[Question, ...] = (
+    Newest(
+        facts=TRENDING,
+        by=("origin",),
+        values={name: name for name in ("observed_at", *READINGS, *(f"{name}_before" for name in TRENDS))},
+        tolerance=WEATHER_TOLERANCE,
+    ),
+    Newest(facts=REGISTRY, by=("tailnum",), values={name: name for name in REGISTERED}),
+    Newest(facts=LEFT, by=("tailnum",), values={"back": "back"}, tolerance=AIRCRAFT_TOLERANCE),
+    Newest(facts=SCHEDULED, by=("tailnum",), values={"scheduled_back": "scheduled_back"}, tolerance=AIRCRAFT_TOLERANCE),
+    *(trailing.question() for trailing in TRAILING),
+    # How many flights an origin should have let go and is not known to have, and how many it has to.
+    Sums(facts=SCHEDULED, by=("origin",), within=OVERDUE, end="overdue_until", count="origin_overdue"),
+    Sums(facts=ANNOUNCED, by=("origin",), within=timedelta(hours=1), count="origin_scheduled"),
+)
+
+
+def finish(rows: Columns) -> Columns:
+    """The looked-up features, float64, of a flight's schedule and the answers."""
+    return {
+        **{f"weather_{reading}": rows[reading] for reading in READINGS},
+        "weather_age_minutes": _between(rows["prediction_ts"], rows["observed_at"]),
+        **{f"weather_{name}_change": rows[name] - rows[f"{name}_before"] for name in TRENDS},
+        **{f"plane_{name}": rows[name] for name in REGISTERED},
+        "aircraft_slack": _between(rows["sched_dep_ts"], rows["back"]),
+        "aircraft_scheduled_slack": _between(rows["sched_dep_ts"], rows["scheduled_back"]),
+        **{name: rows[name] for name in ("origin_overdue", "origin_scheduled")},
+        **{name: values for trailing in TRAILING for name, values in trailing.features(rows)},
+    }
+
+
+def _between(later: Column, earlier: Column) -> Column:
+    """Minutes."""
+    return (later - earlier) / MINUTE
+
+
+FEATURES = Features(
+    keep=SPINE,
+    renamed={"prediction_ts": "known_at"},
+    key=("flight_id", "prediction_ts"),
+    at="prediction_ts",
+    questions=QUESTIONS,
+    finish=finish,
+)

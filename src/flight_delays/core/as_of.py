@@ -1,0 +1,338 @@
+"""What was known when: the as-of join that batch, stream, tests and a data scientist's tries share.
+
+Rows of history ("facts") answer questions as of a time T. Every question is one sort of the facts and one binary search
+per row that asks: n log n, no loop over rows. NumPy alone: `platform/as_of.py` runs it on Spark, chunk by chunk.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from flight_delays.core.columns import Column, Columns, whole
+
+Times: TypeAlias = npt.NDArray[np.datetime64]
+Codes: TypeAlias = npt.NDArray[np.int64]
+
+NEVER = np.datetime64("NaT", "us")
+SUPERSEDED = "superseded"
+FOREVER = np.datetime64(np.iinfo("int64").max, "us")
+_BITS = 62  # that a key's code and a time may take together, in one sortable number
+
+
+def _nothing(_: Columns) -> Columns:
+    return {}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Table:
+    """A raw table, of which the `columns` are read, and what `derive` makes of them, column by column.
+
+    No row becomes usable before the earliest of its `times`, nor after the latest.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    times: tuple[str, ...]
+    derive: Callable[[Columns], Columns] = _nothing
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Facts:
+    """Rows of a table, each usable from the later of its event time and its known time on; never if one is null.
+
+    With `asks`, each row also has the answers to these, as of the time `before` it became usable.
+    """
+
+    table: Table
+    event_time: str
+    known_time: str
+    asks: tuple["Question", ...] = ()
+    before: timedelta = timedelta(0)
+
+    def __post_init__(self) -> None:
+        if any(reach(ask) is None for ask in self.asks):
+            raise ValueError(f"what facts of {self.table.name} ask needs a tolerance: look-backs add up")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Newest:
+    """`values` (answer to column) of the newest row with equal `by` that is usable at T.
+
+    With a `tolerance`, its event time is at most that long before T. The newest event time wins; between equal ones the
+    row known last (a correction); between those the greater values, null being the least. No row gives nulls; whole
+    numbers come back as float64.
+    """
+
+    facts: Facts
+    by: tuple[str, ...]
+    values: Mapping[str, str]
+    tolerance: timedelta | None = None
+
+    def __post_init__(self) -> None:
+        if self.tolerance is None and self.facts.asks:
+            raise ValueError(f"facts of {self.facts.table.name} that ask need a tolerance: look-backs add up")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sums:
+    """`count` of the rows with equal `by`, and `sums` (answer to column) over them, of those that became usable within
+    the time `within` up to T: usable <= T < usable + within.
+
+    With an `end`, a row counts only before that time, too; a null end never comes. Sums are of whole numbers, and
+    exact: a running total of decimals would not come back to zero. Answers are float64; no row gives 0.
+    """  # fmt: skip
+
+    facts: Facts
+    by: tuple[str, ...]
+    within: timedelta
+    end: str | None = None
+    count: str | None = None
+    sums: Mapping[str, str] = field(default_factory=dict)
+
+
+Question: TypeAlias = Newest | Sums
+
+
+def prepared(table: Table, columns: Columns) -> Columns:
+    """The columns of a raw table with those that are derived."""
+    return {**columns, **table.derive(columns)}
+
+
+def answer(questions: Sequence[Question], tables: Mapping[str, Columns], *, asked: Columns, at: Times) -> Columns:
+    """The answers, a column each, for rows that ask: the columns `by` of `asked`, as of the times `at`.
+
+    `tables` has prepared columns by table. One answer per row, in order; a null key or time gets nulls. Raises
+    TypeError for sums of anything but whole numbers, OverflowError for a sum beyond 2^53.
+    """
+    at, rows = at.astype("datetime64[us]"), dict[Facts, Columns]()
+    codes = dict[tuple[str, tuple[str, ...]], tuple[Codes, Codes]]()
+    answers = dict[str, Column]()
+    for question in questions:
+        facts, by = question.facts, question.by
+        if facts not in rows:
+            rows[facts] = _with_answers(facts, tables)
+        if (facts.table.name, by) not in codes:
+            codes[facts.table.name, by] = _codes([rows[facts][name] for name in by], [asked[name] for name in by])
+        known, asking = codes[facts.table.name, by]
+        if isinstance(question, Newest):
+            answers |= _newest(question, rows[facts], known, asking, at)
+        else:
+            answers |= _sums(question, rows[facts], known, asking, at)
+    return answers
+
+
+def usable(facts: Facts, columns: Columns) -> Times:
+    """When each row becomes usable, NaT for never."""
+    return np.maximum(columns[facts.event_time], columns[facts.known_time]).astype("datetime64[us]")
+
+
+def reach(question: Question) -> timedelta | None:
+    """How long before T a row may have become usable and still count at T; None for any time."""
+    return question.tolerance if isinstance(question, Newest) else question.within
+
+
+def look_backs(questions: Sequence[Question]) -> dict[str, timedelta | None]:
+    """The same for the rows of each table, by name: for facts that facts ask, what lies between adds up."""
+    found = dict[str, timedelta | None]()
+    for question in questions:
+        facts, own = question.facts, reach(question)
+        spans: list[tuple[str, timedelta | None]] = [(facts.table.name, own)]
+        for name, span in look_backs(facts.asks).items():
+            spans.append((name, None if own is None or span is None else own + facts.before + span))
+        for name, span in spans:
+            before = found.get(name, timedelta(0))
+            found[name] = None if before is None or span is None else max(before, span)
+    return found
+
+
+def tables_of(questions: Sequence[Question]) -> dict[str, Table]:
+    """The tables that answer, by name, those asked by their facts included."""
+    found = dict[str, Table]()
+    for question in questions:
+        found |= {question.facts.table.name: question.facts.table, **tables_of(question.facts.asks)}
+    return found
+
+
+def matters(questions: Sequence[Question], table: str, columns: Columns) -> tuple[Times, Times]:
+    """The first and the last time at which each row of `table` can change an answer; NaT for a row that never can.
+
+    What a `Newest` without tolerance uses matters forever; with a column SUPERSEDED, until then.
+    """
+    rows = len(next(iter(columns.values())))
+    first, last = np.full(rows, NEVER), np.full(rows, NEVER)
+    for start, end in _spans(questions, table, columns, timedelta(0), timedelta(0)):
+        there = start <= end
+        first[there] = np.fmin(first[there], start[there])
+        last[there] = np.fmax(last[there], end[there])
+    return first, last
+
+
+def superseded(question: Newest, columns: Columns) -> Times:
+    """Until when each row is the newest of its key, FOREVER for the last; NaT for a row that never is.
+
+    `columns` holds every row of each key that it holds.
+    """
+    by = [columns[name] for name in question.by]
+    code, _ = _codes(by, [key[:0] for key in by])
+    start = usable(question.facts, columns)
+    rows, newest = _running(question, columns, code, start)
+    until = np.full(len(code), NEVER)
+    # A row that is the newest when it becomes usable is so until the next such row of its key.
+    heads = rows[newest == rows]
+    until[heads] = FOREVER
+    same = code[heads[1:]] == code[heads[:-1]]
+    until[heads[:-1][same]] = start[heads[1:][same]]
+    return until
+
+
+def _spans(
+    questions: Sequence[Question], table: str, columns: Columns, later: timedelta, longer: timedelta
+) -> Iterator[tuple[Times, Times]]:
+    """What `matters` says, per question; facts that other facts ask matter `later` than by themselves, and `longer`."""
+    for question in questions:
+        facts = question.facts
+        own = reach(question)
+        if facts.table.name == table:
+            start = usable(facts, columns)
+            end: Times
+            if isinstance(question, Sums):
+                end = _end(question, columns, start)
+            elif own is not None:
+                event: Times = columns[facts.event_time].astype("datetime64[us]")
+                end = event + _us(own)
+            else:
+                end = columns.get(SUPERSEDED, np.where(np.isnat(start), NEVER, FOREVER))
+            yield start + _us(later), np.where(end == FOREVER, end, end + _us(later + longer))
+        yield from _spans(facts.asks, table, columns, later + facts.before, longer + (own or timedelta(0)))
+
+
+def _with_answers(facts: Facts, tables: Mapping[str, Columns]) -> Columns:
+    columns = tables[facts.table.name]
+    if not facts.asks:
+        return columns
+    return {**columns, **answer(facts.asks, tables, asked=columns, at=usable(facts, columns) - _us(facts.before))}
+
+
+def _newest(question: Newest, facts: Columns, code: Codes, asking: Codes, at: Times) -> Columns:
+    start = usable(question.facts, facts)
+    rows, newest = _running(question, facts, code, start)
+    found = np.full(len(asking), -1)
+    if len(rows):
+        place, when = _places(code[rows], start[rows], asking, at)
+        before = np.searchsorted(place, when, "right") - 1
+        hit = (before >= 0) & (asking >= 0) & ~np.isnat(at) & (code[rows[before]] == asking)
+        if question.tolerance is not None:
+            hit &= at - facts[question.facts.event_time][newest[before]] <= _us(question.tolerance)
+        found = np.where(hit, newest[before], -1)
+    return {name: _taken(column, facts[column], found) for name, column in question.values.items()}
+
+
+def _running(question: Newest, facts: Columns, code: Codes, start: Times) -> tuple[Codes, Codes]:
+    """The rows that become usable, by key and time; with each the row of its key that is the newest from then on."""
+    rows = np.flatnonzero((code >= 0) & ~np.isnat(start))
+    times = (question.facts.known_time, question.facts.event_time)
+    keys = [*(facts[name][rows].astype("datetime64[us]").view("int64") for name in times), code[rows]]
+    order = np.lexsort(keys)
+    tied = np.ones(max(len(rows) - 1, 0), dtype=bool)
+    for key in keys:
+        tied &= key[order[1:]] == key[order[:-1]]
+    if tied.any():
+        among = order[np.append(tied, False) | np.append(False, tied)]
+        order = np.lexsort(
+            [*(_greatness(facts[name][rows], among) for name in [*question.values.values()][::-1]), *keys]
+        )
+    # A key's rows rank above those of the keys before it, so that one running maximum serves all keys.
+    rank = np.empty(len(rows), dtype="int64")
+    rank[order] = np.arange(len(rows))
+    by_time = np.lexsort([start[rows].view("int64"), code[rows]])
+    return rows[by_time], rows[order[np.maximum.accumulate(rank[by_time])]]
+
+
+def _greatness(values: Column, among: Codes) -> Codes:
+    """Numbers that sort as the values of these rows do, null first; 0 for other rows."""
+    found = np.zeros(len(values), dtype="int64")
+    found[among] = pd.factorize(values[among], sort=True)[0]
+    return found
+
+
+def _sums(question: Sums, facts: Columns, code: Codes, asking: Codes, at: Times) -> Columns:
+    names = dict(question.sums) | ({question.count: None} if question.count else {})
+    start = usable(question.facts, facts)
+    end = _end(question, facts, start)
+    rows = np.flatnonzero((code >= 0) & (start < end))
+    both = np.concatenate([code[rows], code[rows]])
+    place, when = _places(both, np.concatenate([start[rows], end[rows]]), asking, at)
+    order = np.argsort(place)
+    last = np.searchsorted(place[order], when, "right")
+    first = np.searchsorted(both[order], asking, "left")
+    unknown = (asking < 0) | np.isnat(at)
+    answers = dict[str, Column]()
+    for name, column in names.items():
+        values = np.ones(len(rows), dtype="int64") if column is None else _numbers(column, facts[column])[rows]
+        total = np.concatenate([[0], np.cumsum(np.concatenate([values, -values])[order])])
+        answers[name] = whole(name, np.where(unknown, 0, total[last] - total[first]))
+        answers[name][unknown] = np.nan
+    return answers
+
+
+def _numbers(name: str, values: Column) -> Codes:
+    if values.dtype.kind not in "iub":
+        raise TypeError(f"{name} is {values.dtype}: only whole numbers are summed exactly; make it int64, null as 0")
+    return values.astype("int64")
+
+
+def _end(question: Sums, facts: Columns, start: Times) -> Times:
+    latest = start + _us(question.within)
+    return latest if question.end is None else np.fmin(facts[question.end].astype("datetime64[us]"), latest)
+
+
+def _codes(facts: Sequence[Column], asking: Sequence[Column]) -> tuple[Codes, Codes]:
+    """A number for each different key of several columns; -1 where one of them is null."""
+    code = np.zeros(len(facts[0]) + len(asking[0]), dtype="int64")
+    for of_facts, of_asking in zip(facts, asking, strict=True):
+        part, known = pd.factorize(_together(of_facts, of_asking))
+        null = (part < 0) | (code < 0)
+        code = pd.factorize(code * (len(known) + 1) + part)[0]
+        code[null] = -1
+    return code[: len(facts[0])], code[len(facts[0]) :]
+
+
+def _together(one: Column, other: Column) -> Column:
+    """Both columns in one; whole numbers with nulls, which are float64, beside plain ones."""
+    if {one.dtype.kind, other.dtype.kind} == {"i", "f"}:
+        one, other = (values.astype("object") for values in (one, other))
+        for values in (one, other):
+            values[pd.isna(values)] = None  # an int equals a float of its value, and hashes as it does
+    return np.concatenate([one, other])
+
+
+def _places(code: Codes, time: Times, asking: Codes, at: Times) -> tuple[Codes, Codes]:
+    """Numbers that sort as key and time do, for facts and for those who ask."""
+    times = np.concatenate([time, at]).view("int64")
+    known = times != NEVER.view("int64")
+    origin = times[known].min(initial=np.iinfo("int64").max)
+    bits = int(times[known].max(initial=origin) - origin).bit_length()
+    codes = np.concatenate([code, asking])
+    if bits + int(codes.max(initial=0)).bit_length() > _BITS:
+        moments, times = np.unique(times, return_inverse=True)  # centuries, or very many keys
+        origin, bits = 0, len(moments).bit_length()
+    placed = (codes << bits) + np.where(known, times - origin, 0)
+    return placed[: len(code)], placed[len(code) :]
+
+
+def _taken(name: str, column: Column, rows: Codes) -> Column:
+    """The values of `rows`, null for row -1."""
+    if column.dtype.kind in "iub":
+        column = whole(name, column)
+    null = {"M": NEVER, "f": np.nan}.get(column.dtype.kind)
+    values: Column = np.append(column, np.array([null], dtype=column.dtype))[rows]
+    return values
+
+
+def _us(span: timedelta) -> np.timedelta64:
+    return np.timedelta64(span, "us")

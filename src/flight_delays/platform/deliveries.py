@@ -1,0 +1,71 @@
+"""What is delivered, inspected on Spark: the functions of core/quarantine.py, batch by batch."""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from functools import reduce
+
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema
+
+from flight_delays.core.delivery import Batches, Delivery, Files, FromTable
+from flight_delays.core.quarantine import REASONS, SOURCE_ROW, Contract, check_columns, inspect, inspected
+from flight_delays.platform.columns import pack, unpack
+
+_PACKED = pa.schema({"packed": pa.binary()})
+_ROWS = 50_000  # of a packed batch
+
+
+def inspect_delivery(
+    spark: SparkSession, delivery: Delivery, contract: Contract, *, as_of: datetime, repeats: bool
+) -> DataFrame:
+    """Each delivered row as the contract's columns, `source_row` and `reasons`, as `inspect` makes them.
+
+    With `repeats`, all but one row of a key get that as a reason: the first good one stands, and which is first does
+    not depend on the order of delivery. Raises UserError if the delivery lacks a column of the contract.
+    """
+    if isinstance(delivery, Batches):
+        rows = _packed(spark, delivery, as_of, contract)
+    else:
+        rows = _texts(spark, delivery)
+        check_columns(rows.columns, contract)
+
+    def inspecting(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            delivered = map(unpack, batch["packed"]) if batch.schema.names == _PACKED.names else [batch]
+            for one in delivered:
+                yield inspect(one, contract, sources=repeats)
+
+    found = rows.mapInArrow(inspecting, from_arrow_schema(inspected(contract)))
+    return _with_repeats(found, contract) if repeats else found
+
+
+def has_key(contract: Contract) -> Column:
+    """Whether no part of a row's key is null."""
+    return reduce(Column.__and__, (F.col(name).isNotNull() for name in contract.key))
+
+
+def _texts(spark: SparkSession, delivery: Files | FromTable) -> DataFrame:
+    if isinstance(delivery, Files):
+        rows = spark.read.format(delivery.format).options(**delivery.options).load(delivery.path)
+    else:
+        rows = spark.table(delivery.name)
+    return rows.select(*(F.col(f"`{name}`").cast("string").alias(name) for name in rows.columns))
+
+
+def _packed(spark: SparkSession, delivery: Batches, as_of: datetime, contract: Contract) -> DataFrame:
+    """Batches packed, which take Spark a tenth of the time of as many rows of text."""
+    rows = pa.Table.from_batches(delivery.read(as_of))
+    check_columns(rows.column_names, contract)
+    batches = rows.to_batches(_ROWS)
+    return spark.createDataFrame(pa.table([[pack(batch) for batch in batches]], _PACKED))
+
+
+def _with_repeats(rows: DataFrame, contract: Contract) -> DataFrame:
+    of_key = Window.partitionBy(*contract.key).orderBy(F.size(REASONS), SOURCE_ROW)
+    repeated = has_key(contract) & (F.row_number().over(of_key) > 1)
+    reason = F.lit(f"same {', '.join(contract.key)} as another row")
+    rows = rows.withColumn("_repeated", repeated)
+    reasons = F.when(F.col("_repeated"), F.array_append(REASONS, reason)).otherwise(F.col(REASONS))
+    return rows.select(*contract.columns, SOURCE_ROW, reasons.alias(REASONS))
