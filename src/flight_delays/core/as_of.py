@@ -7,6 +7,7 @@ per row that asks: n log n, no loop over rows. NumPy alone: `platform/as_of.py` 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import reduce
 from typing import TypeAlias
 
 import numpy as np
@@ -212,10 +213,17 @@ def _spans(
 
 
 def _with_answers(facts: Facts, tables: Mapping[str, Columns]) -> Columns:
-    columns = tables[facts.table.name]
+    columns, name = tables[facts.table.name], facts.table.name
+    start = usable(facts, columns)
+    times = [columns[time] for time in facts.table.times]
+    if np.any((start < reduce(np.fmin, times)) | (start > reduce(np.fmax, times))):
+        raise ValueError(
+            f"{name}: a row becomes usable at its {facts.event_time} and {facts.known_time}, which is not between the "
+            f"earliest and the latest of {', '.join(facts.table.times)}; name all of its times in Table.times"
+        )
     if not facts.asks:
         return columns
-    return {**columns, **answer(facts.asks, tables, asked=columns, at=usable(facts, columns) - _us(facts.before))}
+    return {**columns, **answer(facts.asks, tables, asked=columns, at=start - _us(facts.before))}
 
 
 def _newest(question: Newest, facts: Columns, code: Codes, asking: Codes, at: Times) -> Columns:
