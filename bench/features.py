@@ -1,91 +1,246 @@
-"""Time and memory of building features: `python -m bench.features` on 1, 3 and 10 times the flights.
+"""Time and memory of building features: `python -m bench.features` writes docs/features-speed.md.
 
-From what `python3 dev.py demo` left. Each copy of the year lies 364 days after the one before and flies with aircraft
-of its own, so that airports, airlines and routes have histories 10 times as long. Each size runs in a process of its
-own, warmed up on one week, and writes nothing.
+On what `python3 dev.py demo` left. More rows are copies of the year: one after the other ("days"), or of each day at
+its place ("a day"), with aircraft and flight numbers of their own. Each size has a process and a session of its own,
+and goes into nothing: once cold, then warm. The peer in the same process is Spark handing on the finished rows.
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 import time
 from functools import reduce
+from threading import Event, Thread
+from typing import NamedTuple
 
 import psutil
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from bench.flights import AS_OF, ROOT, SCHEMA
+from flight_delays.core.markdown import table
 from flight_delays.local.world import local_dir
+from flight_delays.platform import as_of
 from flight_delays.platform.runtime import LOCAL_DIR
 from flight_delays.tasks.context import open_context
-from flight_delays.use_case.features import flight_features
+from flight_delays.use_case.features import FEATURES
 
-SIZES = (1, 3, 10)
 YEAR = 364  # days: whole weeks
+FEW, HISTORY = 60, 29  # flights, and days before them
 
 
-def copies(table: DataFrame, times: int) -> DataFrame:
-    """`times` copies of a raw table, each a year later."""
+class Size(NamedTuple):
+    """Copies of the year in time; and of each day at its place, of the first quarter then."""
 
-    def copy(number: int) -> DataFrame:
-        later = F.expr(f"INTERVAL {YEAR * number} DAYS")
-        moved = {name: F.col(name) + later for name, kind in table.dtypes if kind == "timestamp"}
-        named = {
-            name: F.concat(name, F.lit(f"#{number}")) for name in ("flight_id", "tailnum") if name in table.columns
+    days: int = 1
+    a_day: int = 1
+
+
+SIZES = (Size(), Size(days=3), Size(days=10), Size(a_day=10), Size(a_day=30))
+
+PAGE = """\
+# How fast features are built
+
+Made by `python -m bench.features`: the flights of 2013, {features} columns from {questions} questions, {cores} cores,
+local Spark Connect, a process for each row of the tables.
+
+## In memory
+
+| what | flights | history | seconds |
+| --- | --- | --- | --- |
+{memory}
+
+## On Spark
+
+Into nothing (`noop`), first in a new session, then once more. "Peer" is Spark handing on as many finished rows from a
+table to nothing: the least that any way of building them would take. "Worker" is the most memory that one Python
+worker held; its bound is {bound} MB besides what it imports (about {imports} MB). "Parts" are the questions, chunks of
+time and buckets of keys into which the work was split. More rows a day are those of the first quarter, copied.
+
+{spark}
+
+- Ten times the days: {times:.1f} times the time (wanted: at most 12): {held}.
+"""
+
+
+def copies(rows: DataFrame, size: Size) -> DataFrame:
+    """A raw table so many times."""
+
+    def copy(year: int, place: int) -> DataFrame:
+        later = F.expr(f"INTERVAL {YEAR * year} DAYS")
+        changed = {name: F.col(name) + later for name, kind in rows.dtypes if kind == "timestamp"}
+        changed |= {
+            name: F.concat(name, F.lit(f"#{year}.{place}")) for name in ("flight_id", "tailnum") if name in rows.columns
         }
-        return table.withColumns(moved | named)
+        changed |= {name: F.col(name) + 10_000 * place for name in ("flight",) if name in rows.columns}
+        return rows.withColumns(changed)
 
-    return reduce(DataFrame.unionByName, [copy(number) for number in range(times)])
+    places = size.a_day if "tailnum" in rows.columns else 1
+    return reduce(DataFrame.unionByName, [copy(year, place) for year in range(size.days) for place in range(places)])
 
 
-def measure(times: int) -> None:
-    """Print flights and seconds."""
+def on_spark(size: Size) -> dict[str, object]:
+    """Seconds, and the most memory of a worker."""
     context = open_context(SCHEMA, AS_OF.isoformat())
-    raw = [context.tables.read(table) for table in ("raw_flights", "raw_weather", "raw_planes")]
-    week = F.col("known_at") < "2013-01-08"
-    flight_features(*(table.where(week) for table in raw)).write.format("noop").mode("overwrite").save()
-    many = [copies(table, times) for table in raw]
-    flights = many[0].count()
+    quarter = F.col("known_at") < "2013-04-01"
+    read = {name: context.tables.read(name) for name in (*FEATURES.tables(), "flight_features")}
+    if size.a_day > 1:
+        read = {
+            name: rows.where(quarter if "known_at" in rows.columns else "flight_date < '2013-04-01'")
+            for name, rows in read.items()
+        }
+    finished = read.pop("flight_features")
+    raw = {name: copies(rows, size) for name, rows in read.items()}
+    peer = reduce(DataFrame.unionByName, [finished] * (size.days * size.a_day))
+    parts: list[str] = []
+    planned = as_of._planned
+
+    def telling(*arguments):
+        found = planned(*arguments)
+        parts[:] = [
+            f"{len(part.features.questions)} x {len(part.starts)}" + (f" x {part.buckets}" if part.by else "")
+            for part in found
+        ]
+        return found
+
+    as_of._planned = telling
+    seconds = []
+    with _Watch() as watch:
+        for _ in range(2):
+            begun = time.perf_counter()
+            built = as_of.build_features(FEATURES, raw["raw_flights"], raw)
+            built.write.format("noop").mode("overwrite").save()
+            seconds.append(time.perf_counter() - begun)
     begun = time.perf_counter()
-    flight_features(*many).write.format("noop").mode("overwrite").save()
-    print(flights, time.perf_counter() - begun)
+    peer.write.format("noop").mode("overwrite").save()
+    return {
+        "flights": peer.count(),
+        "cold": seconds[0],
+        "warm": seconds[1],
+        "peer": time.perf_counter() - begun,
+        "worker": watch.peak,
+        "parts": " + ".join(parts),
+    }
+
+
+def in_memory() -> dict[str, object]:
+    """Seconds of the year, and of a few flights on some weeks of history; the best of three."""
+    context = open_context(SCHEMA, AS_OF.isoformat())
+    raw = {name: context.tables.read(name).toArrow() for name in FEATURES.tables()}
+    last = F.lit(AS_OF).cast("timestamp") - F.expr("INTERVAL 100 DAYS")
+    few = context.tables.read("raw_flights").where(F.col("known_at") <= last).orderBy(F.desc("known_at")).limit(FEW)
+    asking = few.toArrow()
+    since = few.agg(F.min("known_at")).toArrow()[0][0].as_py()
+    recent = as_of.recent(
+        FEATURES, {name: context.tables.read(name).where(F.col("known_at") <= last) for name in raw}, since
+    )
+
+    def best(asked, tables) -> float:
+        seconds = []
+        for _ in range(3):
+            begun = time.perf_counter()
+            FEATURES.build(asked, tables)
+            seconds.append(time.perf_counter() - begun)
+        return min(seconds)
+
+    flights = raw["raw_flights"]
+    return {
+        "year": best(flights, raw),
+        "few": best(asking, recent),
+        "flights": flights.num_rows,
+        "history": recent["raw_flights"].num_rows,
+        "features": FEATURES.build(asking, recent).num_columns - len(FEATURES.keep.names),
+    }
+
+
+class _Watch:
+    """The most bytes resident in one Python worker of this process's Spark."""
+
+    def __enter__(self) -> "_Watch":
+        self.peak, self._done = 0, Event()
+        self._thread = Thread(target=self._run)
+        self._thread.start()
+        return self
+
+    def _run(self) -> None:
+        while not self._done.wait(0.05):
+            for one in psutil.Process().children(recursive=True):
+                try:
+                    if "pyspark.daemon" in one.cmdline():
+                        self.peak = max(self.peak, one.memory_info().rss)
+                except psutil.Error:
+                    continue
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
 
 
 def main() -> None:
-    """Measure every size, or the one asked for."""
+    """Measure every size in a process of its own, or the one asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--times", type=int)
-    asked = parser.parse_args().times
-    if asked:
-        measure(asked)
-        return
+    parser.add_argument("--one", help="'memory', or days and copies a day: 10,1")
+    one = parser.parse_args().one
     os.environ.setdefault(LOCAL_DIR, str(local_dir(ROOT, "dev")))
-    first = None
-    print("| times | flights | seconds | of one | peak memory (GB) |\n|---|---|---|---|---|")
-    for times in SIZES:
-        command = [sys.executable, "-m", "bench.features", f"--times={times}"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-        peak = 0
-        while process.poll() is None:
-            peak = max(peak, _memory(psutil.Process(process.pid)))
-            time.sleep(0.5)
-        if process.returncode or process.stdout is None:
-            sys.exit(process.returncode)
-        flights, seconds = process.stdout.read().split()[-2:]
-        first = first or float(seconds)
-        print(
-            f"| {times} | {int(flights):,} | {float(seconds):.0f} | {float(seconds) / first:.1f} | {peak / 1e9:.1f} |"
-        )
+    if one:
+        found = in_memory() if one == "memory" else on_spark(Size(*map(int, one.split(","))))
+        print(json.dumps(found))
+        return
 
+    def measured(what: str) -> dict[str, float]:
+        command = [sys.executable, "-m", "bench.features", "--one", what]
+        ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, check=True)
+        print(what, ended.stdout.splitlines()[-1], flush=True)
+        return json.loads(ended.stdout.splitlines()[-1])
 
-def _memory(process: psutil.Process) -> int:
-    """Bytes resident in a process and all that it started."""
-    try:
-        return sum(one.memory_info().rss for one in [process, *process.children(recursive=True)])
-    except psutil.NoSuchProcess:
-        return 0
+    memory = measured("memory")
+    found = {size: measured(f"{size.days},{size.a_day}") for size in SIZES}
+    times = found[Size(days=10)]["warm"] / found[Size()]["warm"]
+    page = PAGE.format(
+        features=memory["features"],
+        questions=len(FEATURES.questions),
+        cores=os.cpu_count(),
+        bound=as_of.BOUND // 2**20,
+        imports=130,
+        memory="\n".join(
+            [
+                f"| the year | {memory['flights']:,} | {memory['flights']:,} | {memory['year']:.2f} |",
+                f"| a micro-batch | {FEW} | {memory['history']:,} | {memory['few']:.3f} |",
+            ]
+        ),
+        spark=table(
+            (
+                "days",
+                "rows a day",
+                "flights",
+                "cold (s)",
+                "warm (s)",
+                "peer (s)",
+                "of the peer",
+                "worker (MB)",
+                "parts",
+            ),
+            [
+                (
+                    f"{size.days} x",
+                    f"{size.a_day} x",
+                    f"{of['flights']:,}",
+                    f"{of['cold']:.1f}",
+                    f"{of['warm']:.1f}",
+                    f"{of['peer']:.1f}",
+                    f"{of['warm'] / of['peer']:.1f}",
+                    f"{of['worker'] / 2**20:.0f}",
+                    of["parts"],
+                )
+                for size, of in found.items()
+            ],
+        ),
+        times=times,
+        held="holds" if times <= 12 else "**does not hold**",
+    )
+    (ROOT / "docs" / "features-speed.md").write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -27,13 +27,14 @@ from bench.flights import AS_OF, ROOT, SCHEMA
 from flight_delays.core.markdown import table
 from flight_delays.local.replay import Disorder, disorder, events_of, replay, rows_between
 from flight_delays.local.world import local_dir
+from flight_delays.platform.as_of import recent
 from flight_delays.platform.runtime import LOCAL_DIR, LOCAL_SPARK
 from flight_delays.platform.scorer import read_scorer
 from flight_delays.platform.tables import Tables, collected
 from flight_delays.tasks.context import Context, open_context
 from flight_delays.tasks.score_stream import Stream, process, raw_schemas
 from flight_delays.use_case import events as source
-from flight_delays.use_case.features import Asked, flight_features
+from flight_delays.use_case.features import FEATURES
 from flight_delays.use_case.model import INPUTS
 
 MODEL = f"{SCHEMA}.dev_local_delay"
@@ -189,9 +190,10 @@ def _straight(number: int) -> Each:
             since = first["known_at"]
             if since is None:
                 return
-            raw = [tables.read(name) for name in ("raw_flights", "raw_weather", "raw_planes")]
-            history = raw[0].unionByName(flights)
-            features = flight_features(history, raw[1], raw[2], asked=Asked(flights=flights, since=since))
+            raw = {name: tables.read(name) for name in FEATURES.tables()}
+            raw["raw_flights"] = raw["raw_flights"].unionByName(flights)
+            built = FEATURES.build(flights.toArrow(), recent(FEATURES, raw, since))
+            features = tables.spark.createDataFrame(built)
             answers = features.select("*", udf(F.struct(*INPUTS.input_names())).alias("answer"))
             answers.select(
                 F.concat("flight_id", F.lit(batch_id)).alias("prediction_id"),

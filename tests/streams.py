@@ -17,10 +17,11 @@ from flight_delays.platform.tables import Tables, collected
 from flight_delays.tasks.context import Context
 from flight_delays.tasks.score_stream import Stream, process, raw_schemas
 from flight_delays.use_case import events as source
-from flight_delays.use_case.features import flight_features
+from flight_delays.use_case.features import FEATURES
 from flight_delays.use_case.model import INPUTS
 
 STEPS = ("state", "kept apart", "landed", "recorded", "predicted", "precomputed", "told")
+RAW = ("raw_flights", "raw_weather", "raw_planes")
 SENT_AT = datetime(2013, 2, 1, tzinfo=UTC)
 DELAY = timedelta(hours=1)
 EMPTIED = ("raw_flights", "raw_weather", "flight_labels", "predictions", "latest_predictions", "late_events")
@@ -144,12 +145,9 @@ class Harness:
         )
         flights = taken.select("batch_id", F.split("event_id", "/")[0].alias("flight_id")).toPandas()
         for record in collected(tables.read("stream_batches").where(F.col("query_id") == query)):
-            raw = [
-                tables.read(table, version=record["table_versions"][table])
-                for table in ("raw_flights", "raw_weather", "raw_planes")
-            ]
+            raw = [tables.read(table, version=record["table_versions"][table]).toArrow() for table in RAW]
             asked = flights.loc[flights["batch_id"] == record["batch_id"], "flight_id"]
-            features = flight_features(*raw).toPandas()
+            features = FEATURES.build(raw[0], dict(zip(RAW, raw, strict=True))).to_pandas()
             features = features[features["flight_id"].isin(asked)]
             if len(features):
                 model = self.context.registry.load(self.model_name, record["model_version"])

@@ -42,6 +42,41 @@ def test_an_upsert_inserts_updates_and_leaves_equal_rows_untouched(tables: Table
     assert content(tables, merged) == after
 
 
+def written(tables: Tables, table: str) -> list[str]:
+    """What wrote the table, commit after commit."""
+    history = tables.spark.sql(f"DESCRIBE HISTORY {tables.schema}.{table}").orderBy("version")
+    return [row["operation"] for row in history.collect()]
+
+
+def test_an_upsert_writes_no_more_than_is_new_or_changed(tables: Tables, merged: str) -> None:
+    key = ["id", "part"]
+    made = written(tables, merged)
+    tables.upsert(merged, rows(tables, *BEFORE), key=key)
+    assert written(tables, merged) == made  # nothing differs: no commit
+    tables.upsert(merged, rows(tables, *BEFORE, (4, "a", None)), key=key)
+    assert written(tables, merged) == [*made, "WRITE"]  # new rows alone are appended
+    tables.upsert(merged, rows(tables, *BEFORE, (4, "a", 4.0)), key=key)
+    assert written(tables, merged) == [*made, "WRITE", "MERGE"]
+    assert content(tables, merged) == [*BEFORE, (4, "a", 4.0)]
+
+
+def test_an_upsert_into_an_empty_table_is_an_append(tables: Tables) -> None:
+    tables.spark.sql(f"CREATE TABLE {tables.schema}.at_first (id INT, part STRING, value DOUBLE) USING delta")
+    assert tables.upsert("at_first", rows(tables, *BEFORE), key=["id", "part"]) == Merged(inserted=3, updated=0)
+    assert written(tables, "at_first") == ["CREATE TABLE", "WRITE"]
+    assert tables.upsert("at_first", rows(tables, *BEFORE).where("false"), key=["id"]) == Merged(inserted=0, updated=0)
+
+
+def test_a_value_that_moves_to_a_column_that_was_null_is_a_change(tables: Tables) -> None:
+    pairs = "id int, one double, other double"
+    tables.spark.createDataFrame([(1, 5.0, None), (2, None, None)], pairs).write.format("delta").saveAsTable(
+        f"{tables.schema}.moving"
+    )
+    moved = tables.spark.createDataFrame([(1, None, 5.0), (2, None, None)], pairs)
+    assert tables.upsert("moving", moved, key=["id"]) == Merged(inserted=0, updated=1)
+    assert content(tables, "moving") == [(1, None, 5.0), (2, None, None)]
+
+
 def test_what_was_appended_once_is_never_overwritten(tables: Tables, merged: str) -> None:
     new = rows(tables, (1, "a", 9.0), (1, "b", 1.0), (2, "a", 9.0))
     assert tables.append_new(merged, new, key=["id", "part"]) == Merged(inserted=1, updated=0)

@@ -132,6 +132,13 @@ def usable(facts: Facts, columns: Columns) -> Times:
     return np.maximum(columns[facts.event_time], columns[facts.known_time]).astype("datetime64[us]")
 
 
+def names(question: Question) -> tuple[str, ...]:
+    """Of its answers."""
+    if isinstance(question, Newest):
+        return tuple(question.values)
+    return (*([question.count] if question.count else []), *question.sums)
+
+
 def reach(question: Question) -> timedelta | None:
     """How long before T a row may have become usable and still count at T; None for any time."""
     return question.tolerance if isinstance(question, Newest) else question.within

@@ -27,6 +27,7 @@ from flight_delays.core.as_of import (
     Times,
     look_backs,
     matters,
+    names,
     prepared,
     reach,
     superseded,
@@ -44,12 +45,12 @@ Grouped: TypeAlias = Literal["arrow", "pandas"]
 
 Hours: TypeAlias = npt.NDArray[np.int64]
 
-# What a worker holds at its peak, measured: each byte of history so many times, so many bytes for each row that asks.
-_COPIES, _PER_ROW = 6, 2_500
+# What a worker holds at its peak, measured: each byte of its rows so many times, and so many bytes for each answer.
+_COPIES, _PER_ANSWER = 6, 24
 _CHUNKS = 8  # at least, where there is enough to share among workers
 _SMALL = 2**24  # what is not worth sharing, bytes
 _REPEATED = 10  # shipping history to more chunks than this is slower than splitting it by key
-_MOST_BUCKETS = 1024
+_MOST_BUCKETS = 256
 _ASKING = ""  # what the rows that ask are called among the tables
 _HOUR = 3_600_000_000  # microseconds
 _ALWAYS = 2**40  # hours
@@ -140,8 +141,8 @@ def _planned(
             return [_Part(features=features, starts=chunks.starts, ends=chunks.ends), *apart]
         if not long:
             raise UserError(
-                f"features: what the rows of one hour need ({_named(features.questions[0])}, ...) does not fit in "
-                f"{bound / 2**20:g} MB; raise the bound"
+                f"features: what the rows of one hour need ({names(features.questions[0])[0]}, ...) does not fit in "
+                f"{bound / 2**20:.3g} MB; raise the bound"
             )
         longest = max(long, key=lambda one: reach(one) or timedelta(0))
         apart.append(_by_key(features, longest, asking, tables, bound))
@@ -158,24 +159,19 @@ def _by_key(
     alone = replace(features, questions=(question,), keep=keep)
     loads = _loads(alone, asking, tables, question.by)
     fitting = None
-    for buckets in (2**power for power in range(1, 11)):
+    for buckets in (2**power for power in range(1, 9)):
         chunks, few = _chunks(loads.assign(bucket=loads["bucket"] % buckets), bound)
         if chunks:
             fitting = _Part(features=alone, starts=chunks.starts, ends=chunks.ends, by=question.by, buckets=buckets)
         if few:
             break
     if fitting is None:
+        key = ", ".join(question.by)
         raise UserError(
-            f"features: {_named(question)}: the history of one {', '.join(question.by)} within {reach(question)} does "
-            f"not fit in {bound / 2**20:g} MB; shorten its look-back, or raise the bound"
+            f"features: {names(question)[0]}: the history of one {key} within {reach(question)} "
+            f"does not fit in {bound / 2**20:.3g} MB; shorten its look-back, or raise the bound"
         )
     return fitting
-
-
-def _named(question: Question) -> str:
-    if isinstance(question, Newest):
-        return next(iter(question.values))
-    return question.count or next(iter(question.sums))
 
 
 def _loads(
@@ -187,7 +183,8 @@ def _loads(
     table of which the newest row is asked, however old, a row of each key always.
     """
     raw = tuple(_raw(features, name) for name in by)
-    parts = [_load(_ASKING, _narrow(features, asking), [_raw(features, features.at)], timedelta(0), _PER_ROW, raw)]
+    answers = _PER_ANSWER * sum(len(names(question)) for question in features.questions)
+    parts = [_load(_ASKING, _narrow(features, asking), [_raw(features, features.at)], timedelta(0), answers, raw)]
     finite = look_backs([question for question in features.questions if reach(question) is not None])
     for name, rows in _facts(features, tables):
         span = finite.get(name, timedelta(0))
@@ -239,52 +236,34 @@ class _Chunks:
 
 def _chunks(loads: pd.DataFrame, bound: int) -> tuple[_Chunks | None, bool]:
     """Chunks that fit, None if not even one hour does; and whether history is not shipped too often."""
-    asking, total = loads["of"] == _ASKING, int(loads["bytes"].sum())
-    hours = np.unique(loads.loc[asking, "first"].fillna(-_ALWAYS).astype("int64"))
-    limit = min(bound, max(total // _CHUNKS, _SMALL))
-    per_bucket = [_Spread.of(part, hours) for _, part in loads.groupby("bucket")]
+    is_asking, total = loads["of"] == _ASKING, int(loads["bytes"].sum())
+    asking, facts = loads[is_asking].fillna({"first": -_ALWAYS}), loads[~is_asking]
+    hours = np.unique(asking["first"].to_numpy(dtype="int64"))
+    buckets = pd.Index(loads["bucket"].unique())
+
+    def running(rows: pd.DataFrame, hour: npt.NDArray[np.int64]) -> Hours:
+        """Of each bucket, the bytes up to each hour, from its number on."""
+        totals = np.zeros((len(buckets), len(hours) + 1), dtype="int64")
+        np.add.at(totals, (buckets.get_indexer(pd.Index(rows["bucket"])), hour), rows["bytes"].to_numpy())
+        return totals.cumsum(axis=1)
+
+    # Bytes that ask before an hour, of facts that have come by then, and of those that are past before.
+    asked = running(asking, np.searchsorted(hours, asking["first"], "right"))
+    come = running(facts, np.searchsorted(hours, facts["first"], "left"))[:, : len(hours)]
+    past = running(facts, np.searchsorted(hours, facts["last"], "right"))
+    until, limit = asked[:, 1:] + come, min(bound, max(total // _CHUNKS, _SMALL))
     at, shipped, found = 0, 0, list[tuple[int, int]]()
     while at < len(hours):
-        if any(spread.load(at, at) > bound for spread in per_bucket):
+        before = asked[:, at] + past[:, at]
+        if (until[:, at] - before).max() > bound:
             return None, False
-        last = max(at, min(spread.reach(at, limit) for spread in per_bucket))
-        shipped += sum(spread.load(at, last) for spread in per_bucket)
+        reached = min(int(np.searchsorted(row, room, "right")) for row, room in zip(until, before + limit, strict=True))
+        last = max(at, reached - 1)
+        shipped += int((until[:, last] - before).sum())
         found.append((int(hours[at]), int(hours[last])))
         at = last + 1
     starts, ends = np.array(found or [(0, 0)], dtype="int64").T
     return _Chunks(starts, ends), shipped <= _REPEATED * total
-
-
-@dataclass(frozen=True)
-class _Spread:
-    """Running totals of bytes over hours: of rows that ask, of facts that have come, of facts that are past."""
-
-    asking: Hours
-    come: Hours
-    past: Hours
-
-    @staticmethod
-    def of(loads: pd.DataFrame, hours: Hours) -> "_Spread":
-        asking = loads["of"] == _ASKING
-        rows, facts = loads[asking], loads[~asking]
-
-        def total(part: pd.DataFrame, column: str, side: Literal["left", "right"]) -> Hours:
-            by_hour = part.sort_values(column)
-            sums = np.concatenate([[0], np.cumsum(by_hour["bytes"].to_numpy())])
-            running: Hours = sums[np.searchsorted(by_hour[column].to_numpy(), hours, side)]
-            return running
-
-        before = np.append(total(rows, "first", "left"), rows["bytes"].sum())
-        return _Spread(before, total(facts, "first", "right"), total(facts, "last", "left"))
-
-    def load(self, first: int, last: int) -> int:
-        """Bytes of a chunk from the hour at `first` to the one at `last`, included."""
-        return int(self.asking[last + 1] - self.asking[first] + self.come[last] - self.past[first])
-
-    def reach(self, first: int, limit: int) -> int:
-        """The last hour up to which a chunk from `first` on stays within the limit; -1 if there is none."""
-        room = limit + self.asking[first] + self.past[first]
-        return int(np.searchsorted(self.asking[1:] + self.come, room, "right")) - 1
 
 
 # Running: chunks are packed, brought together by Spark, and answered.
