@@ -24,7 +24,6 @@ from mlflow.pyfunc import PyFuncModel
 from tests.serving.live import JSON, PATIENCE_S, Live, entity, free_port, live, meddled, started
 from tests.unit.test_scoring_request import BAD, MAX_ROWS, ROW, WAYS, records
 
-from flight_delays.core.scoring_request import RequestParser
 from flight_delays.serving import app, settings
 from flight_delays.serving.payloads import PayloadLog
 from flight_delays.serving.service import Scorer, load_scorer
@@ -34,11 +33,9 @@ GOOD = records(ROW)
 
 
 @pytest.fixture(scope="module")
-def running(scorers: dict[str, Scorer]) -> Iterator[Live]:
+def running(models: dict[str, PyFuncModel]) -> Iterator[Live]:
     """Open to all, for requests of at most MAX_ROWS rows and a megabyte."""
-    scorer = scorers["champion"]
-    scorer = replace(scorer, parser=RequestParser(scorer.signature, max_rows=MAX_ROWS))
-    with live(entity("champion", scorer)) as running:
+    with live(entity("champion", load_scorer(models["champion"], {}, max_rows=MAX_ROWS))) as running:
         yield running
 
 
@@ -53,6 +50,31 @@ def error(response: requests.Response, status: int, code: str) -> str:
 @pytest.mark.parametrize(("body", "message"), [pytest.param(body, message, id=name) for name, body, message in BAD])
 def test_a_bad_request_is_refused_with_the_reason(running: Live, body: bytes, message: str) -> None:
     assert error(running.post(body), 400, "INVALID_PARAMETER_VALUE") == message
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"distance": -5}, "distance is not positive"),
+        ({"distance": 0}, "distance is not positive"),
+        ({"distance": 1}, None),
+        ({"sched_arr_time": 2400}, None),
+        ({"sched_arr_time": 2401}, "sched_arr_time is not a time of day"),
+        ({"sched_arr_time": 1460}, "sched_arr_time is not a time of day"),
+        ({"weather_visib": None}, None),
+    ],
+)
+def test_a_row_that_ingest_would_reject_is_refused_with_the_same_reason(
+    running: Live, way: str, changes: dict[str, int | None], reason: str | None
+) -> None:
+    for number in (1, 2):
+        response = running.post(json.dumps(WAYS[way]([*[ROW] * (number - 1), ROW | changes])).encode())
+        if reason is None:
+            assert (response.status_code, len(response.json()["predictions"])) == (200, number)
+        else:
+            said = {"error_code": "INVALID_PARAMETER_VALUE", "message": f"row {number}: {reason}"}
+            assert (response.status_code, response.json()) == (400, said)
 
 
 @pytest.mark.parametrize("kind", [None, "", "text/plain", "text/csv", "application/jsonx", "application/x+json"])

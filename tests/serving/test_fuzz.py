@@ -28,6 +28,7 @@ from flight_delays.serving.service import Scorer, Service
 from flight_delays.serving.settings import Settings
 from flight_delays.use_case.model import OnlineStore
 from flight_delays.use_case.precomputed import SELECT
+from flight_delays.use_case.sources import FLIGHTS
 
 EXAMPLES = int(os.environ.get("FLIGHT_DELAYS_FUZZ_EXAMPLES", "300"))
 MAX_ROWS = 5
@@ -49,7 +50,8 @@ UNSAID = re.compile(
     r"|must be an integer, not a number"
     r"|must be from 1900 to 2199"
     r"|must be a time in ISO 8601, like 2013-01-15T17:00:00Z"  # a leap second
-    r"|holds a character that no text has)$"
+    r"|holds a character that no text has"
+    r"|row \d+: (distance is not positive|sched_arr_time is not a time of day))$"
 )
 UNSAID_OF_SPLIT = re.compile(r"column \w+ is missing$|column \w+, row \d+: must be ")
 
@@ -57,7 +59,7 @@ UNSAID_OF_SPLIT = re.compile(r"column \w+ is missing$|column \w+, row \d+: must 
 @pytest.fixture(scope="module")
 def schema(scorers: dict[str, Scorer], tmp_path_factory: pytest.TempPathFactory) -> BaseSchema:
     scorer = scorers["champion"]
-    scorer = replace(scorer, parser=RequestParser(scorer.signature, max_rows=MAX_ROWS))
+    scorer = replace(scorer, parser=RequestParser(scorer.signature, max_rows=MAX_ROWS, rules=FLIGHTS.rules))
     service = Service("delay")
     service.configure([entity("champion", scorer)])
     limits = Settings(tokens=frozenset({"token"}), max_rows=MAX_ROWS, max_body_bytes=100_000)

@@ -137,10 +137,9 @@ def test_history_that_is_empty_answers_with_nulls_and_zeros(frames: dict[str, Da
     assert_same(found, FEATURES.build(few, empty))
 
 
-def test_what_came_after_everybody_asked_is_not_even_sent_to_a_worker(
+def test_who_asks_about_an_early_day_of_a_long_history_gets_the_same(
     frames: dict[str, DataFrame], expected: pa.Table
 ) -> None:
-    """Who asks about an early day of a long history gets the same, within a bound that the rest would not fit in."""
     early = frames["raw_flights"].where("known_at < '2013-01-02'")
     found = build_features(FEATURES, early, frames, bound=6 * MB)
     assert_same(found, expected.filter(pc.field("prediction_ts") < pa.scalar(datetime(2013, 1, 2, tzinfo=UTC))))

@@ -1,11 +1,12 @@
 """Work is split by time so that no chunk holds more than its bound, and every row that asks is in exactly one."""
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flight_delays.platform.as_of import _chunks
+from flight_delays.platform.as_of import _chunks, _hours
 
 ASKING, FACTS = "", "facts"
 Load = tuple[str, int, int, int, int]  # of, first hour, last hour, bucket, bytes
@@ -55,6 +56,11 @@ def test_history_that_would_be_shipped_to_very_many_chunks_is_told() -> None:
     short, long = ((FACTS, 0, 0, 0, 30),), ((FACTS, 0, 40, 0, 30),) * 60
     assert _chunks(loads(*asking, *short), bound=100)[1]
     assert not _chunks(loads(*asking, *long), bound=1_870)[1]
+
+
+def test_who_asks_without_a_time_has_a_chunk_even_of_their_own() -> None:
+    found, _ = _chunks(loads((ASKING, float("nan"), float("nan"), 0, 60), (ASKING, 7, 7, 0, 60)), bound=100)
+    assert [*found.starts] == [*found.ends] == [*_hours(np.array(["NaT", "1970-01-01T07:30"], "datetime64[us]"))]
 
 
 def test_nobody_asking_is_one_chunk() -> None:

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flight_delays.core.contract import Column, Signature
+from flight_delays.core.quarantine import Rule
 from flight_delays.core.scoring_request import BadRequestError, RequestParser, ScoringRequest
 from flight_delays.use_case import model
+from flight_delays.use_case.sources import FLIGHTS
 
 JSON: TypeAlias = Any
 MAX_ROWS = 3
@@ -49,12 +51,12 @@ NO_TEXT = "column dest, row 1: holds a character that no text has"
 SHORT_ID = "client_request_id must be a text of at most 256 characters"
 
 
-def parser(max_rows: int = MAX_ROWS, signature: Signature = SIGNATURE) -> RequestParser:
-    return RequestParser(signature, max_rows=max_rows)
+def parser(max_rows: int = MAX_ROWS, signature: Signature = SIGNATURE, rules: tuple[Rule, ...] = ()) -> RequestParser:
+    return RequestParser(signature, max_rows=max_rows, rules=rules)
 
 
-def parsed(body: JSON) -> ScoringRequest:
-    return parser().parse(json.dumps(body).encode())
+def parsed(body: JSON, rules: tuple[Rule, ...] = ()) -> ScoringRequest:
+    return parser(rules=rules).parse(json.dumps(body).encode())
 
 
 def records(*rows: JSON, **beside: JSON) -> bytes:
@@ -505,6 +507,80 @@ def test_a_column_that_json_cannot_carry_is_refused_before_any_request() -> None
         parser(signature=Signature(inputs=(Column(name="picture", type="binary"),), outputs=()))
 
 
+NEGATIVE = "distance is not positive"
+ARRIVES = "sched_arr_time is not a time of day"
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        *(({"distance": value}, NEGATIVE) for value in (-(2**63), -5, 0)),
+        *(({"distance": value}, None) for value in (1, 2**63 - 1)),
+        *(({"sched_arr_time": value}, None) for value in (0, 1, 1459, 2359, 2400)),
+        *(({"sched_arr_time": value}, ARRIVES) for value in (-(2**63), -1, 1460, 1499, 2401, 2**63 - 1)),
+        ({"weather_visib": None}, None),
+        ({"distance": 0, "sched_arr_time": 2401}, ARRIVES),  # one reason is enough: the first rule's
+    ],
+)
+def test_a_row_that_ingest_would_reject_is_refused_by_its_number(
+    way: str, changes: dict[str, JSON], reason: str | None
+) -> None:
+    for before in range(MAX_ROWS):
+        body = WAYS[way]([*[ROW] * before, ROW | changes])
+        if reason is None:
+            assert parsed(body, FLIGHTS.rules).rows == before + 1
+        else:
+            with pytest.raises(BadRequestError) as error:
+                parsed(body, FLIGHTS.rules)
+            assert str(error.value) == f"row {before + 1}: {reason}"
+    assert parsed(WAYS[way]([ROW | changes])).rows == 1  # without rules
+
+
+def test_the_first_row_that_breaks_a_rule_is_told() -> None:
+    bad = ROW | {"distance": 0}
+    with pytest.raises(BadRequestError, match=f"^row 2: {NEGATIVE}$"):
+        parsed({"inputs": [ROW, bad, bad]}, FLIGHTS.rules)
+
+
+def test_a_value_of_another_type_is_told_before_any_rule() -> None:
+    with pytest.raises(BadRequestError, match=r"^column distance, row 2: must be an integer, not a number$"):
+        parsed({"inputs": [ROW | {"distance": 0}, ROW | {"distance": 1.5}]}, FLIGHTS.rules)
+
+
+ALWAYS = np.ones(1, dtype=bool)
+LOW = Rule(reason="visibility is below 1", columns=("weather_visib",), broken=lambda visibility: visibility < 1)
+UNKNOWN = Rule(reason="never judged", columns=("distance", "dep_delay"), broken=lambda *_: ALWAYS)
+BOTH = Rule(
+    reason="short and foggy",
+    columns=("weather_visib", "distance"),
+    broken=lambda visibility, distance: (visibility < 2) & (distance < 100),
+)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (ROW | {"weather_visib": 0.9}, "visibility is below 1"),
+        (ROW | {"weather_visib": 1}, None),
+        (ROW | {"weather_visib": 1.1}, None),
+        (ROW | {"weather_visib": 1.9, "distance": 99}, "short and foggy"),
+        (ROW | {"weather_visib": 1.9, "distance": 100}, None),
+        (ROW | {"weather_visib": 2, "distance": 99}, None),
+        (ROW | {"weather_visib": None, "distance": 1}, None),
+        (without("weather_visib") | {"distance": 1}, None),
+        (without("weather_visib") | {"distance": 0}, NEGATIVE),
+    ],
+)
+def test_a_rule_about_a_column_that_is_not_there_is_not_judged(row: dict[str, JSON], reason: str | None) -> None:
+    rules = (UNKNOWN, LOW, BOTH, *FLIGHTS.rules)
+    if reason is None:
+        assert parsed({"inputs": [row]}, rules).rows == 1
+    else:
+        with pytest.raises(BadRequestError, match=f"^row 1: {reason}$"):
+            parsed({"inputs": [row]}, rules)
+
+
 MARK = "zebra"
 ANYTHING = st.recursive(
     st.one_of(
@@ -545,7 +621,7 @@ def test_whatever_stands_anywhere_is_read_or_refused_and_never_told_again(
     body = WAYS[way]([ROW, ROW]) | {"client_request_id": "mine"}
     body = placed(body, data.draw(st.sampled_from(places(body)), label="place"), anything)
     try:
-        found = parsed(body)
+        found = parsed(body, FLIGHTS.rules)
     except BadRequestError as error:
         assert MARK not in str(error)
         assert len(str(error).splitlines()) == 1

@@ -302,8 +302,13 @@ def _numbers(name: str, values: Column) -> Codes:
 
 
 def _end(question: Sums, facts: Columns, start: Times) -> Times:
+    """When each row stops to count; at the latest, where its `end` is an answer that is not there yet."""
     latest = start + _us(question.within)
-    return latest if question.end is None else np.fmin(facts[question.end].astype("datetime64[us]"), latest)
+    return (
+        latest
+        if question.end is None or question.end not in facts
+        else np.fmin(facts[question.end].astype("datetime64[us]"), latest)
+    )
 
 
 def _codes(facts: Sequence[Column], asking: Sequence[Column]) -> tuple[Codes, Codes]:

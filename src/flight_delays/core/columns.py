@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 Column: TypeAlias = npt.NDArray[Any]
 """Times are datetime64[us] in UTC, days datetime64[D], text objects. Null is NaT, None or NaN."""
@@ -32,6 +33,11 @@ def from_arrow(rows: Rows, names: Iterable[str] | None = None) -> dict[str, Colu
 def to_arrow(columns: Columns, schema: pa.Schema) -> pa.RecordBatch:
     """The columns that `schema` names. Raises pyarrow.ArrowInvalid for a value that its type cannot hold."""
     return pa.RecordBatch.from_arrays([_to_arrow(columns[field.name], field.type) for field in schema], schema=schema)
+
+
+def exact(numbers: pa.Array) -> pa.Array:
+    """Which whole numbers float64 can hold exactly; null stays null."""
+    return pc.and_(pc.greater_equal(numbers, -EXACT), pc.less_equal(numbers, EXACT))
 
 
 def whole(name: str, numbers: Column) -> npt.NDArray[np.float64]:

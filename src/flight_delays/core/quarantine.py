@@ -4,16 +4,19 @@ The rules are functions on columns, and the same for what ingest lands, an event
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
+from decimal import Decimal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flight_delays.core.columns import EXACT, UTC_TIME, Columns, Rows, from_arrow, to_arrow
+from flight_delays.core.columns import UTC_TIME, Columns, Rows, exact, from_arrow, to_arrow
 from flight_delays.core.errors import UserError
 
 SOURCE_ROW, REASONS = "source_row", "reasons"
@@ -26,6 +29,10 @@ class Field:
     source: str
     type: pa.DataType
     required: bool = False
+
+    def __post_init__(self) -> None:
+        if self.type not in _NAMES:
+            raise ValueError(f"{self.source}: {self.type} cannot be read; it is one of {', '.join(map(str, _NAMES))}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,13 +82,13 @@ def inspect(delivered: Rows, contract: Contract, *, sources: bool = False) -> pa
     """
     check_columns(delivered.schema.names, contract)
     given = {name: _whole(delivered[spec.source]) for name, spec in contract.fields.items()}
-    typed = {name: read(given[name], spec.type) for name, spec in contract.fields.items()}
+    typed = {name: _read(given[name], spec) for name, spec in contract.fields.items()}
     reasons: list[list[str]] = [[] for _ in range(delivered.num_rows)]
     complete = np.ones(delivered.num_rows, dtype=bool)
     for name, spec in contract.fields.items():
         null = _nulls(typed[name])
         for at in np.flatnonzero(null & ~_nulls(given[name])):
-            reasons[at].append(f"{spec.source} is not {_NAMES[spec.type]}: {given[name][at].as_py()}")
+            reasons[at].append(f"{spec.source} is not {_named(spec)}: {given[name][at].as_py()}")
         if spec.required:
             complete &= ~null
             for at in np.flatnonzero(null & _nulls(given[name])):
@@ -131,46 +138,58 @@ def about(rules: Sequence[Rule], columns: Sequence[str]) -> tuple[Rule, ...]:
 def read(texts: pa.Array, kind: pa.DataType) -> pa.Array:
     """Texts as values of a type; null where they are none.
 
-    A whole number may have a decimal point and nothing but zeros after it. A time without an offset is in UTC.
+    A whole number may be written with decimals or an exponent (10.0, 1.0E7) that leave it whole. A time without an
+    offset is in UTC, what is finer than a microsecond is cut off, and no time or date is outside of 1700 to 2199, which
+    is what calendars and time zones are made for.
     """
     try:
         values = texts.cast(kind)
     except pa.ArrowInvalid:
         words = texts.dictionary_encode()  # most text repeats
         values = pa.array([_value(word, kind) for word in words.dictionary.to_pylist()], kind).take(words.indices)
-    # NaN and the infinities can be read as a double, but measure nothing.
-    return pc.if_else(pc.is_finite(values), values, None) if pa.types.is_floating(kind) else values
+    if pa.types.is_floating(kind):
+        return pc.if_else(pc.is_finite(values), values, None)  # NaN and the infinities measure nothing
+    if pa.types.is_temporal(kind):
+        first, end = (pa.scalar(moment).cast(pa.timestamp("us")).cast(kind) for moment in _YEARS)
+        return pc.if_else(pc.and_(pc.greater_equal(values, first), pc.less(values, end)), values, None)
+    return values
 
 
-def _value(text: str, kind: pa.DataType) -> object:
-    word = pa.scalar(text.strip())
-    for way in _WAYS.get(kind, (kind,)):
-        try:
-            found = word.cast(way).as_py()
-        except pa.ArrowInvalid:
-            continue
-        if way == kind or way != pa.float64():
-            return found.replace(tzinfo=UTC) if isinstance(found, datetime) else found
-        if found.is_integer() and abs(found) <= min(EXACT, 2 ** (kind.bit_width - 1) - 1):
-            return int(found)
+def _value(text: str, kind: pa.DataType) -> pa.Scalar | None:
+    word = text.strip()
+    if pa.types.is_integer(kind):
+        number = Decimal(word) if _WHOLE.fullmatch(word) else Decimal("NaN")
+        word = str(int(number)) if number == number.to_integral_value() else ""
+    elif kind == UTC_TIME:
+        word = _BEYOND_MICROSECONDS.sub("", word)
+    for way in (kind, *([pa.timestamp("us")] if kind == UTC_TIME else [])):
+        with suppress(pa.ArrowInvalid):
+            return pa.scalar(word).cast(way).cast(kind)
     return None
 
 
-# How else a text may say a value of a type.
-_WAYS = {
-    pa.int32(): (pa.int32(), pa.float64()),
-    pa.int64(): (pa.int64(), pa.float64()),
-    UTC_TIME: (UTC_TIME, pa.timestamp("us")),
-}
+_WHOLE = re.compile(r"[+-]?\d+(\.\d*)?([eE]\+?\d{1,2})?", re.ASCII)
+_BEYOND_MICROSECONDS = re.compile(r"(?<=\.\d{6})\d+", re.ASCII)
+_YEARS = (datetime(1700, 1, 1), datetime(2200, 1, 1))  # noqa: DTZ001  # UTC, as Arrow takes them
 _NAMES = {
     pa.string(): "a text",
     pa.int32(): "a whole number of 32 bits",
     pa.int64(): "a whole number of 64 bits",
     pa.float64(): "a finite number",
     pa.bool_(): "true or false",
-    pa.date32(): "a date",
-    UTC_TIME: "a time",
+    pa.date32(): "a date from 1700 to 2199",
+    UTC_TIME: "a time from 1700 to 2199",
 }
+
+
+def _read(texts: pa.Array, spec: Field) -> pa.Array:
+    values = read(texts, spec.type)
+    # Beside nulls, whole numbers become float64: what that cannot hold exactly is refused, whatever it stands beside.
+    return values if spec.required or not pa.types.is_integer(spec.type) else pc.if_else(exact(values), values, None)
+
+
+def _named(spec: Field) -> str:
+    return "a whole number up to 2^53" if spec.type == pa.int64() and not spec.required else _NAMES[spec.type]
 
 
 def _whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:

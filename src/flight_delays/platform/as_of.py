@@ -46,14 +46,14 @@ Grouped: TypeAlias = Literal["arrow", "pandas"]
 Hours: TypeAlias = npt.NDArray[np.int64]
 
 # What a worker holds at its peak, measured: each byte of its rows so many times, and so many bytes for each answer.
-_COPIES, _PER_ANSWER = 6, 24
+_COPIES, _PER_ANSWER = 8, 24
 _CHUNKS = 8  # at least, where there is enough to share among workers
 _SMALL = 2**24  # what is not worth sharing, bytes
 _REPEATED = 10  # shipping history to more chunks than this is slower than splitting it by key
 _MOST_BUCKETS = 256
 _ASKING = ""  # what the rows that ask are called among the tables
 _HOUR = 3_600_000_000  # microseconds
-_ALWAYS = 2**40  # hours
+_ALWAYS, _NO_TIME = 2**40, np.iinfo("int64").min // _HOUR  # hours
 _SHIPMENT = pa.schema({"chunk": pa.int32(), "of": pa.string(), "rows": pa.binary()})
 _BUCKET = "_bucket"
 
@@ -93,11 +93,11 @@ def build_features(
     whole = {
         name: _with_end(features, name, rows, 1 + int(sizes.get(name, 0))) for name, rows in _facts(features, tables)
     }
+    rows = _run(together, asking, whole, grouped, finished=not apart)
     if not apart:
-        return _run(together, asking, whole, grouped, lambda part, rows, facts: part.features.build(rows, facts))
-    rows = _run(together, asking, whole, grouped, _answered)
+        return rows
     for part in apart:
-        more = _run(part, asking, whole, grouped, _answered)
+        more = _run(part, asking, whole, grouped, finished=False)
         others = [name for name in part.features.keep.names if name not in features.key]
         rows = rows.join(more.drop(*others).dropDuplicates([*features.key]), [*features.key], "left")
     return rows.mapInArrow(_finishing(features), _spark(features.build(*_nothing(features, asking, whole)).schema))
@@ -111,10 +111,6 @@ def recent(features: Features, tables: Mapping[str, DataFrame], since: datetime)
         latest = F.greatest(*table.times) if len(table.times) > 1 else F.col(table.times[0])
         found[name] = (rows if span is None else rows.where(latest >= F.lit(since - span))).toArrow()
     return found
-
-
-def _answered(part: _Part, asking: pa.Table, tables: Mapping[str, pa.Table]) -> pa.Table:
-    return part.features.answered(asking, tables)
 
 
 def _finishing(features: Features) -> Callable[[Batches], Iterator[pa.RecordBatch]]:
@@ -237,7 +233,7 @@ class _Chunks:
 def _chunks(loads: pd.DataFrame, bound: int) -> tuple[_Chunks | None, bool]:
     """Chunks that fit, None if not even one hour does; and whether history is not shipped too often."""
     is_asking, total = loads["of"] == _ASKING, int(loads["bytes"].sum())
-    asking, facts = loads[is_asking].fillna({"first": -_ALWAYS}), loads[~is_asking]
+    asking, facts = loads[is_asking].fillna({"first": _NO_TIME}), loads[~is_asking]
     hours = np.unique(asking["first"].to_numpy(dtype="int64"))
     buckets = pd.Index(loads["bucket"].unique())
 
@@ -274,10 +270,12 @@ def _run(
     asking: DataFrame,
     tables: Mapping[str, DataFrame],
     grouped: Grouped,
-    answers: Callable[[_Part, pa.Table, Mapping[str, pa.Table]], pa.Table],
+    *,
+    finished: bool,
 ) -> DataFrame:
+    build = part.features.build if finished else part.features.answered
     nothing = _nothing(part.features, asking, tables)
-    schema = answers(part, *nothing).schema
+    schema = build(*nothing).schema
     sources = [(_ASKING, _narrow(part.features, asking)), *_facts(part.features, tables)]
     shipments = [
         rows.withColumn(_BUCKET, _bucket(part.by, part.buckets)).mapInArrow(_shipping(part, of), _spark(_SHIPMENT))
@@ -291,7 +289,7 @@ def _run(
         for name, empty in rows.items():
             batches = [unpack(packed[at]) for at, one in enumerate(of) if one == name]
             rows[name] = pa.Table.from_batches(batches, empty.schema)
-        return answers(part, rows.pop(_ASKING), rows)
+        return build(rows.pop(_ASKING), rows)
 
     if grouped == "arrow":
         return chunks.applyInArrow(kernel, _spark(schema))

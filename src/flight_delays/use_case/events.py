@@ -12,11 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, StringType, StructField, StructType
 
-from flight_delays.core.columns import Rows, from_arrow
+from flight_delays.core.columns import Rows, exact, from_arrow
 from flight_delays.core.errors import UserError
 from flight_delays.core.quarantine import about, broken
 from flight_delays.use_case.sources import FLIGHTS
@@ -118,7 +119,16 @@ def problems(bodies: Rows) -> list[list[str]]:
         for at in np.flatnonzero(wrong):
             found[at].append(reason)
 
-    columns, null = from_arrow(bodies), {name: bodies[name].is_null().to_numpy(False) for name in bodies.schema.names}
+    null = {name: bodies[name].is_null().to_numpy(False) for name in bodies.schema.names}
+    large = {}
+    for field in bodies.schema:
+        if pa.types.is_integer(field.type):
+            fits = exact(bodies[field.name])
+            large[field.name] = pc.invert(fits.fill_null(True)).to_numpy(False)
+            bodies = bodies.set_column(
+                bodies.schema.get_field_index(field.name), field, pc.if_else(fits, bodies[field.name], None)
+            )
+    columns = from_arrow(bodies)
     kind = columns["kind"]
     kinds = [name for names in _KINDS.values() for name in names]
     add(~null["kind"] & ~np.isin(kind, kinds), f"kind is none of {', '.join(kinds)}")
@@ -127,6 +137,8 @@ def problems(bodies: Rows) -> list[list[str]]:
     needed += [(name, kind == WEATHER) for name in _STATION]
     for name, by in needed:
         add(by & null[name], f"{name} is missing")
+    for name, beyond in large.items():
+        add(beyond, f"{name} is beyond 2^53")
     for name, values in columns.items():
         if values.dtype.kind == "f" and pa.types.is_floating(bodies.schema.field(name).type):
             add(~null[name] & ~np.isfinite(values), f"{name} is not a number, or infinite")

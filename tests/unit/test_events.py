@@ -1,0 +1,127 @@
+"""Why the body of an event cannot be landed."""
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from flight_delays.use_case.events import ARRIVED, DEPARTED, SCHEDULED, WEATHER, problems
+from flight_delays.use_case.sources import FLIGHTS
+from flight_delays.use_case.sources import WEATHER as HOURS
+
+SCHEMA = pa.schema({"kind": pa.string(), **{field.name: field.type for of in (FLIGHTS, HOURS) for field in of.schema}})
+TEN = datetime(2013, 1, 1, 10, tzinfo=UTC)
+FLIGHT: dict[str, Any] = {
+    "kind": SCHEDULED,
+    "flight_id": "UA-1-EWR-IAH-20130101T1200Z",
+    "carrier": "UA",
+    "flight": 1,
+    "origin": "EWR",
+    "dest": "IAH",
+    "distance": 1400,
+    "flight_date": date(2013, 1, 1),
+    "sched_dep_ts": TEN.replace(hour=12),
+    "sched_arr_time": 1000,
+    "known_at": TEN,
+}
+TOOK_OFF = {**FLIGHT, "kind": DEPARTED, "dep_delay": 2.0, "departure_known_at": TEN.replace(hour=13)}
+LANDED = {
+    **TOOK_OFF,
+    "kind": ARRIVED,
+    "arr_delay": 11.0,
+    "air_time": 227.0,
+    "outcome_known_at": TEN.replace(hour=17),
+}
+HOUR: dict[str, Any] = {"kind": WEATHER, "origin": "JFK", "observed_at": TEN, "known_at": TEN.replace(hour=11)}
+NAN, INFINITY = float("nan"), float("inf")
+
+KIND = "kind is none of scheduled, departed, arrived, weather"
+SCHEDULE = ["flight_id", "carrier", "flight", "origin", "dest", "distance", "flight_date"]
+SCHEDULE += ["sched_dep_ts", "sched_arr_time", "known_at"]
+WITHOUT = "arrived without a departure delay and an air time"
+HUMID, SENSIBLE = "humid is not a percentage", "a delay or the air time is not a sensible number of minutes"
+POSITIVE, ARRIVES = "distance is not positive", "sched_arr_time is not a time of day"
+WIND = "wind_speed is above 250 mph, more than any station ever measured"
+GUST = "wind_gust is above 260 mph, more than any station ever measured"
+DIRECTION = "wind_dir is not a direction in degrees"
+
+
+def infinite(name: str) -> str:
+    return f"{name} is not a number, or infinite"
+
+
+def missing(*names: str) -> list[str]:
+    return [f"{name} is missing" for name in names]
+
+
+CASES: list[tuple[dict[str, Any], list[str]]] = [
+    (FLIGHT, []),
+    (TOOK_OFF, []),
+    (LANDED, []),
+    (HOUR, []),
+    # What an event of its kind must say.
+    ({}, []),  # without a kind it is refused as an event
+    ({"kind": SCHEDULED}, missing(*SCHEDULE)),
+    ({"kind": SCHEDULED, "flight_id": "f"}, missing(*SCHEDULE[1:])),
+    ({"kind": DEPARTED}, missing(*SCHEDULE, "dep_delay", "departure_known_at")),
+    ({"kind": ARRIVED}, missing(*SCHEDULE, "arr_delay", "air_time", "outcome_known_at")),
+    ({"kind": WEATHER}, missing("origin", "observed_at", "known_at")),
+    ({"kind": WEATHER, "origin": "JFK"}, missing("observed_at", "known_at")),
+    ({"kind": "sneezed"}, [KIND, *missing(*SCHEDULE)]),
+    ({**FLIGHT, "kind": "sneezed"}, [KIND]),
+    ({**FLIGHT, "kind": ""}, [KIND]),
+    ({**FLIGHT, "tailnum": None}, []),
+    *(({**FLIGHT, name: None}, missing(name)) for name in SCHEDULE),
+    *(({**TOOK_OFF, name: None}, missing(name)) for name in ("dep_delay", "departure_known_at")),
+    *(({**LANDED, name: None}, missing(name)) for name in ("arr_delay", "outcome_known_at")),
+    ({**LANDED, "air_time": None}, [*missing("air_time"), WITHOUT]),
+    ({**LANDED, "dep_delay": None}, [WITHOUT]),
+    *(({**HOUR, name: None}, missing(name)) for name in ("origin", "observed_at", "known_at")),
+    # What no event may say.
+    ({**HOUR, "temp": None}, []),
+    *(({**HOUR, "humid": value}, []) for value in (0.0, 100.0)),
+    *(({**HOUR, "humid": value}, [HUMID]) for value in (-0.1, 100.1)),
+    *(({**HOUR, "wind_speed": value}, why) for value, why in ((249.9, []), (250.0, []), (250.1, [WIND]))),
+    *(({**HOUR, "wind_gust": value}, why) for value, why in ((259.9, []), (260.0, []), (260.1, [GUST]))),
+    *(({**HOUR, "wind_dir": value}, why) for value, why in ((359.0, []), (360.0, []), (361.0, [DIRECTION]))),
+    *(({**HOUR, "temp": value}, [infinite("temp")]) for value in (NAN, INFINITY, -INFINITY)),
+    ({**HOUR, "humid": NAN}, [infinite("humid")]),
+    ({**HOUR, "humid": INFINITY}, [infinite("humid"), HUMID]),
+    ({**HOUR, "dep_delay": 99_999.9}, []),
+    *(({**HOUR, "dep_delay": value}, [SENSIBLE]) for value in (-1e5, 1e5, 100_000.1)),
+    ({**HOUR, "arr_delay": 1e12}, [SENSIBLE, WITHOUT]),
+    ({**LANDED, "arr_delay": -INFINITY}, [infinite("arr_delay"), SENSIBLE]),
+    ({**LANDED, "air_time": NAN}, [infinite("air_time"), WITHOUT]),
+    *(({**FLIGHT, "distance": value}, [POSITIVE]) for value in (-5, 0)),
+    *(({**FLIGHT, "distance": value}, []) for value in (1, 2**53 - 1, 2**53)),
+    *(
+        ({**FLIGHT, name: value}, [f"{name} is beyond 2^53"])
+        for name in ("distance", "sched_arr_time")
+        for value in (2**53 + 1, 2**63 - 1, -(2**53) - 1, -(2**63))
+    ),
+    *(({**FLIGHT, "sched_arr_time": value}, []) for value in (0, 1459, 2400)),
+    *(({**FLIGHT, "sched_arr_time": value}, [ARRIVES]) for value in (-1, 1460, 2401)),
+    ({**FLIGHT, "sched_arr_time": 2401, "distance": 0, "carrier": None}, [*missing("carrier"), ARRIVES, POSITIVE]),
+]
+
+
+def found(*bodies: dict[str, Any]) -> list[list[str]]:
+    return problems(pa.RecordBatch.from_pylist(list(bodies), SCHEMA))
+
+
+@pytest.mark.parametrize(("body", "why"), CASES)
+def test_an_event_whose_body_cannot_be_landed_says_why(body: dict[str, Any], why: list[str]) -> None:
+    assert found(body) == [why]
+    assert found({}, LANDED, body, HOUR) == [[], [], why, []]
+
+
+def test_every_event_of_a_batch_says_its_own() -> None:
+    assert found(*(body for body, _ in CASES)) == [why for _, why in CASES]
+    assert found() == []
+
+
+def test_every_rule_has_a_case_but_the_one_that_needs_more_than_an_event_says() -> None:
+    reasons = {why for _, told in CASES for why in told}
+    (clock,) = (rule.reason for rule in FLIGHTS.rules if "local_time" in rule.columns)
+    assert {rule.reason for rule in (*FLIGHTS.rules, *HOURS.rules)} - reasons == {clock}
