@@ -62,7 +62,7 @@ def other(raw: Raw, at: datetime) -> Raw:
     soon = moment + np.timedelta64(1, "m")
 
     def delayed(flights: Columns) -> Columns:
-        instead = {"dep_delay": -500.0, "departure_known_at": soon, "arr_delay": 500.0, "outcome_known_at": soon}
+        instead = {"dep_delay": 500.0, "departure_known_at": soon, "arr_delay": 500.0, "outcome_known_at": soon}
         return {
             name: np.where(flights[time] <= moment, flights[name], instead[name])
             for time, names in KNOWN.items()

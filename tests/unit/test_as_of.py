@@ -488,3 +488,36 @@ def test_derived_columns_stand_beside_those_read() -> None:
     table = replace(REPORTS, derive=lambda rows: {"double": 2 * rows["value"]})
     found = prepared(table, {"value": np.array([1, 2])})
     assert {name: column.tolist() for name, column in found.items()} == {"value": [1, 2], "double": [2, 4]}
+
+
+def test_a_question_that_makes_no_sense_is_refused_where_it_is_declared() -> None:
+    table = Table(name="t", columns=("at", "key"), times=("at",))
+    facts = Facts(table=table, event_time="at", known_time="at")
+    day = timedelta(days=1)
+    for wrong, why in (
+        (lambda: Facts(table=table, event_time="at", known_time="at", before=-day), "before is -1 day"),
+        (lambda: Newest(facts=facts, by=("key",), values={}, tolerance=-day), "tolerance is -1 day"),
+        (lambda: Newest(facts=facts, by=("key",), values={}, tolerance=timedelta.max), "must be from 0 to 36,525 days"),
+        (lambda: Sums(facts=facts, by=("key",), within=-day), "within is -1 day"),
+        (lambda: Sums(facts=facts, by=(), within=day), "needs a column to be asked by"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            wrong()
+    assert Sums(facts=facts, by=("key",), within=timedelta(days=36_525)).count is None
+
+
+def test_an_end_that_no_table_has_is_an_error_and_sums_beyond_64_bits_are_one() -> None:
+    table = Table(name="t", columns=("at", "key", "much"), times=("at",))
+    facts = Facts(table=table, event_time="at", known_time="at")
+    at = np.array(["2013-01-01", "2013-01-01"], "datetime64[us]")
+    rows = {"at": at, "key": np.array(["a", "a"], dtype=object), "much": np.full(2, 2**62)}
+    day = timedelta(days=1)
+    with pytest.raises(KeyError, match="no_such_column"):
+        answer(
+            [Sums(facts=facts, by=("key",), within=day, end="no_such_column", count="n")],
+            {"t": rows},
+            asked=rows,
+            at=at,
+        )
+    with pytest.raises(OverflowError, match="the values of much are too large"):
+        answer([Sums(facts=facts, by=("key",), within=day, sums={"n": "much"})], {"t": rows}, asked=rows, at=at)

@@ -22,6 +22,7 @@ Codes: TypeAlias = npt.NDArray[np.int64]
 NEVER = np.datetime64("NaT", "us")
 SUPERSEDED = "superseded"
 FOREVER = np.datetime64(np.iinfo("int64").max, "us")
+_LONGEST = timedelta(days=36_525)
 _BITS = 62  # that a key's code and a time may take together, in one sortable number
 
 
@@ -56,6 +57,7 @@ class Facts:
     before: timedelta = timedelta(0)
 
     def __post_init__(self) -> None:
+        _check_span("before", self.before)
         if any(reach(ask) is None for ask in self.asks):
             raise ValueError(f"what facts of {self.table.name} ask needs a tolerance: look-backs add up")
 
@@ -75,7 +77,10 @@ class Newest:
     tolerance: timedelta | None = None
 
     def __post_init__(self) -> None:
-        if self.tolerance is None and self.facts.asks:
+        _check_by(self.by)
+        if self.tolerance is not None:
+            _check_span("tolerance", self.tolerance)
+        elif self.facts.asks:
             raise ValueError(f"facts of {self.facts.table.name} that ask need a tolerance: look-backs add up")
 
 
@@ -94,6 +99,20 @@ class Sums:
     end: str | None = None
     count: str | None = None
     sums: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_by(self.by)
+        _check_span("within", self.within)
+
+
+def _check_by(by: tuple[str, ...]) -> None:
+    if not by:
+        raise ValueError("a question needs a column to be asked by")
+
+
+def _check_span(name: str, span: timedelta) -> None:
+    if not timedelta(0) <= span <= _LONGEST:
+        raise ValueError(f"{name} is {span}; it must be from 0 to {_LONGEST.days:,} days")
 
 
 Question: TypeAlias = Newest | Sums
@@ -209,7 +228,8 @@ def _spans(
             start = usable(facts, columns)
             end: Times
             if isinstance(question, Sums):
-                end = _end(question, columns, start)
+                there = question.end is None or question.end in columns or not facts.asks
+                end = _end(question, columns, start) if there else start + _us(question.within)
             elif own is not None:
                 event: Times = columns[facts.event_time].astype("datetime64[us]")
                 end = event + _us(own)
@@ -225,8 +245,8 @@ def _with_answers(facts: Facts, tables: Mapping[str, Columns]) -> Columns:
     times = [columns[time] for time in facts.table.times]
     if np.any((start < reduce(np.fmin, times)) | (start > reduce(np.fmax, times))):
         raise ValueError(
-            f"{name}: a row becomes usable at its {facts.event_time} and {facts.known_time}, which is not between the "
-            f"earliest and the latest of {', '.join(facts.table.times)}; name all of its times in Table.times"
+            f"{name}: a row becomes usable at its {facts.event_time} and {facts.known_time}, not between the "
+            f"earliest and the latest of {', '.join(facts.table.times)}; derive it from these, or name more of them"
         )
     if not facts.asks:
         return columns
@@ -289,6 +309,8 @@ def _sums(question: Sums, facts: Columns, code: Codes, asking: Codes, at: Times)
     answers = dict[str, Column]()
     for name, column in names.items():
         values = np.ones(len(rows), dtype="int64") if column is None else _numbers(column, facts[column])[rows]
+        if np.abs(values.astype("float64")).sum() > np.iinfo("int64").max:
+            raise OverflowError(f"the values of {column} are too large to be added up")
         total = np.concatenate([[0], np.cumsum(np.concatenate([values, -values])[order])])
         answers[name] = whole(name, np.where(unknown, 0, total[last] - total[first]))
         answers[name][unknown] = np.nan
@@ -302,13 +324,8 @@ def _numbers(name: str, values: Column) -> Codes:
 
 
 def _end(question: Sums, facts: Columns, start: Times) -> Times:
-    """When each row stops to count; at the latest, where its `end` is an answer that is not there yet."""
     latest = start + _us(question.within)
-    return (
-        latest
-        if question.end is None or question.end not in facts
-        else np.fmin(facts[question.end].astype("datetime64[us]"), latest)
-    )
+    return latest if question.end is None else np.fmin(facts[question.end].astype("datetime64[us]"), latest)
 
 
 def _codes(facts: Sequence[Column], asking: Sequence[Column]) -> tuple[Codes, Codes]:

@@ -49,12 +49,13 @@ def derive(flights: Columns) -> Columns:
     # There, back, turned around: at 450 mph, 45 minutes a flight for taxi, climb and descent, 45 on the ground.
     round_trip = (2 * (flights["distance"] / 7.5 + 45) + 45).astype("int64") * MINUTE
     left = scheduled + _minutes(delay)
+    departure_known = np.maximum(flights["departure_known_at"], flights["known_at"])
     return {
-        "left": left,
+        "left": np.minimum(left, departure_known),  # at the latest when that was known
         "back": left + round_trip,
         "scheduled_back": scheduled + round_trip,
         "overdue_until": np.fmin(flights["departure_known_at"], scheduled + np.timedelta64(OVERDUE, "us")),
-        "departure_known": np.maximum(flights["departure_known_at"], flights["known_at"]),
+        "departure_known": departure_known,
         "arrival_known": np.maximum(flights["outcome_known_at"], flights["known_at"]),
         "departure_minutes": _whole(flights["dep_delay"]),
         "departure_late": (flights["dep_delay"] >= LATE_MINUTES).astype("int64"),
