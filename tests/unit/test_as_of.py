@@ -478,7 +478,7 @@ def test_a_row_usable_outside_of_its_tables_times_is_refused() -> None:
     for event, known, end, refused in ((5, 4, 5, False), (6, 4, 5, True), (6, 4, None, True), (4, 4, None, False)):
         case = Case(9, [fact(event, known, end=end), fact(None, 4), fact(4, None)], None)
         if refused:
-            with pytest.raises(ValueError, match="r: a row becomes usable at its event and known, which is not betw"):
+            with pytest.raises(ValueError, match="r: a row becomes usable at its event and known, not between"):
                 case.answered(question)
         else:
             assert case.answered(question) == {"rows": 1}

@@ -309,7 +309,7 @@ def _sums(question: Sums, facts: Columns, code: Codes, asking: Codes, at: Times)
     answers = dict[str, Column]()
     for name, column in names.items():
         values = np.ones(len(rows), dtype="int64") if column is None else _numbers(column, facts[column])[rows]
-        if np.abs(values.astype("float64")).sum() > np.iinfo("int64").max:
+        if np.abs(values.astype("float64")).sum() >= 2**63:
             raise OverflowError(f"the values of {column} are too large to be added up")
         total = np.concatenate([[0], np.cumsum(np.concatenate([values, -values])[order])])
         answers[name] = whole(name, np.where(unknown, 0, total[last] - total[first]))
