@@ -100,7 +100,7 @@ def on_spark(size: Size) -> dict[str, object]:
     def telling(*arguments):
         found = planned(*arguments)
         parts[:] = [
-            f"{len(part.features.questions)} x {len(part.starts)}" + (f" x {part.buckets}" if part.by else "")
+            f"{len(part.features.questions)} x {len(part.chunks.starts)}" + (f" x {part.buckets}" if part.by else "")
             for part in found
         ]
         return found

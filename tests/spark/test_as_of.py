@@ -69,7 +69,7 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[int, int, int]]]:
 
     def telling(*arguments: object) -> list[as_of._Part]:
         parts = planned(*arguments)
-        found.append([(len(part.features.questions), len(part.starts), part.buckets) for part in parts])
+        found.append([(len(part.features.questions), len(part.chunks.starts), part.buckets) for part in parts])
         return parts
 
     monkeypatch.setattr(as_of, "_planned", telling)

@@ -1,12 +1,11 @@
 """Work is split by time so that no chunk holds more than its bound, and every row that asks is in exactly one."""
 
-import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flight_delays.platform.as_of import _chunks, _hours
+from flight_delays.core.chunks import NO_TIME, split
 
 ASKING, FACTS = "", "facts"
 Load = tuple[str, int, int, int, int]  # of, first hour, last hour, bucket, bytes
@@ -35,37 +34,37 @@ def held(rows: pd.DataFrame, start: int, end: int, bucket: int) -> int:
     ],
 )
 def test_hours_share_a_chunk_up_to_the_bound(bound: int, chunks: list[tuple[int, int]] | None) -> None:
-    found, _ = _chunks(loads((ASKING, 1, 1, 0, 50), (ASKING, 2, 2, 0, 50), (FACTS, 0, 5, 0, 50)), bound)
+    found = split(loads((ASKING, 1, 1, 0, 50), (ASKING, 2, 2, 0, 50), (FACTS, 0, 5, 0, 50)), bound)
     assert (found and [*zip(found.starts, found.ends, strict=True)]) == chunks
 
 
 def test_a_fact_that_is_past_or_yet_to_come_takes_no_room() -> None:
     facts = ((FACTS, 0, 0, 0, 1_000), (FACTS, 2, 9, 0, 1_000))
-    found, _ = _chunks(loads((ASKING, 1, 1, 0, 50), *facts), bound=50)
+    found = split(loads((ASKING, 1, 1, 0, 50), *facts), bound=50)
     assert found is not None
 
 
 def test_a_bucket_that_does_not_fit_makes_the_chunks_of_all_shorter() -> None:
     rows = [(ASKING, hour, hour, bucket, 10 + 40 * bucket) for hour in range(4) for bucket in range(2)]
-    found, _ = _chunks(loads(*rows), bound=100)
+    found = split(loads(*rows), bound=100)
     assert [*zip(found.starts, found.ends, strict=True)] == [(0, 1), (2, 3)]
 
 
 def test_history_that_would_be_shipped_to_very_many_chunks_is_told() -> None:
     asking = [(ASKING, hour, hour, 0, 60) for hour in range(40)]
     short, long = ((FACTS, 0, 0, 0, 30),), ((FACTS, 0, 40, 0, 30),) * 60
-    assert _chunks(loads(*asking, *short), bound=100)[1]
-    assert not _chunks(loads(*asking, *long), bound=1_870)[1]
+    assert split(loads(*asking, *short), bound=100).few
+    assert not split(loads(*asking, *long), bound=1_870).few
 
 
 def test_who_asks_without_a_time_has_a_chunk_even_of_their_own() -> None:
-    found, _ = _chunks(loads((ASKING, float("nan"), float("nan"), 0, 60), (ASKING, 7, 7, 0, 60)), bound=100)
-    assert [*found.starts] == [*found.ends] == [*_hours(np.array(["NaT", "1970-01-01T07:30"], "datetime64[us]"))]
+    found = split(loads((ASKING, float("nan"), float("nan"), 0, 60), (ASKING, 7, 7, 0, 60)), bound=100)
+    assert [*found.starts] == [*found.ends] == [NO_TIME, 7]
 
 
 def test_nobody_asking_is_one_chunk() -> None:
-    found, few = _chunks(loads((FACTS, 0, 5, 0, 50)), bound=1)
-    assert (len(found.starts), few) == (1, True)
+    found = split(loads((FACTS, 0, 5, 0, 50)), bound=1)
+    assert (len(found.starts), found.few) == (1, True)
 
 
 @settings(deadline=None)
@@ -86,7 +85,7 @@ def test_every_hour_that_asks_is_in_one_chunk_and_no_chunk_is_over_the_bound(
         )
     )
     hours = {hour for asks, hour, *_ in rows if asks}
-    found, _ = _chunks(table, bound)
+    found = split(table, bound)
     if found is None:
         assert any(held(table, hour, hour, bucket) > bound for hour in hours for bucket in range(3))
         return

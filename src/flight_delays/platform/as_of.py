@@ -11,7 +11,6 @@ from functools import reduce
 from typing import Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame
@@ -32,6 +31,7 @@ from flight_delays.core.as_of import (
     reach,
     superseded,
 )
+from flight_delays.core.chunks import ASKING, HOUR, Chunks, Hours, split
 from flight_delays.core.columns import UTC_TIME, from_arrow
 from flight_delays.core.errors import UserError
 from flight_delays.core.features import Features
@@ -43,17 +43,10 @@ BOUND = 256 * 2**20
 Grouped: TypeAlias = Literal["arrow", "pandas"]
 """Which of Spark's grouped functions runs the kernel; applyInPandas is the one documented for all compute."""
 
-Hours: TypeAlias = npt.NDArray[np.int64]
-
 # What a worker holds at its peak, measured: each byte of its rows so many times, and so many bytes for each answer.
 _COPIES, _PER_ANSWER = 8, 24
-_CHUNKS = 8  # at least, where there is enough to share among workers
-_SMALL = 2**24  # what is not worth sharing, bytes
-_REPEATED = 10  # shipping history to more chunks than this is slower than splitting it by key
 _MOST_BUCKETS = 256
-_ASKING = ""  # what the rows that ask are called among the tables
-_HOUR = 3_600_000_000  # microseconds
-_ALWAYS, _NO_TIME = 2**40, np.iinfo("int64").min // _HOUR  # hours
+_ALWAYS = 2**40  # hours
 _SHIPMENT = pa.schema({"chunk": pa.int32(), "of": pa.string(), "rows": pa.binary()})
 _BUCKET = "_bucket"
 
@@ -62,14 +55,10 @@ Batches: TypeAlias = Iterable[pa.RecordBatch]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Part:
-    """`features` whose questions are answered together, in chunks of time: rows ask from hour `starts` to hour `ends`.
-
-    With `buckets`, each chunk is split further by the key `by`.
-    """
+    """`features` whose questions are answered together, in chunks of time; with `buckets`, each split by key `by`."""
 
     features: Features
-    starts: Hours
-    ends: Hours
+    chunks: Chunks
     by: tuple[str, ...] = ()
     buckets: int = 1
 
@@ -108,7 +97,7 @@ def recent(features: Features, tables: Mapping[str, DataFrame], since: datetime)
     spans, found = look_backs(features.questions), dict[str, pa.Table]()
     for name, table in features.tables().items():
         rows, span = tables[name].select(*table.columns), spans[name]
-        latest = F.greatest(*table.times) if len(table.times) > 1 else F.col(table.times[0])
+        latest = F.greatest(*table.times, table.times[0])  # of two columns or more
         found[name] = (rows if span is None else rows.where(latest >= F.lit(since - span))).toArrow()
     return found
 
@@ -130,11 +119,11 @@ def _planned(
     """All questions in one part if they fit; else those with the longest look-back in parts of their own."""
     apart = list[_Part]()
     while True:
-        chunks, few = _chunks(loads, bound)
+        chunks = split(loads, bound)
         # Facts that ask others would need those by their own keys.
         long = [one for one in features.questions if reach(one) is not None and not one.facts.asks]
-        if chunks and (few or not long):
-            return [_Part(features=features, starts=chunks.starts, ends=chunks.ends), *apart]
+        if chunks and (chunks.few or not long):
+            return [_Part(features=features, chunks=chunks), *apart]
         if not long:
             raise UserError(
                 f"features: what the rows of one hour need ({names(features.questions[0])[0]}, ...) does not fit in "
@@ -156,11 +145,11 @@ def _by_key(
     loads = _loads(alone, asking, tables, question.by)
     fitting = None
     for buckets in (2**power for power in range(1, 9)):
-        chunks, few = _chunks(loads.assign(bucket=loads["bucket"] % buckets), bound)
+        chunks = split(loads.assign(bucket=loads["bucket"] % buckets), bound)
         if chunks:
-            fitting = _Part(features=alone, starts=chunks.starts, ends=chunks.ends, by=question.by, buckets=buckets)
-        if few:
-            break
+            fitting = _Part(features=alone, chunks=chunks, by=question.by, buckets=buckets)
+            if chunks.few:
+                break
     if fitting is None:
         key = ", ".join(question.by)
         raise UserError(
@@ -180,7 +169,7 @@ def _loads(
     """
     raw = tuple(_raw(features, name) for name in by)
     answers = _PER_ANSWER * sum(len(names(question)) for question in features.questions)
-    parts = [_load(_ASKING, _narrow(features, asking), [_raw(features, features.at)], timedelta(0), answers, raw)]
+    parts = [_load(ASKING, _narrow(features, asking), [_raw(features, features.at)], timedelta(0), answers, raw)]
     finite = look_backs([question for question in features.questions if reach(question) is not None])
     for name, rows in _facts(features, tables):
         span = finite.get(name, timedelta(0))
@@ -206,7 +195,7 @@ def _loads(
 def _load(
     of: str, rows: DataFrame, times: Sequence[str], span: timedelta, per_row: int, by: tuple[str, ...]
 ) -> DataFrame:
-    hours = [F.floor(F.unix_micros(name) / _HOUR) for name in times]
+    hours = [F.floor(F.unix_micros(name) / HOUR) for name in times]
     return rows.select(
         F.lit(of).alias("of"),
         F.least(*hours, hours[0]).alias("first"),
@@ -220,46 +209,6 @@ def _size(rows: DataFrame) -> Column:
     """Bytes that a worker holds of a row."""
     texts = (F.coalesce(F.octet_length(name), F.lit(0)) for name, kind in rows.dtypes if kind == "string")
     return reduce(Column.__add__, texts, F.lit(8 * len(rows.columns))) * _COPIES
-
-
-@dataclass(frozen=True)
-class _Chunks:
-    """The first and the last hour of each."""
-
-    starts: Hours
-    ends: Hours
-
-
-def _chunks(loads: pd.DataFrame, bound: int) -> tuple[_Chunks | None, bool]:
-    """Chunks that fit, None if not even one hour does; and whether history is not shipped too often."""
-    is_asking, total = loads["of"] == _ASKING, int(loads["bytes"].sum())
-    asking, facts = loads[is_asking].fillna({"first": _NO_TIME}), loads[~is_asking]
-    hours = np.unique(asking["first"].to_numpy(dtype="int64"))
-    buckets = pd.Index(loads["bucket"].unique())
-
-    def running(rows: pd.DataFrame, hour: npt.NDArray[np.int64]) -> Hours:
-        """Of each bucket, the bytes up to each hour, from its number on."""
-        totals = np.zeros((len(buckets), len(hours) + 1), dtype="int64")
-        np.add.at(totals, (buckets.get_indexer(pd.Index(rows["bucket"])), hour), rows["bytes"].to_numpy())
-        return totals.cumsum(axis=1)
-
-    # Bytes that ask before an hour, of facts that have come by then, and of those that are past before.
-    asked = running(asking, np.searchsorted(hours, asking["first"], "right"))
-    come = running(facts, np.searchsorted(hours, facts["first"], "left"))[:, : len(hours)]
-    past = running(facts, np.searchsorted(hours, facts["last"], "right"))
-    until, limit = asked[:, 1:] + come, min(bound, max(total // _CHUNKS, _SMALL))
-    at, shipped, found = 0, 0, list[tuple[int, int]]()
-    while at < len(hours):
-        before = asked[:, at] + past[:, at]
-        if (until[:, at] - before).max() > bound:
-            return None, False
-        reached = min(int(np.searchsorted(row, room, "right")) for row, room in zip(until, before + limit, strict=True))
-        last = max(at, reached - 1)
-        shipped += int((until[:, last] - before).sum())
-        found.append((int(hours[at]), int(hours[last])))
-        at = last + 1
-    starts, ends = np.array(found or [(0, 0)], dtype="int64").T
-    return _Chunks(starts, ends), shipped <= _REPEATED * total
 
 
 # Running: chunks are packed, brought together by Spark, and answered.
@@ -276,7 +225,7 @@ def _run(
     build = part.features.build if finished else part.features.answered
     nothing = _nothing(part.features, asking, tables)
     schema = build(*nothing).schema
-    sources = [(_ASKING, _narrow(part.features, asking)), *_facts(part.features, tables)]
+    sources = [(ASKING, _narrow(part.features, asking)), *_facts(part.features, tables)]
     shipments = [
         rows.withColumn(_BUCKET, _bucket(part.by, part.buckets)).mapInArrow(_shipping(part, of), _spark(_SHIPMENT))
         for of, rows in sources
@@ -284,12 +233,12 @@ def _run(
     chunks = reduce(DataFrame.unionByName, shipments).groupBy("chunk")
 
     def kernel(chunk: pa.Table) -> pa.Table:
-        rows = {_ASKING: nothing[0], **nothing[1]}
+        rows = {ASKING: nothing[0], **nothing[1]}
         of, packed = chunk["of"].to_pylist(), chunk["rows"]
         for name, empty in rows.items():
             batches = [unpack(packed[at]) for at, one in enumerate(of) if one == name]
             rows[name] = pa.Table.from_batches(batches, empty.schema)
-        return build(rows.pop(_ASKING), rows)
+        return build(rows.pop(ASKING), rows)
 
     if grouped == "arrow":
         return chunks.applyInArrow(kernel, _spark(schema))
@@ -308,13 +257,14 @@ def _shipping(part: _Part, of: str) -> Callable[[Batches], Iterator[pa.RecordBat
         for batch in batches:
             bucket, batch = from_arrow(batch, [_BUCKET])[_BUCKET], batch.select(batch.schema.names[:-1])
             first, last = _matters(part.features, of, batch)
-            start = np.searchsorted(part.ends, _hours(first), "left")
-            end = np.searchsorted(part.starts, _hours(last), "right") - 1
+            start = np.searchsorted(part.chunks.ends, _hours(first), "left")
+            end = np.searchsorted(part.chunks.starts, _hours(last), "right") - 1
             there = (bucket >= 0) & (start <= end) & (~np.isnat(first) if of else True)
+            chunks = range(int(start[there].min(initial=len(part.chunks.ends))), int(end[there].max(initial=-1)) + 1)
             chosen = [
-                (chunk * part.buckets + split, there & (start <= chunk) & (chunk <= end) & (bucket == split))
-                for chunk in range(int(start[there].min(initial=len(part.ends))), int(end[there].max(initial=-1)) + 1)
-                for split in np.unique(bucket[there])
+                (chunk * part.buckets + keys, there & (start <= chunk) & (chunk <= end) & (bucket == keys))
+                for chunk in chunks
+                for keys in np.unique(bucket[there])
             ]
             packed = [(number, pack(batch.filter(pa.array(rows)))) for number, rows in chosen if rows.any()]
             numbers, rows = [number for number, _ in packed], [row for _, row in packed]
@@ -328,7 +278,7 @@ def _shipping(part: _Part, of: str) -> Callable[[Batches], Iterator[pa.RecordBat
 
 def _matters(features: Features, of: str, batch: pa.RecordBatch) -> tuple[Times, Times]:
     """Between which times each row matters; a row that asks, at its own."""
-    if of == _ASKING:
+    if of == ASKING:
         at: Times = from_arrow(features.kept(batch), [features.at])[features.at]
         return at, at
     return matters(features.questions, of, prepared(features.tables()[of], from_arrow(batch)))
@@ -342,7 +292,6 @@ def _endless(features: Features) -> list[Newest]:
 def _with_end(features: Features, name: str, rows: DataFrame, buckets: int) -> DataFrame:
     """The rows that are read of a table; with the time until which each is the newest, if that is what ends it."""
     table = features.tables()[name]
-    rows = rows.select(*table.columns)
     for question in _endless(features):
         if question.facts.table is table:
             schema = to_arrow_schema(rows.schema)
@@ -392,7 +341,7 @@ def _nothing(
 
 
 def _hours(times: Times) -> Hours:
-    return times.astype("datetime64[us]").view("int64") // _HOUR
+    return times.astype("datetime64[us]").view("int64") // HOUR
 
 
 def _bucket(by: Sequence[str], buckets: int) -> Column:
