@@ -32,13 +32,13 @@ FEW, HISTORY = 60, 29  # flights, and days before them
 
 
 class Size(NamedTuple):
-    """Copies of the year in time; and of each day at its place, of the first quarter then."""
+    """Copies of the year in time; and of each day at its place, of the first two months then."""
 
     days: int = 1
     a_day: int = 1
 
 
-SIZES = (Size(), Size(days=3), Size(days=10), Size(a_day=10), Size(a_day=30))
+SIZES = (Size(), Size(days=10), Size(a_day=10), Size(a_day=30))
 
 PAGE = """\
 # How fast features are built
@@ -57,7 +57,7 @@ local Spark Connect, a process for each row of the tables.
 Into nothing (`noop`), first in a new session, then once more. "Peer" is Spark handing on as many finished rows from a
 table to nothing: the least that any way of building them would take. "Worker" is the most memory that one Python
 worker held; its bound is {bound} MB besides what it imports (about {imports} MB). "Parts" are the questions, chunks of
-time and buckets of keys into which the work was split. More rows a day are those of the first quarter, copied.
+time and buckets of keys into which the work was split. More rows a day are those of the first two months, copied.
 
 {spark}
 
@@ -84,11 +84,11 @@ def copies(rows: DataFrame, size: Size) -> DataFrame:
 def on_spark(size: Size) -> dict[str, object]:
     """Seconds, and the most memory of a worker."""
     context = open_context(SCHEMA, AS_OF.isoformat())
-    quarter = F.col("known_at") < "2013-04-01"
+    early = F.col("known_at") < "2013-03-01"
     read = {name: context.tables.read(name) for name in (*FEATURES.tables(), "flight_features")}
     if size.a_day > 1:
         read = {
-            name: rows.where(quarter if "known_at" in rows.columns else "flight_date < '2013-04-01'")
+            name: rows.where(early if "known_at" in rows.columns else "flight_date < '2013-03-01'")
             for name, rows in read.items()
         }
     finished = read.pop("flight_features")
