@@ -148,6 +148,7 @@ class Harness:
             raw = [tables.read(table, version=record["table_versions"][table]).toArrow() for table in RAW]
             asked = flights.loc[flights["batch_id"] == record["batch_id"], "flight_id"]
             features = FEATURES.build(raw[0], dict(zip(RAW, raw, strict=True))).to_pandas()
+            features["sched_dep_ts"] = features["sched_dep_ts"].dt.tz_localize(None)
             features = features[features["flight_id"].isin(asked)]
             if len(features):
                 model = self.context.registry.load(self.model_name, record["model_version"])
