@@ -38,7 +38,7 @@ class Size(NamedTuple):
     a_day: int = 1
 
 
-SIZES = (Size(), Size(days=10), Size(a_day=10), Size(a_day=30))
+SIZES = (Size(), Size(days=10), Size(a_day=10))
 
 PAGE = """\
 # How fast features are built
