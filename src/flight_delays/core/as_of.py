@@ -296,7 +296,7 @@ def _greatness(values: Column, among: Codes) -> Codes:
 
 
 def _sums(question: Sums, facts: Columns, code: Codes, asking: Codes, at: Times) -> Columns:
-    names = dict(question.sums) | ({question.count: None} if question.count else {})
+    wanted = dict(question.sums) | ({question.count: None} if question.count else {})
     start = usable(question.facts, facts)
     end = _end(question, facts, start)
     rows = np.flatnonzero((code >= 0) & (start < end))
@@ -307,7 +307,7 @@ def _sums(question: Sums, facts: Columns, code: Codes, asking: Codes, at: Times)
     first = np.searchsorted(both[order], asking, "left")
     unknown = (asking < 0) | np.isnat(at)
     answers = dict[str, Column]()
-    for name, column in names.items():
+    for name, column in wanted.items():
         values = np.ones(len(rows), dtype="int64") if column is None else _numbers(column, facts[column])[rows]
         if np.abs(values.astype("float64")).sum() >= 2**63:
             raise OverflowError(f"the values of {column} are too large to be added up")

@@ -227,8 +227,9 @@ def _run(
     schema = build(*nothing).schema
     sources = [(ASKING, _narrow(part.features, asking)), *_facts(part.features, tables)]
     shipments = [
-        rows.withColumn(_BUCKET, _bucket(part.by, part.buckets)).mapInArrow(_shipping(part, of), _spark(_SHIPMENT))
+        rows.withColumn(_BUCKET, _bucket(by, part.buckets)).mapInArrow(_shipping(part, of), _spark(_SHIPMENT))
         for of, rows in sources
+        for by in [part.by if of else tuple(_raw(part.features, name) for name in part.by)]
     ]
     chunks = reduce(DataFrame.unionByName, shipments).groupBy("chunk")
 

@@ -25,6 +25,7 @@ def inspect_delivery(
     With `repeats`, all but one row of a key get that as a reason: the first good one stands, and which is first does
     not depend on the order of delivery. Raises UserError if the delivery lacks a column of the contract.
     """
+    packed = isinstance(delivery, Batches)
     if isinstance(delivery, Batches):
         rows = _packed(spark, delivery, as_of, contract)
     else:
@@ -33,8 +34,7 @@ def inspect_delivery(
 
     def inspecting(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            delivered = map(unpack, batch["packed"]) if batch.schema.names == _PACKED.names else [batch]
-            for one in delivered:
+            for one in map(unpack, batch["packed"]) if packed else [batch]:
                 yield inspect(one, contract, sources=repeats)
 
     found = rows.mapInArrow(inspecting, from_arrow_schema(inspected(contract)))

@@ -11,7 +11,7 @@ from flight_delays.core.as_of import Facts, Newest, Question, Sums, Table
 from flight_delays.core.columns import UTC_TIME, Column, Columns
 from flight_delays.core.features import Features
 from flight_delays.use_case.labels import LATE_MINUTES
-from flight_delays.use_case.sources import READINGS
+from flight_delays.use_case.sources import MINUTE, READINGS
 
 WEATHER_TOLERANCE = timedelta(hours=6)
 TREND = timedelta(hours=3)
@@ -20,7 +20,6 @@ TRENDS = ("temp", "wind_speed", "pressure", "visib")
 AIRCRAFT_TOLERANCE = timedelta(hours=48)
 # What has not left two hours after its schedule was most often cancelled.
 OVERDUE = timedelta(hours=2)
-MINUTE = np.timedelta64(1, "m")
 REGISTERED = ("year_built", "seats", "engines")
 
 SPINE = pa.schema(
@@ -45,10 +44,10 @@ def derive(flights: Columns) -> Columns:
 
     Nothing of a row is known before the row itself, which a late back-fill would otherwise pretend.
     """
-    scheduled, delay = flights["sched_dep_ts"], np.trunc(flights["dep_delay"])
+    scheduled = flights["sched_dep_ts"]
     # There, back, turned around: at 450 mph, 45 minutes a flight for taxi, climb and descent, 45 on the ground.
     round_trip = (2 * (flights["distance"] / 7.5 + 45) + 45).astype("int64") * MINUTE
-    left = scheduled + _minutes(delay)
+    left = scheduled + _minutes(flights["dep_delay"])
     departure_known = np.maximum(flights["departure_known_at"], flights["known_at"])
     return {
         "left": np.minimum(left, departure_known),  # at the latest when that was known
