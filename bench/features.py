@@ -12,6 +12,8 @@ import subprocess
 import sys
 import time
 from functools import reduce
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event, Thread
 from typing import NamedTuple
 
@@ -24,7 +26,7 @@ from flight_delays.core.markdown import table
 from flight_delays.local.world import local_dir
 from flight_delays.platform import as_of
 from flight_delays.platform.runtime import LOCAL_DIR
-from flight_delays.tasks.context import open_context
+from flight_delays.platform.context import open_context
 from flight_delays.use_case.features import FEATURES
 
 YEAR = 364  # days: whole weeks
@@ -38,7 +40,7 @@ class Size(NamedTuple):
     a_day: int = 1
 
 
-SIZES = (Size(), Size(days=10), Size(a_day=10))
+SIZES = (Size(), Size(days=10), Size(a_day=10), Size(a_day=30))
 
 PAGE = """\
 # How fast features are built
@@ -81,8 +83,14 @@ def copies(rows: DataFrame, size: Size) -> DataFrame:
     return reduce(DataFrame.unionByName, [copy(year, place) for year in range(size.days) for place in range(places)])
 
 
-def on_spark(size: Size) -> dict[str, object]:
-    """Seconds, and the most memory of a worker."""
+def written(rows: DataFrame, folder: Path) -> DataFrame:
+    """The same rows, from files."""
+    rows.write.parquet(str(folder))
+    return rows.sparkSession.read.parquet(str(folder))
+
+
+def on_spark(size: Size, folder: Path) -> dict[str, object]:
+    """Seconds, and the most memory of a worker; the copies are written to `folder` first."""
     context = open_context(SCHEMA, AS_OF.isoformat())
     early = F.col("known_at") < "2013-03-01"
     read = {name: context.tables.read(name) for name in (*FEATURES.tables(), "flight_features")}
@@ -92,8 +100,8 @@ def on_spark(size: Size) -> dict[str, object]:
             for name, rows in read.items()
         }
     finished = read.pop("flight_features")
-    raw = {name: copies(rows, size) for name, rows in read.items()}
-    peer = reduce(DataFrame.unionByName, [finished] * (size.days * size.a_day))
+    raw = {name: written(copies(rows, size), folder / name) for name, rows in read.items()}
+    peer = written(reduce(DataFrame.unionByName, [finished] * (size.days * size.a_day)), folder / "finished")
     parts: list[str] = []
     planned = as_of._planned
 
@@ -185,7 +193,8 @@ def main() -> None:
     one = parser.parse_args().one
     os.environ.setdefault(LOCAL_DIR, str(local_dir(ROOT, "dev")))
     if one:
-        found = in_memory() if one == "memory" else on_spark(Size(*map(int, one.split(","))))
+        with TemporaryDirectory() as folder:
+            found = in_memory() if one == "memory" else on_spark(Size(*map(int, one.split(","))), Path(folder))
         print(json.dumps(found))
         return
 
