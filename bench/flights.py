@@ -8,7 +8,7 @@ import pandas as pd
 
 from flight_delays.local.world import local_dir
 from flight_delays.platform.runtime import LOCAL_DIR
-from flight_delays.tasks.context import open_context
+from flight_delays.platform.context import open_context
 from flight_delays.tasks.dataset import labelled_flights
 
 ROOT = Path(__file__).parents[1]

@@ -26,7 +26,7 @@ from flight_delays.core.markdown import table
 from flight_delays.local.world import local_dir
 from flight_delays.platform.runtime import LOCAL_DIR, LOCAL_SPARK
 from flight_delays.platform.scorer import read_scorer
-from flight_delays.tasks.context import Context, open_context
+from flight_delays.platform.context import Context, open_context
 from flight_delays.use_case.model import INPUTS, DelayModel, columns_of, prepared
 
 MODEL = f"{SCHEMA}.dev_local_delay"

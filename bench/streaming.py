@@ -31,7 +31,7 @@ from flight_delays.platform.as_of import recent
 from flight_delays.platform.runtime import LOCAL_DIR, LOCAL_SPARK
 from flight_delays.platform.scorer import read_scorer
 from flight_delays.platform.tables import Tables, collected
-from flight_delays.tasks.context import Context, open_context
+from flight_delays.platform.context import Context, open_context
 from flight_delays.tasks.score_stream import Stream, process, raw_schemas
 from flight_delays.use_case import events as source
 from flight_delays.use_case.features import FEATURES

@@ -20,8 +20,9 @@
 
 # COMMAND ----------
 
-from flight_delays import look
-from flight_delays.tasks.context import open_context
+from flight_delays.platform.context import open_context
+from flight_delays.use_case import USE_CASE
+from flight_delays.views import look
 
 # COMMAND ----------
 
@@ -31,7 +32,7 @@ dbutils.widgets.text("as_of", "2014-01-02T00:00:00Z", "As of, UTC")
 
 # COMMAND ----------
 
-context = open_context(dbutils.widgets.get("schema"), dbutils.widgets.get("as_of"))
+context = open_context(USE_CASE, dbutils.widgets.get("schema"), dbutils.widgets.get("as_of"))
 data = look.data(context, dbutils.widgets.get("raw_schema"))
 
 # COMMAND ----------

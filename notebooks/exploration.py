@@ -20,7 +20,8 @@
 
 # COMMAND ----------
 
-from flight_delays.tasks.context import open_context
+from flight_delays.platform.context import open_context
+from flight_delays.use_case import USE_CASE
 
 # COMMAND ----------
 
@@ -29,7 +30,7 @@ dbutils.widgets.text("as_of", "2014-01-02T00:00:00Z", "As of, UTC")
 
 # COMMAND ----------
 
-context = open_context(dbutils.widgets.get("schema"), dbutils.widgets.get("as_of"))
+context = open_context(USE_CASE, dbutils.widgets.get("schema"), dbutils.widgets.get("as_of"))
 spark.sql(f"USE {context.tables.schema}")
 
 # COMMAND ----------
@@ -41,8 +42,8 @@ spark.sql(f"USE {context.tables.schema}")
 display(
     spark.sql("""
         SELECT origin, hour(from_utc_timestamp(sched_dep_ts, 'America/New_York')) AS hour,
-               count(*) AS flights, round(avg(is_late), 3) AS late
-        FROM flight_features JOIN flight_labels USING (flight_id)
+               count(*) AS flights, round(avg(label), 3) AS late
+        FROM features JOIN labels USING (entity_id)
         GROUP BY ALL ORDER BY late DESC
     """)
 )

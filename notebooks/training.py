@@ -21,8 +21,9 @@
 
 # COMMAND ----------
 
-from flight_delays import look
-from flight_delays.tasks.context import open_context
+from flight_delays.platform.context import open_context
+from flight_delays.use_case import USE_CASE
+from flight_delays.views import look
 
 # COMMAND ----------
 
@@ -34,7 +35,7 @@ dbutils.widgets.text("trial_days", "28", "Days before them, to try the model on"
 
 # COMMAND ----------
 
-context = open_context(dbutils.widgets.get("schema"), dbutils.widgets.get("as_of"))
+context = open_context(USE_CASE, dbutils.widgets.get("schema"), dbutils.widgets.get("as_of"))
 training = look.training(
     context,
     dbutils.widgets.get("raw_schema"),

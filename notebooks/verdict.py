@@ -19,8 +19,9 @@
 
 # COMMAND ----------
 
-from flight_delays import look
-from flight_delays.tasks.context import open_context
+from flight_delays.platform.context import open_context
+from flight_delays.use_case import USE_CASE
+from flight_delays.views import look
 
 # COMMAND ----------
 
@@ -30,7 +31,7 @@ dbutils.widgets.text("as_of", "2014-01-02T00:00:00Z", "As of, UTC")
 
 # COMMAND ----------
 
-context = open_context(dbutils.widgets.get("schema"), dbutils.widgets.get("as_of"))
+context = open_context(USE_CASE, dbutils.widgets.get("schema"), dbutils.widgets.get("as_of"))
 verdict = look.verdict(context, dbutils.widgets.get("model_name"))
 
 # COMMAND ----------
@@ -51,7 +52,7 @@ display(verdict.figures["intervals"])
 
 # COMMAND ----------
 
-# MAGIC %md How much higher the log loss is in each slice; bounds hold for all slices at once. Only shown harm fails.
+# MAGIC %md How much higher the loss is in each slice; bounds hold for all slices at once. Only shown harm fails.
 
 # COMMAND ----------
 
@@ -63,16 +64,8 @@ display(verdict.figures["slices"])
 
 # COMMAND ----------
 
-# MAGIC %md All verdicts, newest first.
+# MAGIC %md All decisions, newest first: verdicts, and which version served from when on.
 
 # COMMAND ----------
 
-display(verdict.tables["verdicts"])
-
-# COMMAND ----------
-
-# MAGIC %md Which version served when, and by which verdict.
-
-# COMMAND ----------
-
-display(verdict.tables["rollouts"])
+display(verdict.tables["decisions"])

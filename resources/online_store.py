@@ -1,4 +1,4 @@
-"""The online store in Lakebase: a database and, synced into it, what the endpoint looks up by flight.
+"""The online store in Lakebase: a database and, synced into it, what the endpoint looks up.
 
 Python, because a file of YAML can't be left out: all of it is deployed only where the variable `online_store` is true.
 """
@@ -41,12 +41,12 @@ def database() -> DatabaseInstance:
 
 
 def features() -> SyncedDatabaseTable:
-    """The newest features of each flight, updated as the feature table changes once it has been synced."""
-    return _synced("flight_features", to="flight_features_online", timeseries_key="prediction_ts")
+    """The newest features of each entity, updated as the feature table changes once it has been synced."""
+    return _synced("features", to="features_online", timeseries_key="prediction_ts")
 
 
 def predictions() -> SyncedDatabaseTable:
-    """The newest prediction of each flight, updated likewise."""
+    """The newest prediction of each entity, updated likewise."""
     return _synced("latest_predictions", to="predictions_online", timeseries_key=None)
 
 
@@ -57,7 +57,7 @@ def _synced(table: str, *, to: str, timeseries_key: str | None) -> SyncedDatabas
         logical_database_name="flight_delays",
         spec=SyncedTableSpec(
             source_table_full_name=f"{CATALOG}.{SCHEMA}.{table}",
-            primary_key_columns=["flight_id"],
+            primary_key_columns=["entity_id"],
             timeseries_key=timeseries_key,
             scheduling_policy=SyncedTableSchedulingPolicy.TRIGGERED,
             create_database_objects_if_missing=True,

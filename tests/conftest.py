@@ -1,20 +1,18 @@
 """What tests share: one Spark session, one schema with all tables, one MLflow database, made-up flights."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from importlib.metadata import version as installed
 from pathlib import Path
 
-import lightgbm as lgb
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 from databricks.sdk import WorkspaceClient
 from fastapi import FastAPI
-from mlflow.models import ModelSignature
 from pyspark.sql import SparkSession
+from tests.models import tiny_model
 from tests.worlds import World, make_world
 
 from flight_delays.local.control_plane import serve_in_background
@@ -26,11 +24,10 @@ from flight_delays.platform.tables import Tables
 from flight_delays.serving.app import create_app
 from flight_delays.serving.service import Scorer, Service, load_scorer
 from flight_delays.serving.settings import Settings
-from flight_delays.use_case import model
-from flight_delays.use_case.golden import golden_json, golden_requests
+from flight_delays.tasks.record import artifacts
+from flight_delays.use_case import USE_CASE
 
 EXPERIMENT = "experiment"
-TRAINED_ON = ("carrier", "origin", "dest", "distance", "sched_dep_ts", "sched_arr_time", "weather_visib")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -73,7 +70,7 @@ def tables(spark: SparkSession) -> Tables:
     """All tables of sql/, empty at first; tests keep apart by key and by model name."""
     spark.sql("CREATE SCHEMA spark_catalog.shared")
     tables = Tables(spark=spark, schema="spark_catalog.shared", unity_catalog=False)
-    tables.apply_ddl()
+    tables.apply_ddl(USE_CASE.sql)
     return tables
 
 
@@ -85,9 +82,9 @@ def flights() -> pd.DataFrame:
     visibility = rng.uniform(0, 10, rows)
     return pd.DataFrame(
         {
-            "flight_id": [f"flight-{number:04}" for number in range(rows)],
+            "entity_id": [f"flight-{number:04}" for number in range(rows)],
             "prediction_ts": departures - pd.Timedelta(hours=2),
-            "flight_date": departures.date,
+            "day": departures.date,
             "carrier": rng.choice(["AA", "UA"], rows),
             "flight": 1,
             "origin": rng.choice(["EWR", "JFK", "LGA"], rows),
@@ -96,9 +93,9 @@ def flights() -> pd.DataFrame:
             "distance": 700,
             "sched_dep_ts": departures,
             "sched_arr_time": 900,
-            **dict.fromkeys(model.LOOKED_UP, np.nan),
+            **dict.fromkeys(USE_CASE.looked_up, np.nan),
             "weather_visib": visibility,
-            "is_late": (rng.uniform(size=rows) < np.where(visibility < 3, 0.8, 0.1)).astype("int32"),
+            "label": (rng.uniform(size=rows) < np.where(visibility < 3, 0.8, 0.1)).astype("float64"),
             "label_known_at": departures + pd.Timedelta(hours=4),
         }
     )
@@ -109,16 +106,8 @@ def training(flights: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) ->
     """Makes a record of a tiny training run; `wrong` learns that low visibility keeps flights punctual."""
 
     def make(fingerprint: str = "fingerprint", *, wrong: bool = False) -> Training:
-        folder = tmp_path_factory.mktemp("model")
-        known = model.levels(flights)
-        dataset = lgb.Dataset(model.prepare(flights, known), 1 - flights["is_late"] if wrong else flights["is_late"])
-        settings = {"objective": "binary", "num_leaves": 4, "verbose": -1, "num_threads": 1, "deterministic": True}
-        lgb.train(settings, dataset, 30).save_model(folder / "booster")
-        requests = golden_requests(flights)
-        answers = lgb.Booster(model_file=folder / "booster").predict(model.prepare(requests, known))
-        (folder / "levels").write_text(json.dumps(known))
-        (folder / "calibration").write_text(json.dumps({"slope": 1.0, "intercept": 0.0}))
-        (folder / "golden").write_text(golden_json(requests, np.asarray(answers)))
+        labels = flights["label"].to_numpy()
+        fitted = tiny_model(USE_CASE, flights, 1 - labels if wrong else labels)
         return Training(
             fingerprint=fingerprint,
             tags={"training_days": "January"},
@@ -131,17 +120,16 @@ def training(flights: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) ->
                     name=f"trial {number}",
                     tags={"state": "complete"},
                     parameters={"num_leaves": 4},
-                    metrics={"log_loss": [0.5, 0.25]},
+                    metrics={"loss": [0.5, 0.25]},
                 )
                 for number in range(2)
             ),
-            inputs={"spark_catalog.shared.flight_features": 3},
-            code=Path(model.__file__),
-            artifacts={name: folder / name for name in ("booster", "levels", "calibration", "golden")},
-            signature=ModelSignature(inputs=model.INPUTS, outputs=model.OUTPUTS),
-            input_example=flights.head(2).reindex(columns=model.INPUTS.input_names()),
+            inputs={"spark_catalog.shared.features": 3},
+            artifacts=artifacts(fitted, flights, tmp_path_factory.mktemp("model")),
+            signature=USE_CASE.signature,
+            input_example=flights.head(2)[[*USE_CASE.inputs]],
             requirements=(f"lightgbm=={installed('lightgbm')}",),
-            version_tags={"trained_until": "2013-02-01", "base_rate": "0.31"},
+            version_tags={"trained_until": "2013-02-01", "baseline": "0.31"},
             description="A tiny model.",
         )
 
@@ -193,7 +181,7 @@ def new_version(registry: Registry, _logged: dict[bool, tuple[str, str]]) -> Cal
         if not registry.client.search_registered_models(f"name = '{name}'"):
             registry.client.create_registered_model(name)
         source, run = _logged[wrong]
-        tags = {"trained_until": str(until), "base_rate": "0.31", "git_commit": "0a1b2c3"}
+        tags = {"trained_until": str(until), "baseline": "0.31", "git_commit": "0a1b2c3"}
         return int(registry.client.create_model_version(name, source, run, tags=tags, description="Tiny.").version)
 
     return make
@@ -228,9 +216,9 @@ def world(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture(scope="session")
 def loaded(tables: Tables, flights: pd.DataFrame) -> pd.DataFrame:
-    """The flights, in flight_features and flight_labels."""
-    labels = flights.rename(columns={"label_known_at": "known_at"}).assign(arr_delay=flights["is_late"] * 20.0)
-    for table, rows in (("flight_features", flights), ("flight_labels", labels)):
+    """The flights, in features and labels."""
+    labels = flights.rename(columns={"label_known_at": "known_at"})
+    for table, rows in (("features", flights), ("labels", labels)):
         schema = tables.read(table).schema
         frame = tables.spark.createDataFrame(rows.reindex(columns=schema.names), schema)
         frame.write.format("delta").mode("append").saveAsTable(f"{tables.schema}.{table}")

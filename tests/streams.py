@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from flight_delays.local.replay import Disorder, disorder, events_of, rows_between
 from flight_delays.platform.scorer import Scorer
 from flight_delays.platform.tables import Tables, collected
-from flight_delays.tasks.context import Context
+from flight_delays.platform.context import Context
 from flight_delays.tasks.score_stream import Stream, process, raw_schemas
 from flight_delays.use_case import events as source
 from flight_delays.use_case.features import FEATURES

@@ -3,6 +3,7 @@
 import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,14 +14,16 @@ from flight_delays.core.errors import UserError
 if TYPE_CHECKING:
     from datetime import date
 
-    from flight_delays.tasks.context import Context
+    from flight_delays.core.use_case import UseCase
+    from flight_delays.platform.context import Context
 
 app = typer.Typer(
-    help="Will this flight arrive 15 minutes late or more? One subcommand per job task. In a checkout, "
+    help="A model from raw tables to predictions, one subcommand per job task. In a checkout, "
     "TASK --target NAME takes the options that are not given from that target's job.",
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+USE_CASE = "FLIGHT_DELAYS_USE_CASE"  # names a module other than the one of this package
 _INTERRUPTED = 130  # what typer makes of Ctrl-C
 _CHECKOUT = bool(find_spec("flight_delays.local") and find_spec("flight_delays.local.cli"))  # the wheel goes without
 if _CHECKOUT:
@@ -28,7 +31,7 @@ if _CHECKOUT:
 
     app.add_typer(local_app, name="local")
 
-stream_app = typer.Typer(help="The stream that scores flights.", no_args_is_help=True)
+stream_app = typer.Typer(help="The stream that scores what comes in.", no_args_is_help=True)
 app.add_typer(stream_app, name="stream")
 
 Schema = Annotated[str, typer.Option(help="Schema to write to: <catalog>.<schema>.")]
@@ -42,6 +45,12 @@ OnlineStore = Annotated[Truth, typer.Option(help="Whether there is an online sto
 Checkpoint = Annotated[str, typer.Option(help="Folder in which Spark keeps how far the stream has got.")]
 MaxLag = Annotated[float, typer.Option(min=0, help="The longest that an event may wait, seconds.")]
 HoldoutDays = Annotated[int, typer.Option(min=1, help="Last whole days before as_of; never trained on.")]
+
+
+@app.callback()
+def root(context: typer.Context) -> None:
+    """Commands of the laptop cannot import this one."""
+    context.obj = use_case
 
 
 @app.command()
@@ -62,7 +71,7 @@ def ingest(schema: Schema, as_of: AsOf) -> None:
 
 @app.command()
 def features(schema: Schema, raw_schema: RawSchema, as_of: AsOf) -> None:
-    """Build flight_features from what was known two hours before departure."""
+    """Build features from what was known at each prediction time."""
     from flight_delays.tasks import features
 
     context = _context(schema, as_of)
@@ -71,7 +80,7 @@ def features(schema: Schema, raw_schema: RawSchema, as_of: AsOf) -> None:
 
 @app.command()
 def labels(schema: Schema, raw_schema: RawSchema, as_of: AsOf) -> None:
-    """Collect flight_labels: the outcomes that are known."""
+    """Collect labels: the outcomes that are known."""
     from flight_delays.tasks import labels
 
     context = _context(schema, as_of)
@@ -80,7 +89,7 @@ def labels(schema: Schema, raw_schema: RawSchema, as_of: AsOf) -> None:
 
 @app.command()
 def publish(schema: Schema, online_store: OnlineStore, as_of: AsOf) -> None:
-    """Bring flight_features to the online store; on a laptop, a file. Sets published."""
+    """Bring features to the online store; on a laptop, a file. Sets published."""
     from flight_delays.tasks import publish
 
     publish.run(_context(schema, as_of), online_store=online_store == "true")
@@ -116,8 +125,8 @@ def validate(
     model_version: ModelVersion,
     holdout_days: HoldoutDays,
     min_holdout_days: Annotated[int, typer.Option(min=1, help="With fewer unseen days: INCONCLUSIVE.")],
-    log_loss_margin: Annotated[float, typer.Option(min=0, help="How much worse than the champion may pass.")],
-    max_calibration_error: Annotated[float, typer.Option(min=0, max=1, help="The largest that may pass.")],
+    loss_margin: Annotated[float, typer.Option(min=0, help="How much worse than the champion may pass.")],
+    max_calibration_error: Annotated[float, typer.Option(min=0, help="The largest that may pass.")],
     calibration_margin: Annotated[float, typer.Option(min=0, help="How much above the champion's it may be.")],
     slice_margin: Annotated[float, typer.Option(min=0, help="How much worse one slice may be.")],
     max_latency_ms: Annotated[float, typer.Option(help="The longest that one request may take.")],
@@ -130,7 +139,7 @@ def validate(
 
     policy = Policy(
         min_holdout_days=min_holdout_days,
-        log_loss_margin=log_loss_margin,
+        loss_margin=loss_margin,
         max_calibration_error=max_calibration_error,
         calibration_margin=calibration_margin,
         slice_margin=slice_margin,
@@ -184,11 +193,11 @@ def score_batch(
     model_name: ModelName,
     online_store: OnlineStore,
     as_of: AsOf,
-    first_date: Annotated[str, typer.Option(help="First day of departure to score, 2013-01-31; empty: no limit.")] = "",
-    last_date: Annotated[str, typer.Option(help="Last day of departure to score; empty: no limit.")] = "",
-    full: Annotated[bool, typer.Option("--full", help="Look at all flights, not at those since the last run.")] = False,
+    first_date: Annotated[str, typer.Option(help="First day to score, 2013-01-31; empty: no limit.")] = "",
+    last_date: Annotated[str, typer.Option(help="Last day to score; empty: no limit.")] = "",
+    full: Annotated[bool, typer.Option("--full", help="Look at all rows, not at those since the last run.")] = False,
 ) -> None:
-    """Score the flights that the champion has not scored yet."""
+    """Score what the champion has not scored yet."""
     from flight_delays.tasks import score_batch
 
     window = score_batch.Window(first=_date("first-date", first_date), last=_date("last-date", last_date), full=full)
@@ -207,7 +216,7 @@ def score_stream(
     online_store: OnlineStore,
     as_of: AsOf,
 ) -> None:
-    """Score flights as their events come in. Sets health."""
+    """Score entities as their events come in. Sets health."""
     from datetime import timedelta
 
     from flight_delays.tasks import score_stream
@@ -241,9 +250,9 @@ def status(
         raise typer.Exit(1)
 
 
-stream_app.command("start", help="Score flights as their events come in, until stopped: score-stream by another name.")(
-    score_stream
-)
+stream_app.command(
+    "start", help="Score entities as their events come in, until stopped: score-stream by another name."
+)(score_stream)
 
 
 @stream_app.command()
@@ -298,7 +307,7 @@ def load_test(
     online_store: OnlineStore,
     as_of: AsOf,
 ) -> None:
-    """Put an endpoint under load with the newest flights. Sets requests_per_second and p99_ms."""
+    """Put an endpoint under load with the newest rows. Sets requests_per_second and p99_ms."""
     from flight_delays.core.load import Limits
     from flight_delays.tasks import load_test
 
@@ -317,37 +326,37 @@ def load_test(
 
 @app.command()
 def query(
-    flight: Annotated[
+    entity: Annotated[
         str | None,
-        typer.Argument(help="A flight's id or, as JSON, its columns. Default, in a checkout: the last to depart."),
+        typer.Argument(help="An entity's id or, as JSON, its columns. Default, in a checkout: the newest."),
     ] = None,
     endpoint: Annotated[
         str | None, typer.Option(help="Serving endpoint of the workspace. Default, in a checkout: the laptop's own.")
     ] = None,
 ) -> None:
-    """Ask a serving endpoint about a flight."""
+    """Ask a serving endpoint for a forecast."""
     from rich.console import Console
 
-    from flight_delays.ask import answer, columns_in
     from flight_delays.platform.endpoints import connect
+    from flight_delays.views.ask import answer, columns_in
 
-    given = columns_in(flight)
+    given = columns_in(entity)
     if endpoint is None and not _CHECKOUT:
         raise UserError("--endpoint is missing; databricks serving-endpoints list names those of the workspace")
     if endpoint is not None and given is None:
-        raise UserError('ask a workspace by columns: flight-delays query \'{"carrier": "UA", ...}\' --endpoint ...')
+        raise UserError("ask a workspace by columns, as JSON: flight-delays query '{\"<column>\": ...}' --endpoint ...")
     if endpoint is not None and given is not None:
-        Console().print(answer(connect(), endpoint, given))
+        Console().print(answer(use_case(), connect(), endpoint, given))
         return
     from flight_delays.local.cli import asked
 
-    with asked(None if given else flight) as (local_endpoint, columns):
-        Console().print(answer(connect(), local_endpoint, given or columns))
+    with asked(use_case(), None if given else entity) as (local_endpoint, columns):
+        Console().print(answer(use_case(), connect(), local_endpoint, given or columns))
 
 
 @app.command()
-def lookup(flight_id: Annotated[str, typer.Argument(help="A flight's id.")]) -> None:
-    """Look up the newest prediction of a flight that was made beforehand.
+def lookup(entity_id: Annotated[str, typer.Argument(help="An entity's id.")]) -> None:
+    """Look up the newest prediction of an entity that was made beforehand.
 
     In the online store that FLIGHT_DELAYS_ONLINE_STORE names or, in a checkout, the laptop's own.
     """
@@ -360,13 +369,14 @@ def lookup(flight_id: Annotated[str, typer.Argument(help="A flight's id.")]) -> 
         address = online_store_address()
     from rich.console import Console
 
-    from flight_delays.ask import precomputed
-    from flight_delays.use_case.model import NoTableError, OnlineStore
-    from flight_delays.use_case.precomputed import NO_TABLE, NOT_FOUND, SELECT, find_prediction
+    from flight_delays.platform.precomputed import COLUMNS, NO_TABLE, NOT_FOUND, PREDICTIONS_TABLE, find_prediction
+    from flight_delays.platform.shell import NoTableError, OnlineStore
+    from flight_delays.views.ask import precomputed
 
     try:
         # The limit of a service is for a connection that is kept; this is a first one.
-        found = find_prediction(OnlineStore(address, limit_s=10, select=SELECT), flight_id)
+        store = OnlineStore(address, limit_s=10, table=PREDICTIONS_TABLE, columns=COLUMNS[1:])
+        found = find_prediction(store, entity_id)
     except ValueError as error:
         raise UserError(str(error)) from None
     except NoTableError:
@@ -375,7 +385,7 @@ def lookup(flight_id: Annotated[str, typer.Argument(help="A flight's id.")]) -> 
         raise UserError(f"{error}; see that it is up, and that FLIGHT_DELAYS_ONLINE_STORE, if set, names it") from None
     if found is None:
         raise UserError(NOT_FOUND)
-    Console().print(precomputed(found))
+    Console().print(precomputed(use_case(), found))
 
 
 def job() -> None:
@@ -429,8 +439,20 @@ def _date(option: str, text: str) -> "date | None":
         raise UserError(f"--{option} is {text!r}, not a date like 2013-01-31") from None
 
 
+def use_case() -> "UseCase":
+    """The use case that runs: the one place in this package that imports one."""
+    name = os.environ.get(USE_CASE, "flight_delays.use_case")
+    try:
+        found: UseCase = import_module(name).USE_CASE
+    except (ModuleNotFoundError, AttributeError) as error:
+        if isinstance(error, ModuleNotFoundError) and not name.startswith(str(error.name)):
+            raise
+        raise UserError(f"{USE_CASE} is {name}, which exports no USE_CASE") from error
+    return found
+
+
 def _context(schema: str, as_of: str) -> "Context":
     # Spark and MLflow take seconds to import: --help should not wait for them.
-    from flight_delays.tasks.context import open_context
+    from flight_delays.platform.context import open_context
 
-    return open_context(schema, as_of)
+    return open_context(use_case(), schema, as_of)

@@ -14,7 +14,7 @@ from flight_delays.platform.job_context import PrintedTaskValues
 from flight_delays.platform.registry import Registry
 from flight_delays.platform.scorer import read_scorer
 from flight_delays.platform.tables import Tables
-from flight_delays.tasks.context import Context
+from flight_delays.platform.context import Context
 
 CRASHES = (
     *("state", "state", "kept apart", "landed", "recorded"),

@@ -19,7 +19,7 @@ from flight_delays.local.notebook import kernel_in, run_notebooks
 from flight_delays.local.report import write_report
 from flight_delays.local.results import Result
 from flight_delays.platform.runtime import LOCAL_DIR
-from flight_delays.tasks.context import Context, open_context
+from flight_delays.platform.context import Context, open_context
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 QUALIFIED = f"spark_catalog.{SCHEMA}"

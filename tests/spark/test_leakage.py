@@ -21,7 +21,7 @@ from flight_delays.platform.registry import Registry
 from flight_delays.platform.scorer import read_scorer
 from flight_delays.platform.tables import Tables
 from flight_delays.tasks import features, labels
-from flight_delays.tasks.context import Context
+from flight_delays.platform.context import Context
 from flight_delays.tasks.dataset import labelled_flights
 from flight_delays.use_case import model
 from flight_delays.use_case.features import FEATURES

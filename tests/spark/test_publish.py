@@ -18,7 +18,7 @@ from flight_delays.platform.registry import Registry
 from flight_delays.platform.runtime import LOCAL_DIR
 from flight_delays.platform.tables import Tables
 from flight_delays.tasks import publish
-from flight_delays.tasks.context import Context
+from flight_delays.platform.context import Context
 from flight_delays.use_case import model
 
 AS_OF = datetime(2013, 1, 31, 10, tzinfo=UTC)

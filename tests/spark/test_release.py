@@ -19,7 +19,7 @@ from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.registry import Registry
 from flight_delays.platform.tables import Tables
 from flight_delays.tasks import deploy, validate
-from flight_delays.tasks.context import Context
+from flight_delays.platform.context import Context
 
 # The last days told by this as_of are 6 to 19 February.
 AS_OF = datetime(2013, 2, 21, tzinfo=UTC)

@@ -14,7 +14,7 @@ from flight_delays.core.errors import UserError
 from flight_delays.platform.registry import Registry
 from flight_delays.platform.tables import Tables
 from flight_delays.tasks import score_served
-from flight_delays.tasks.context import Context
+from flight_delays.platform.context import Context
 
 NAME = "served to all"
 AS_OF = datetime(2026, 3, 2, 12, tzinfo=UTC)

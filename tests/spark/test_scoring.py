@@ -23,7 +23,7 @@ from flight_delays.platform.runtime import LOCAL_DIR, online_store
 from flight_delays.platform.scorer import read_scorer
 from flight_delays.platform.tables import Tables
 from flight_delays.tasks import score_batch
-from flight_delays.tasks.context import Context
+from flight_delays.platform.context import Context
 from flight_delays.tasks.score_batch import Window
 from flight_delays.use_case.model import INPUTS, ONLINE_STORE
 from flight_delays.use_case.precomputed import Prediction, find_prediction, predictions_store

@@ -10,7 +10,7 @@ import pytest
 
 from flight_delays import cli
 from flight_delays.core.errors import UserError
-from flight_delays.tasks.context import moment_of
+from flight_delays.platform.context import moment_of
 
 SCORE = ["score-batch", "--schema=main.flights", "--model-name=delay", "--online-store=false"]
 AS_OF = "--as-of=2014-01-02T00:00:00Z"

@@ -18,7 +18,7 @@ from rich.console import Console
 from flight_delays.core.errors import UserError
 from flight_delays.core.load import Limits, Measured, broken
 from flight_delays.platform.load import drive
-from flight_delays.tasks.context import Context
+from flight_delays.platform.context import Context
 from flight_delays.tasks.load_test import put_under_load, request_bodies
 from flight_delays.use_case.model import LOOKED_UP, REQUEST
 

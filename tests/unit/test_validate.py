@@ -15,7 +15,7 @@ from flight_delays.core.gates import Check, Outcome, Policy, Slice, SliceOutcome
 from flight_delays.core.splits import Holdout
 from flight_delays.platform.registry import Registry, Version
 from flight_delays.tasks import validate
-from flight_delays.tasks.context import Context
+from flight_delays.platform.context import Context
 
 POLICY = Policy(
     min_holdout_days=14,

@@ -1,6 +1,6 @@
 """Bounds from resampled days.
 
-Flights of one day share its weather, so rows are not independent: whole days are drawn again, with replacement (Field
+Rows of one day have much in common, so they are not independent: whole days are drawn again, with replacement (Field
 and Welsh 2007, clustered bootstrap).
 """
 

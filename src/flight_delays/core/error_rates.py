@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from flight_delays.core.bootstrap import Interval
 from flight_delays.core.gates import DayTotals, Evidence, Outcome, Policy, at_most, by_day, judge_days
-from flight_delays.core.metrics import Floats, log_odds, row_log_loss
+from flight_delays.core.metrics import Floats
+from flight_delays.core.objective import Objective
 
-GATE, DAY_LEVEL, ROW_LEVEL, POINT = "the gate", "log loss by day", "log loss by row", "lower log loss"
+GATE, DAY_LEVEL, ROW_LEVEL, POINT = "the gate", "loss by day", "loss by row", "lower loss"
 RULES = (GATE, DAY_LEVEL, ROW_LEVEL, POINT)
 Tally = Counter[tuple[str, str]]  # (rule, outcome), and (check, outcome) for what kept the gate from PASS
 _STEPS = 40  # halvings: to the last digits
@@ -23,7 +24,7 @@ _STEPS = 40  # halvings: to the last digits
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A challenger and a champion on the same days; `worse_squares` sums the squared log loss differences by day."""
+    """A challenger and a champion on the same days; `worse_squares` sums the squared differences in loss by day."""
 
     totals: DayTotals
     worse_squares: Floats
@@ -33,20 +34,23 @@ def pair(evidence: Evidence) -> Pair:
     """Evidence summed by day."""
     if evidence.champion is None:
         raise ValueError("a pair needs a champion")
-    worse = row_log_loss(evidence.labels, evidence.probabilities) - row_log_loss(evidence.labels, evidence.champion)
+    loss = evidence.objective.loss
+    worse = loss(evidence.labels, evidence.forecasts) - loss(evidence.labels, evidence.champion)
     return Pair(totals=by_day(evidence), worse_squares=np.bincount(evidence.days, weights=worse**2).astype(np.float64))
 
 
-def worse_by(delta: float, labels: Floats, challenger: Floats, champion: Floats, weak: Floats) -> tuple[Floats, Floats]:
-    """Challenger and champion such that the challenger's mean log loss is `delta` above the champion's.
+def worse_by(
+    delta: float, objective: Objective, labels: Floats, challenger: Floats, champion: Floats, weak: Floats
+) -> tuple[Floats, Floats]:
+    """Challenger and champion such that the challenger's mean loss is `delta` above the champion's.
 
-    The better side is blended, in log odds, with the forecasts of a weak model. Raises ValueError where even the weak
-    model is not enough.
+    The better side is blended, on the objective's scale, with the forecasts of a weak model. Raises ValueError where
+    even the weak model is not enough.
     """
-    losses = [float(row_log_loss(labels, forecast).mean()) for forecast in (challenger, champion)]
+    losses = [float(objective.loss(labels, forecast).mean()) for forecast in (challenger, champion)]
     if losses[0] - losses[1] <= delta:
-        return _blend_to(losses[1] + delta, labels, challenger, weak), champion
-    return challenger, _blend_to(losses[0] - delta, labels, champion, weak)
+        return _blend_to(losses[1] + delta, objective, labels, challenger, weak), champion
+    return challenger, _blend_to(losses[0] - delta, objective, labels, champion, weak)
 
 
 def tally(
@@ -73,7 +77,7 @@ def tally(
             [
                 (GATE, str(decision.outcome)),
                 (DAY_LEVEL, str(checks["not_worse_than_champion"].outcome)),
-                (ROW_LEVEL, str(at_most(ROW_LEVEL, "", worse, policy.log_loss_margin).outcome)),
+                (ROW_LEVEL, str(at_most(ROW_LEVEL, "", worse, policy.loss_margin).outcome)),
                 (POINT, str(Outcome.PASS if worse.estimate <= 0 else Outcome.FAIL)),
                 *((check.name, str(check.outcome)) for check in decision.checks if check.outcome is not Outcome.PASS),
             ]
@@ -88,7 +92,7 @@ def drawn_days(rng: np.random.Generator, days: int, length: int, block: int) -> 
 
 
 def row_level(pair: Pair, days: npt.NDArray[np.int64], confidence: float) -> Interval:
-    """Log loss above the champion's, bounded as if rows were independent: the normal limit of resampled rows."""
+    """Loss above the champion's, bounded as if rows were independent: the normal limit of resampled rows."""
     if pair.totals.worse is None:
         raise ValueError("a pair needs a champion")
     rows = pair.totals.rows[days].sum()
@@ -98,19 +102,18 @@ def row_level(pair: Pair, days: npt.NDArray[np.int64], confidence: float) -> Int
     return Interval(low=mean - reach, estimate=mean, high=mean + reach)
 
 
-def _blend_to(loss: float, labels: Floats, forecast: Floats, weak: Floats) -> Floats:
-    own, other = log_odds(forecast), log_odds(weak)
+def _blend_to(loss: float, objective: Objective, labels: Floats, forecast: Floats, weak: Floats) -> Floats:
+    own, other = objective.link(forecast), objective.link(weak)
 
     def blended(share: float) -> Floats:
-        mixed: Floats = 1 / (1 + np.exp(-((1 - share) * own + share * other)))
-        return mixed
+        return objective.unlink((1 - share) * own + share * other)
 
     low, high = 0.0, 1.0
-    if row_log_loss(labels, weak).mean() < loss:
+    if objective.loss(labels, weak).mean() < loss:
         raise ValueError("the weak model is too good to make another this much worse")
     for _ in range(_STEPS):
         middle = (low + high) / 2
-        if row_log_loss(labels, blended(middle)).mean() < loss:
+        if objective.loss(labels, blended(middle)).mean() < loss:
             low = middle
         else:
             high = middle

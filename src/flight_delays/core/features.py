@@ -8,20 +8,23 @@ import pyarrow as pa
 from flight_delays.core.as_of import Question, Table, answer, prepared, tables_of
 from flight_delays.core.columns import UTC_TIME, Columns, Rows, from_arrow
 
+ENTITY, PREDICTION_TIME, DAY = "entity_id", "prediction_ts", "day"
+KEY = (ENTITY, PREDICTION_TIME)
+"""What identifies a row of features: what is forecast, and as of when."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Features:
-    """Rows of a raw table ask the `questions` as of their column `at`.
+    """Rows of raw table `table` ask the `questions` as of their prediction time.
 
     `keep` are the columns that they keep, with the types they then have; `renamed` maps such a name to the raw one,
-    where it is another; `key` identifies a row. `finish` makes the features of the columns kept and the answers:
-    float64 each, null as NaN, one per row.
+    where it is another. `finish` makes the features of the columns kept and the answers: float64 each, null as NaN, one
+    per row.
     """
 
+    table: str
     keep: pa.Schema
     renamed: Mapping[str, str]
-    key: tuple[str, ...]
-    at: str
     questions: tuple[Question, ...]
     finish: Callable[[Columns], Columns]
 
@@ -43,11 +46,15 @@ class Features:
         facts = {
             name: prepared(table, from_arrow(tables[name], table.columns)) for name, table in self.tables().items()
         }
-        return _beside(kept, answer(self.questions, facts, asked=asked, at=asked[self.at]))
+        return _beside(kept, answer(self.questions, facts, asked=asked, at=asked[PREDICTION_TIME]))
+
+    def raw(self, name: str) -> str:
+        """The raw name of a column that is kept."""
+        return self.renamed.get(name, name)
 
     def kept(self, asking: Rows) -> pa.Table:
         """The columns kept of raw rows."""
-        columns = [asking[self.renamed.get(field.name, field.name)].cast(field.type) for field in self.keep]
+        columns = [asking[self.raw(field.name)].cast(field.type) for field in self.keep]
         return pa.Table.from_arrays(columns, schema=self.keep)
 
     def finished(self, answered: Rows) -> pa.Table:

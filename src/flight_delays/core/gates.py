@@ -1,6 +1,6 @@
 """May this version serve? A verdict on evidence whose unit is the day.
 
-Two models are compared flight by flight on the same days; bounds come from resampled whole days (core.bootstrap).
+Two models are compared row by row on the same days; bounds come from resampled whole days (core.bootstrap).
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from flight_delays.core.bootstrap import Interval, day_weights, interval, simultaneous
 from flight_delays.core.errors import UserError
-from flight_delays.core.metrics import CALIBRATION_BINS, Floats, calibration_bins, row_log_loss
+from flight_delays.core.metrics import CALIBRATION_BINS, Floats, calibration_bins
+from flight_delays.core.objective import Objective
 
 
 class Outcome(StrEnum):
@@ -33,18 +34,18 @@ class SliceOutcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """When a version may serve. Losses are in nats per flight; errors and margins are >= 0."""
+    """When a version may serve. Losses and errors are those of the objective, per row; margins are >= 0."""
 
     min_holdout_days: int
-    log_loss_margin: float
+    loss_margin: float  # by which the loss may exceed the champion's
     max_calibration_error: float
     calibration_margin: float  # by which the calibration error may exceed the champion's
-    slice_margin: float  # of log loss in one slice
+    slice_margin: float  # of the loss in one slice
     max_latency_ms: float  # of one request
     max_size_mb: float  # of the model's files
     min_slice_days: int = 10  # with fewer a slice is not measured
     min_slice_rows: int = 200
-    min_gain: float = 0.001  # over the base rate: knowing nothing is not enough
+    min_gain: float = 0.001  # in loss over what knows nothing, which is not enough
     confidence: float = 0.95  # of each one-sided bound
     draws: int = 2_000  # bootstrap resamples
     seed: int = 20130101
@@ -55,18 +56,18 @@ class Policy:
             "min_slice_days, at least 1": self.min_slice_days >= 1,
             "min_slice_rows, at least 1": self.min_slice_rows >= 1,
             "min_gain, above 0": self.min_gain > 0,
-            "log_loss_margin, at least 0": self.log_loss_margin >= 0,
+            "loss_margin, at least 0": self.loss_margin >= 0,
             "calibration_margin, at least 0": self.calibration_margin >= 0,
             "slice_margin, at least 0": self.slice_margin >= 0,
             "max_latency_ms, above 0": self.max_latency_ms > 0,
             "max_size_mb, above 0": self.max_size_mb > 0,
-            "max_calibration_error, from 0 to 1": 0 <= self.max_calibration_error <= 1,
+            "max_calibration_error, at least 0": self.max_calibration_error >= 0,
             "confidence, above 0.5 and below 1": 0.5 < self.confidence < 1,
             "draws, at least 1": self.draws >= 1,
         }
         for what, holds in within.items():
             if not holds:
-                raise UserError(f"the policy needs {what}; mend it in databricks.yml")
+                raise UserError(f"the policy needs {what}; fix it in databricks.yml")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,12 +103,13 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """Both models' probabilities for the same flights; `days` numbers the flight's day, 0 to n - 1."""
+    """Both models' forecasts for the same rows; `days` numbers the row's day, 0 to n - 1."""
 
+    objective: Objective
     labels: Floats
-    probabilities: Floats
+    forecasts: Floats
     days: npt.NDArray[np.int64]
-    base_rate: float  # of the candidate's training period: what a model that knows nothing forecasts
+    baseline: float  # what a model that knows nothing forecasts, from the candidate's training period
     champion: Floats | None  # None where no version serves yet
     slices: Mapping[str, npt.NDArray[np.str_]] = field(default_factory=dict)  # dimension to each row's value
 
@@ -116,18 +118,20 @@ class Evidence:
 class DayTotals:
     """Evidence summed by day: all that the checks look at. Every array's first axis is the day."""
 
+    objective: Objective
     rows: Floats
-    gain: Floats  # log loss minus the base rate's
+    gain: Floats  # loss minus the baseline's
     excess: Floats  # labels minus forecasts, by bin of equally filled calibration bins
-    worse: Floats | None  # log loss minus the champion's
+    worse: Floats | None  # loss minus the champion's
     champion_excess: Floats | None
     slices: tuple[tuple[str, str], ...]  # dimension and value, in the order of the two below
     slice_rows: Floats
-    slice_worse: Floats  # log loss minus the champion's, or the base rate's where no version serves
+    slice_worse: Floats  # loss minus the champion's, or the baseline's where no version serves
 
     def of_days(self, days: npt.NDArray[np.int64]) -> "DayTotals":
         """The totals of these days, in this order; one may be there more than once."""
         return DayTotals(
+            objective=self.objective,
             rows=self.rows[days],
             gain=self.gain[days],
             excess=self.excess[days],
@@ -158,24 +162,24 @@ def judge(evidence: Evidence, policy: Policy) -> Verdict:
 
 def by_day(evidence: Evidence) -> DayTotals:
     """What the checks look at, summed by day. Raises ValueError for a day without rows."""
-    days = evidence.days
+    days, objective, labels = evidence.days, evidence.objective, evidence.labels
     n_days = int(days.max()) + 1
 
     def totals(values: Floats, groups: npt.NDArray[np.int64], n: int) -> Floats:
         sums = np.bincount(days * n + groups, weights=values, minlength=n_days * n)
         return sums.astype(np.float64).reshape(n_days, n)
 
-    def excess(probabilities: Floats) -> Floats:
-        return totals(evidence.labels - probabilities, calibration_bins(probabilities), CALIBRATION_BINS)
+    def excess(forecasts: Floats) -> Floats:
+        return totals(objective.excess(labels, forecasts), calibration_bins(forecasts), CALIBRATION_BINS)
 
     all_rows = np.zeros_like(days)
     ones = np.ones(len(days))
     rows = totals(ones, all_rows, 1)[:, 0]
     if not rows.all():
         raise ValueError("days must be numbered 0 to n - 1, each with a row")
-    loss = row_log_loss(evidence.labels, evidence.probabilities)
-    gain = loss - row_log_loss(evidence.labels, np.full_like(loss, evidence.base_rate))
-    worse = None if evidence.champion is None else loss - row_log_loss(evidence.labels, evidence.champion)
+    loss = objective.loss(labels, evidence.forecasts)
+    gain = loss - objective.loss(labels, np.full_like(loss, evidence.baseline))
+    worse = None if evidence.champion is None else loss - objective.loss(labels, evidence.champion)
     harm = gain if worse is None else worse
 
     slices: list[tuple[str, str]] = []
@@ -186,9 +190,10 @@ def by_day(evidence: Evidence) -> DayTotals:
         slice_rows.append(totals(ones, codes, len(names)))
         slice_worse.append(totals(harm, codes, len(names)))
     return DayTotals(
+        objective=objective,
         rows=rows,
         gain=totals(gain, all_rows, 1)[:, 0],
-        excess=excess(evidence.probabilities),
+        excess=excess(evidence.forecasts),
         worse=None if worse is None else totals(worse, all_rows, 1)[:, 0],
         champion_excess=None if evidence.champion is None else excess(evidence.champion),
         slices=tuple(slices),
@@ -203,6 +208,7 @@ def judge_days(totals: DayTotals, policy: Policy) -> Verdict:
     if enough.outcome is not Outcome.PASS:
         return verdict([enough])
     weights = day_weights(len(totals.rows), policy.draws, policy.seed)
+    loss, baseline = totals.objective.loss_name, totals.objective.baseline_name
     rows, resampled_rows = totals.rows.sum(), weights @ totals.rows
 
     def mean(values: Floats) -> Interval:
@@ -212,8 +218,8 @@ def judge_days(totals: DayTotals, policy: Policy) -> Verdict:
     checks = [
         enough,
         at_most(
-            "better_than_base_rate",
-            "log loss minus that of the training period's base rate",
+            "better_than_baseline",
+            f"{loss} minus that of the training period's {baseline}",
             mean(totals.gain),
             -policy.min_gain,
         ),
@@ -227,9 +233,7 @@ def judge_days(totals: DayTotals, policy: Policy) -> Verdict:
     if totals.worse is not None and totals.champion_excess is not None:
         champion, resampled_champion = _calibration_error(totals.champion_excess, weights, totals.rows)
         checks += [
-            at_most(
-                "not_worse_than_champion", "log loss minus the champion's", mean(totals.worse), policy.log_loss_margin
-            ),
+            at_most("not_worse_than_champion", f"{loss} minus the champion's", mean(totals.worse), policy.loss_margin),
             at_most(
                 "calibration_not_worse",
                 "expected calibration error minus the champion's",
@@ -238,8 +242,8 @@ def judge_days(totals: DayTotals, policy: Policy) -> Verdict:
             ),
         ]
     slices = _slices(totals, weights, policy)
-    baseline = "base rate's" if totals.worse is None else "champion's"
-    return verdict([*checks, no_slice_harmed(slices, baseline, policy)], slices)
+    other = baseline if totals.worse is None else "champion"
+    return verdict([*checks, no_slice_harmed(slices, f"{loss} above the {other}'s", policy)], slices)
 
 
 def enough_days(days: int, policy: Policy) -> Check:
@@ -274,12 +278,12 @@ def at_most(name: str, what: str, interval: Interval, limit: float) -> Check:
     )
 
 
-def no_slice_harmed(slices: Sequence[Slice], baseline: str, policy: Policy) -> Check:
+def no_slice_harmed(slices: Sequence[Slice], what: str, policy: Policy) -> Check:
     """FAIL if harm is shown in a slice. Never INCONCLUSIVE: what is too small to be measured is listed and no more."""
     measured = [found for found in slices if found.worse_by is not None]
     harmed = [found for found in measured if found.outcome is SliceOutcome.HARMED]
     scope = f"{len(measured)} of {len(slices)} slices had enough days and rows to be measured"
-    more = f"log loss above the {baseline} by more than {policy.slice_margin:g}"
+    more = f"{what} by more than {policy.slice_margin:g}"
     named = ", ".join(
         f"{found.dimension} {found.value} {in_words(found.worse_by)}" for found in harmed if found.worse_by
     )

@@ -5,7 +5,7 @@ The rules are functions on columns, and the same for what ingest lands, an event
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -45,6 +45,11 @@ class Rule:
     reason: str
     columns: tuple[str, ...]
     broken: Callable[..., npt.NDArray[np.bool_]]
+
+
+def rules_of(told: Iterable[tuple[str, tuple[str, ...], Callable[..., npt.NDArray[np.bool_]]]]) -> tuple[Rule, ...]:
+    """Rules that a file tells which imports nothing of this project: reason, columns, broken."""
+    return tuple(Rule(reason=reason, columns=columns, broken=broken) for reason, columns, broken in told)
 
 
 def _nothing(_: Columns) -> Columns:
@@ -117,7 +122,9 @@ def check_columns(names: Sequence[str], contract: Contract) -> None:
     """Raises UserError for columns that a delivery lacks."""
     missing = sorted({spec.source for spec in contract.fields.values()} - {*names})
     if missing:
-        raise UserError(f"the source of {contract.table} has no column {', '.join(missing)}; fix use_case/sources.py")
+        raise UserError(
+            f"the source of {contract.table} has no column {', '.join(missing)}; fix the contract in the use case"
+        )
 
 
 def inspected(contract: Contract) -> pa.Schema:

@@ -17,8 +17,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from flight_delays.core.contract import Column, Signature
 from flight_delays.core.quarantine import Rule, about, broken
+from flight_delays.core.signature import Column, Signature
 
 Cells: TypeAlias = Sequence[object]
 

@@ -5,6 +5,8 @@ from datetime import date, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
+import pandas as pd
+
 from flight_delays.core.errors import UserError
 
 
@@ -29,7 +31,7 @@ class Holdout:
 def last_whole_days(as_of: datetime, days: int, *, zone: ZoneInfo, maturity: timedelta) -> Holdout:
     """The last `days` local days that had ended at least `maturity` before `as_of` (time zone aware).
 
-    The maturity lets outcomes arrive: late flights report last, so a day judged too early looks too punctual.
+    The maturity lets outcomes come in: a day that is judged too early lacks those that take long.
     Raises UserError for fewer than one day.
     """
     if days < 1:
@@ -41,6 +43,23 @@ def last_whole_days(as_of: datetime, days: int, *, zone: ZoneInfo, maturity: tim
 def midnight(day: date, zone: ZoneInfo) -> datetime:
     """The instant at which the local `day` begins."""
     return datetime(day.year, day.month, day.day, tzinfo=zone)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Rows to learn from, rows of the holdout, and the first day that no model may have seen."""
+
+    training: pd.DataFrame
+    test: pd.DataFrame
+    trained_until: date
+
+
+def split_at(rows: pd.DataFrame, first: date, zone: ZoneInfo) -> Split:
+    """Labelled rows: those from `first` on, and earlier ones whose outcome was known when that day began."""
+    earlier = rows["day"] < first
+    # What was not known by then could not have been learnt from.
+    known = rows["label_known_at"].dt.tz_localize("UTC") <= midnight(first, zone)
+    return Split(training=rows[earlier & known], test=rows[~earlier], trained_until=first)
 
 
 @dataclass(frozen=True, kw_only=True)

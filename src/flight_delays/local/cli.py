@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -27,6 +27,9 @@ from flight_delays.local.target import Call, local_calls, option_values, validat
 from flight_delays.local.wheel import environment_of
 from flight_delays.platform.runtime import LOCAL_DIR, Place, online_store, place, tracking_uri
 
+if TYPE_CHECKING:
+    from flight_delays.core.use_case import UseCase
+
 app = typer.Typer(help="Run the bundle's own jobs on this laptop.", no_args_is_help=True)
 
 _TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M"]
@@ -35,6 +38,7 @@ Root = Annotated[Path | None, typer.Option(hidden=True, help="Folder of databric
 
 @app.command()
 def run(
+    context: typer.Context,
     jobs: Annotated[list[str], typer.Argument(help="Jobs by their key in resources/, run in this order.")],
     target: Annotated[str | None, typer.Option(help="A target of databricks.yml; default: its default one.")] = None,
     var: Annotated[list[str] | None, typer.Option(help="Bundle variable, name=value.")] = None,
@@ -46,7 +50,7 @@ def run(
     variables, parameters = _pairs("--var", var), _pairs("--param", param)
     console = Console()
     results = run_jobs(folder, target, jobs, variables, parameters, deploy, console)
-    _report(folder, target, jobs, results, variables, parameters, console)
+    _report(context.find_root().obj(), folder, target, jobs, results, variables, parameters, console)
     if results[-1].state is State.FAILED:
         raise typer.Exit(1)
 
@@ -84,20 +88,21 @@ def notebook(
 
 @app.command()
 def serve(
+    context: typer.Context,
     target: Annotated[str | None, typer.Option(help="A target of databricks.yml; default: its default one.")] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of 127.0.0.1.")] = 8080,
     root: Root = None,
 ) -> None:
     """Serve what was released, by the endpoints' own API, until Ctrl-C; jobs that run meanwhile release to it."""
     from flight_delays.core.traffic import in_words
-    from flight_delays.local.endpoints import flight
+    from flight_delays.local.endpoints import request_for
     from flight_delays.platform.endpoints import connect
 
     with _served(root, target, port) as (endpoint, address, folder):
         serving = connect().configuration(endpoint)
         if not serving:
             raise UserError(f"endpoint {endpoint} serves no version yet; run flight-delays local run features train")
-        body = json.dumps({"dataframe_records": [flight(folder, None)]})
+        body = json.dumps({"dataframe_records": [request_for(context.find_root().obj(), folder, None)]})
         typer.echo(f"{endpoint} serves {in_words(serving)} at {address}. Ask it, also by flight-delays query:\n")
         typer.echo(
             f"curl {address}/serving-endpoints/{endpoint}/invocations -H 'Authorization: Bearer local' "
@@ -111,6 +116,7 @@ def serve(
 
 @app.command()
 def replay(
+    context: typer.Context,
     first: Annotated[
         datetime, typer.Option("--from", formats=_TIMES, help="From when on, UTC: 2013-07-01 or 2013-07-01T11:00.")
     ],
@@ -124,7 +130,7 @@ def replay(
     target: Annotated[str | None, typer.Option(help="A target of databricks.yml; default: its default one.")] = None,
     root: Root = None,
 ) -> None:
-    """Feed what was known within a range of time, as events, into flight_events and weather_events."""
+    """Feed what was known within a range of time, as events, into the tables of events."""
     start, stop = first.replace(tzinfo=UTC), end.replace(tzinfo=UTC)
     if start >= stop:
         raise UserError(
@@ -143,10 +149,7 @@ def replay(
     schema = option_values(_calls(bundle, local_dir, {}))["schema"]
     with environment_of({LOCAL_DIR: str(local_dir)}):
         tables = Tables(spark=spark_session(), schema=schema, unity_catalog=False)
-        for table in events.TABLES:
-            tables.read(table)
-        raw = events.rows_between(tables.spark, start, stop)
-        known = events.events_of(raw["raw_flights"], raw["raw_weather"])
+        known = events.events_between(tables, context.find_root().obj(), start, stop)
         sent = {table: events.disorder(rows[rows["event_time"] < stop], how) for table, rows in known.items()}
         events.replay(
             tables,
@@ -166,12 +169,14 @@ def replay(
 
 
 @contextmanager
-def asked(flight_id: str | None, root: Path | None = None) -> Iterator[tuple[str, dict[str, object]]]:
-    """For one question: the default target's endpoint, served meanwhile, and the columns of a flight."""
-    from flight_delays.local.endpoints import flight
+def asked(
+    use_case: "UseCase", entity_id: str | None, root: Path | None = None
+) -> Iterator[tuple[str, dict[str, object]]]:
+    """For one question: the default target's endpoint, served meanwhile, and the columns of a request."""
+    from flight_delays.local.endpoints import request_for
 
     with _served(root, None, 0) as (endpoint, _, folder):
-        yield endpoint, flight(folder, flight_id)
+        yield endpoint, request_for(use_case, folder, entity_id)
 
 
 def online_store_address(root: Path | None = None) -> str:
@@ -208,12 +213,12 @@ def reset(target: Annotated[str | None, typer.Option(help="Default: all targets.
 
 
 @app.command()
-def dictionary(root: Root = None) -> None:
-    """Write docs/data-dictionary.md from sql/."""
+def dictionary(context: typer.Context, root: Root = None) -> None:
+    """Write docs/data-dictionary.md from the SQL that declares the tables."""
     from flight_delays.local.dictionary import FILE, data_dictionary
 
     file = (root or world.find_root(Path.cwd())) / FILE
-    file.write_text(data_dictionary(), encoding="utf-8")
+    file.write_text(data_dictionary(context.find_root().obj()), encoding="utf-8")
     typer.echo(file)
 
 
@@ -260,6 +265,7 @@ def run_jobs(
 
 
 def _report(
+    use_case: "UseCase",
     root: Path,
     target: str | None,
     jobs: list[str],
@@ -276,7 +282,7 @@ def _report(
     try:
         options = {**option_values(_calls(bundle, local_dir, variables)), **parameters}
         with environment_of({LOCAL_DIR: str(local_dir)}), live_line(console, "report"):
-            page = write_report(local_dir, title, results, jobs[len(results) :], options)
+            page = write_report(use_case, local_dir, title, results, jobs[len(results) :], options)
         line = f"Report: {page.as_uri()}"
     except UserError as error:
         line = f"No report: {error}"

@@ -15,6 +15,7 @@ from deltalake import DeltaTable, write_deltalake
 from fastapi import FastAPI
 
 from flight_delays.core.errors import UserError
+from flight_delays.core.use_case import UseCase
 from flight_delays.local.control_plane import serve_in_background
 from flight_delays.local.endpoints_api import ServedEntityRow
 from flight_delays.local.plan import Deployment
@@ -23,12 +24,12 @@ from flight_delays.local.wheel import environment_of
 from flight_delays.platform import registry
 from flight_delays.platform.endpoints import ONLINE_STORE_SECRET, connect
 from flight_delays.platform.runtime import CONTROL_PLANE, online_store
+from flight_delays.platform.shell import ONLINE_TABLE
 from flight_delays.serving.app import create_app
 from flight_delays.serving.payloads import SCHEMA as PAYLOAD_SCHEMA
 from flight_delays.serving.payloads import PayloadLog
 from flight_delays.serving.service import Scorer, Service, load_scorer
 from flight_delays.serving.settings import Settings
-from flight_delays.use_case.model import ONLINE_TABLE, REQUEST
 
 SERVED_ENTITIES = LAPTOP_VARIABLES["served_entities_table"]
 ADDRESS = "control_plane.txt"
@@ -126,18 +127,20 @@ def _started(local_dir: Path, deployment: Deployment, port: int) -> Iterator[str
             file.unlink(missing_ok=True)
 
 
-def flight(local_dir: Path, flight_id: str | None) -> dict[str, object]:
-    """What a request for a flight says, from the online store; None is the flight that departs last."""
+def request_for(use_case: UseCase, local_dir: Path, entity_id: str | None) -> dict[str, object]:
+    """What a request for an entity says, from the online store; None is the one that was asked for last."""
     try:
         with closing(sqlite3.connect(f"{online_store(local_dir).as_uri()}?mode=ro", uri=True)) as store:
-            where, order = ("WHERE flight_id = ?", "") if flight_id else ("", "ORDER BY sched_dep_ts DESC, flight_id")
-            query = f"SELECT {', '.join(REQUEST)} FROM {ONLINE_TABLE} {where} {order} LIMIT 1"
-            row = store.execute(query, (flight_id,) if flight_id else ()).fetchone()
+            where, order = ("WHERE entity_id = ?", "") if entity_id else ("", "ORDER BY prediction_ts DESC, entity_id")
+            query = f"SELECT {', '.join(use_case.request)} FROM {ONLINE_TABLE} {where} {order} LIMIT 1"
+            row = store.execute(query, (entity_id,) if entity_id else ()).fetchone()
     except sqlite3.OperationalError as error:
         raise UserError("there is no online store yet; run flight-delays local run features") from error
     if row is None:
-        raise UserError(f"no flight {flight_id} in the online store; its id is like UA-1545-EWR-IAH-20130101T1015Z")
-    return dict(zip(REQUEST, row, strict=True))
+        raise UserError(
+            f"no {use_case.entity} {entity_id} in the online store; table features has those that there are"
+        )
+    return dict(zip(use_case.request, row, strict=True))
 
 
 def load(name: str, version: int, environment: Mapping[str, str]) -> Scorer:

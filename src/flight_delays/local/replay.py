@@ -8,27 +8,23 @@ order if it is older than M. What `disorder` injects is found by these rules, al
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import reduce
 from math import inf
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from flight_delays.core.errors import UserError
+from flight_delays.core.events import Events
+from flight_delays.core.quarantine import Contract
+from flight_delays.core.use_case import UseCase
 from flight_delays.platform.deliveries import inspect_delivery
 from flight_delays.platform.tables import Tables
-from flight_delays.use_case.sources import FLIGHTS, SOURCES, WEATHER
 
-TABLES = ("flight_events", "weather_events")
-_KNOWN_WHEN = {"scheduled": "known_at", "departed": "departure_known_at", "arrived": "outcome_known_at"}
-_NULL_UNTIL = {
-    "departed": ("dep_delay", "departure_known_at"),
-    "arrived": ("arr_delay", "air_time", "outcome_known_at"),
-}
 _MICROSECOND = timedelta(microseconds=1)
 
 Integers = npt.NDArray[np.int64]
@@ -76,49 +72,43 @@ class Slice:
     rows: Mapping[str, pd.DataFrame]
 
 
-def rows_between(spark: SparkSession, start: datetime, end: datetime) -> dict[str, pd.DataFrame]:
-    """The sources' good rows known from `start` on and before `end` (UTC), as raw_flights and raw_weather hold them."""
-    known = (F.col("known_at") >= F.lit(start)) & (F.col("known_at") < F.lit(end))
-    return {
-        contract.table: inspect_delivery(spark, delivery, contract, as_of=end, repeats=True)
-        .where(F.size("reasons") == 0)
-        .select(*contract.columns)
-        .where(known)
-        .toPandas()
-        for contract, delivery in SOURCES
-        if contract in (FLIGHTS, WEATHER)
-    }
+def events_between(tables: Tables, use_case: UseCase, start: datetime, end: datetime) -> dict[str, pd.DataFrame]:
+    """What the sources' good rows, known from `start` on and before `end` (UTC), tell as events; by table of events.
 
-
-def events_of(flights: pd.DataFrame, weather: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """flight_events and weather_events of rows of raw_flights and raw_weather, by event_time (UTC), then event_id.
-
-    A flight has an event `scheduled`, and `departed` and `arrived` if they came to be known. None of them says what
-    was not known yet. sent_at and sequence are left to the sending.
+    Raises UserError if such a table does not exist.
     """
-    times = flights.assign(**{column: _utc(flights[column]) for column in ("sched_dep_ts", *_KNOWN_WHEN.values())})
-    known = [np.flatnonzero(times[column].notna()) for column in _KNOWN_WHEN.values()]
-    rows = times.iloc[np.concatenate(known)].reset_index(drop=True)
-    rows = rows.assign(kind=np.repeat([*_KNOWN_WHEN], [len(those) for those in known]), event_time=rows["known_at"])
-    for kind, column in _KNOWN_WHEN.items():
-        rows["event_time"] = rows["event_time"].mask(rows["kind"] == kind, rows[column])
-    for kind, columns in _NULL_UNTIL.items():
-        said = rows["kind"].isin([kind, "arrived"])
-        rows = rows.assign(**{column: rows[column].where(said) for column in columns})
-    rows = rows.assign(event_id=rows["flight_id"] + "/" + rows["kind"])
+    known = (F.col("known_at") >= F.lit(start)) & (F.col("known_at") < F.lit(end))
+    found = {}
+    for source in use_case.sources:
+        if source.events is None:
+            continue
+        tables.read(source.events.table)
+        rows = inspect_delivery(tables.spark, source.delivery, source.contract, as_of=end, repeats=True)
+        good = rows.where((F.size("reasons") == 0) & known).select(*source.contract.columns)
+        found[source.events.table] = events_of(good.toPandas(), source.contract, source.events)
+    return found
 
-    hours = _utc(weather["observed_at"])
-    reports = weather.assign(
-        kind="weather",
-        observed_at=hours,
-        known_at=_utc(weather["known_at"]),
-        event_time=_utc(weather["known_at"]),
-        event_id=weather["origin"] + "/" + hours.dt.strftime("%Y%m%dT%H%MZ"),
-    )
-    return {
-        table: frame.sort_values(["event_time", "event_id"], ignore_index=True)
-        for table, frame in zip(TABLES, (rows, reports), strict=True)
-    }
+
+def events_of(rows: pd.DataFrame, contract: Contract, events: Events) -> pd.DataFrame:
+    """The events that tell rows of a raw table, by event_time (UTC), then event_id.
+
+    A row has an event of each kind that came to be known. None of them says what was not known yet. sent_at and
+    sequence are left to the sending.
+    """
+    times = {field.name: _utc(rows[field.name]) for field in contract.schema if pa.types.is_timestamp(field.type)}
+    rows = rows.assign(**times)
+    key = reduce(lambda one, other: one + "/" + other, (_text(rows[name]) for name in contract.key))
+    parts = []
+    for kind in events.kinds:
+        told = rows.assign(kind=kind.name, event_time=rows[kind.known_at], event_id=key + "/" + kind.name)
+        hidden = [name for name in contract.columns if name not in events.told(kind, contract.columns)]
+        told[hidden] = told[hidden].where(np.zeros(len(told), dtype=bool)[:, None])
+        parts.append(told[told["event_time"].notna()])
+    return pd.concat(parts).sort_values(["event_time", "event_id"], ignore_index=True)
+
+
+def _text(values: "pd.Series[Any]") -> "pd.Series[str]":
+    return values.dt.strftime("%Y%m%dT%H%MZ") if isinstance(values.dtype, pd.DatetimeTZDtype) else values.astype(str)
 
 
 def disorder(events: pd.DataFrame, how: Disorder) -> tuple[pd.DataFrame, Injected]:

@@ -14,18 +14,27 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
-from flight_delays import look
 from flight_delays.core.errors import UserError
 from flight_delays.core.gates import Outcome
+from flight_delays.core.use_case import UseCase
 from flight_delays.local.results import Result, rows
+from flight_delays.platform.context import open_context
 from flight_delays.platform.runtime import tracking_uri
-from flight_delays.tasks.context import open_context
+from flight_delays.views import look
 
 FILE = "report.html"
 _NOTHING = "-"
 _DIGEST = re.compile(r"[0-9a-f]{40,64}")
-_WIDE = {"by day", "late rate", "intervals"}
-_TILES = {"auc": "AUC on the holdout", "brier": "Brier score", "calibration_error": "calibration error"}
+_WIDE = {"by day", "mean label", "intervals"}
+_TILES = {
+    **{
+        "auc": "AUC on the holdout",
+        "brier": "Brier score",
+        "r2": "R2 on the holdout",
+        "rmse": "root mean squared error",
+    },
+    "calibration_error": "calibration error",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +101,12 @@ class Tile:
 
 
 def write_report(
-    folder: Path, title: str, results: Sequence[Result], not_started: Sequence[str], options: Mapping[str, str]
+    use_case: UseCase,
+    folder: Path,
+    title: str,
+    results: Sequence[Result],
+    not_started: Sequence[str],
+    options: Mapping[str, str],
 ) -> Path:
     """The page's path, in `folder`, the local world. `options` are the bundle's values for its tasks' options.
 
@@ -105,7 +119,7 @@ def write_report(
         subtitle=f"{datetime.now(tz=UTC):%Y-%m-%d %H:%M} UTC, as of {options['as_of']}",
         results=results,
         not_started=not_started,
-        parts=list(_parts(options)),
+        parts=list(_parts(use_case, options)),
         further={
             "Runs, metrics and models in MLflow's own pages": f"mlflow ui --backend-store-uri {tracking_uri(folder)}",
             "Tables, as Delta": str(folder / "warehouse"),
@@ -143,8 +157,8 @@ def render(
     )
 
 
-def _parts(options: Mapping[str, str]) -> Iterator[Part]:
-    context = open_context(options["schema"], options["as_of"])
+def _parts(use_case: UseCase, options: Mapping[str, str]) -> Iterator[Part]:
+    context = open_context(use_case, options["schema"], options["as_of"])
     parts: list[tuple[str, str, Callable[[], look.Look]]] = [
         (
             "The version that serves",
@@ -163,7 +177,7 @@ def _parts(options: Mapping[str, str]) -> Iterator[Part]:
         ),
         (
             "Data",
-            "Rows of each table, rows refused and why, and flights per day with the share that arrived late.",
+            "Rows of each table, rows refused and why, and entities per day with their mean label.",
             partial(look.data, context, options.get("raw_schema", options["schema"])),
         ),
     ]
@@ -183,8 +197,9 @@ def _section(part: Part) -> Section:
 def _tiles(results: Sequence[Result], looks: Sequence[look.Look]) -> list[Tile]:
     tiles = [Tile(name="this run", value=results[-1].state, style=results[-1].state)]
     tables = {name: table for found in looks for name, table in found.tables.items()}
-    if "verdicts" in tables:
-        latest = str(tables["verdicts"]["verdict"].iloc[0])
+    if "decisions" in tables:
+        decisions = tables["decisions"]
+        latest = str(decisions.loc[decisions["kind"] == "verdict", "outcome"].iloc[0])
         tiles.append(Tile(name="latest verdict", value=latest, style=latest))
     if "version" in tables:
         tiles.append(Tile(name="champion", value=f"version {tables['version']['version'].iloc[0]}"))

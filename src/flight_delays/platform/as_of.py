@@ -34,7 +34,7 @@ from flight_delays.core.as_of import (
 from flight_delays.core.chunks import ASKING, HOUR, Chunks, Hours, split
 from flight_delays.core.columns import UTC_TIME, from_arrow
 from flight_delays.core.errors import UserError
-from flight_delays.core.features import Features
+from flight_delays.core.features import KEY, PREDICTION_TIME, Features
 from flight_delays.platform.columns import pack, unpack
 
 BOUND = 256 * 2**20
@@ -87,8 +87,8 @@ def build_features(
         return rows
     for part in apart:
         more = _run(part, asking, whole, grouped, finished=False)
-        others = [name for name in part.features.keep.names if name not in features.key]
-        rows = rows.join(more.drop(*others).dropDuplicates([*features.key]), [*features.key], "left")
+        others = [name for name in part.features.keep.names if name not in KEY]
+        rows = rows.join(more.drop(*others).dropDuplicates([*KEY]), [*KEY], "left")
     return rows.mapInArrow(_finishing(features), _spark(features.build(*_nothing(features, asking, whole)).schema))
 
 
@@ -139,7 +139,7 @@ def _by_key(
     features: Features, question: Question, asking: DataFrame, tables: Mapping[str, DataFrame], bound: int
 ) -> _Part:
     """One question, its keys in the fewest buckets that fit."""
-    needed = {*features.key, *question.by, features.at}
+    needed = {*KEY, *question.by}
     keep = pa.schema([field for field in features.keep if field.name in needed])
     alone = replace(features, questions=(question,), keep=keep)
     loads = _loads(alone, asking, tables, question.by)
@@ -167,9 +167,9 @@ def _loads(
     A fact is needed from the earliest of its times on, until the look-back of all questions after the latest; of a
     table of which the newest row is asked, however old, a row of each key always.
     """
-    raw = tuple(_raw(features, name) for name in by)
+    raw = tuple(features.raw(name) for name in by)
     answers = _PER_ANSWER * sum(len(names(question)) for question in features.questions)
-    parts = [_load(ASKING, _narrow(features, asking), [_raw(features, features.at)], timedelta(0), answers, raw)]
+    parts = [_load(ASKING, _narrow(features, asking), [features.raw(PREDICTION_TIME)], timedelta(0), answers, raw)]
     finite = look_backs([question for question in features.questions if reach(question) is not None])
     for name, rows in _facts(features, tables):
         span = finite.get(name, timedelta(0))
@@ -229,7 +229,7 @@ def _run(
     shipments = [
         rows.withColumn(_BUCKET, _bucket(by, part.buckets)).mapInArrow(_shipping(part, of), _spark(_SHIPMENT))
         for of, rows in sources
-        for by in [part.by if of else tuple(_raw(part.features, name) for name in part.by)]
+        for by in [part.by if of else tuple(part.features.raw(name) for name in part.by)]
     ]
     chunks = reduce(DataFrame.unionByName, shipments).groupBy("chunk")
 
@@ -280,7 +280,7 @@ def _shipping(part: _Part, of: str) -> Callable[[Batches], Iterator[pa.RecordBat
 def _matters(features: Features, of: str, batch: pa.RecordBatch) -> tuple[Times, Times]:
     """Between which times each row matters; a row that asks, at its own."""
     if of == ASKING:
-        at: Times = from_arrow(features.kept(batch), [features.at])[features.at]
+        at: Times = from_arrow(features.kept(batch), [PREDICTION_TIME])[PREDICTION_TIME]
         return at, at
     return matters(features.questions, of, prepared(features.tables()[of], from_arrow(batch)))
 
@@ -314,13 +314,9 @@ def _ending(question: Newest, table: Table, schema: pa.Schema) -> Callable[[pa.T
     return ended
 
 
-def _raw(features: Features, name: str) -> str:
-    return features.renamed.get(name, name)
-
-
 def _narrow(features: Features, asking: DataFrame) -> DataFrame:
     """The columns that are kept of rows that ask, by their raw names."""
-    return asking.select(*dict.fromkeys(_raw(features, name) for name in features.keep.names))
+    return asking.select(*dict.fromkeys(features.raw(name) for name in features.keep.names))
 
 
 def _facts(features: Features, tables: Mapping[str, DataFrame]) -> list[tuple[str, DataFrame]]:

@@ -19,13 +19,16 @@ from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.pyfunc import PyFuncModel
+from mlflow.types import ColSpec, DataType, Schema
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
-from flight_delays.core.contract import Column, Documentation, Signature
+from flight_delays.core.contract import Documentation
 from flight_delays.core.errors import UserError
+from flight_delays.core.signature import Column, Signature
 from flight_delays.platform.runtime import Place, local_dir, place, tracking_uri
 
 _FINGERPRINT = "fingerprint"
+_SHELL = Path(__file__).with_name("shell.py")
 _PICTURES = "plots"
 _VERSION = "version."  # prefix of the run's tags that its version gets too
 
@@ -54,9 +57,8 @@ class Training:
     texts: Mapping[str, str]
     nested: tuple[NestedRun, ...]
     inputs: Mapping[str, int]
-    code: Path
     artifacts: Mapping[str, Path]
-    signature: ModelSignature
+    signature: Signature
     input_example: pd.DataFrame
     requirements: tuple[str, ...]
     version_tags: Mapping[str, str]
@@ -180,9 +182,9 @@ class Registry:
                 mlflow.log_input(dataset, context="training")
             logged = mlflow.pyfunc.log_model(
                 name="model",
-                python_model=str(training.code),
+                python_model=str(_SHELL),
                 artifacts={key: str(path) for key, path in training.artifacts.items()},
-                signature=training.signature,
+                signature=_signature(training.signature),
                 input_example=training.input_example,
                 pip_requirements=list(training.requirements),
                 registered_model_name=name,
@@ -249,6 +251,13 @@ def signature(model: PyFuncModel) -> Signature:
     )
 
 
+def _signature(columns: Signature) -> ModelSignature:
+    def schema(columns: Sequence[Column]) -> Schema:
+        return Schema([ColSpec(DataType[one.type], one.name, required=one.required) for one in columns])
+
+    return ModelSignature(inputs=schema(columns.inputs), outputs=schema(columns.outputs))
+
+
 def predict(model: PyFuncModel, rows: pd.DataFrame) -> pd.DataFrame:
     """The model's output columns for each row; `rows` has at least the columns of its signature."""
     answers = model.predict(rows[model.metadata.get_input_schema().input_names()])
@@ -267,8 +276,10 @@ def golden_requests(model: PyFuncModel) -> pd.DataFrame:
 
 def golden_difference(model: PyFuncModel) -> float:
     """How far the model's answers to its golden requests are from the recorded ones, at most; NaN if one is missing."""
-    recorded = pd.Series(model.unwrap_python_model().golden["probability"], dtype="float64")
-    answers = predict(model, golden_requests(model))["probability"]
+    golden = model.unwrap_python_model().golden
+    (forecast,) = (one.name for one in signature(model).outputs if one.name in golden)
+    recorded = pd.Series(golden[forecast], dtype="float64")
+    answers = predict(model, golden_requests(model))[forecast]
     return float((answers - recorded).abs().max(skipna=False))
 
 

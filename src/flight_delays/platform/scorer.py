@@ -30,8 +30,8 @@ from pyspark.sql.types import (
     TimestampType,
 )
 
-from flight_delays.core.contract import Signature
 from flight_delays.core.errors import UserError
+from flight_delays.core.signature import Signature
 from flight_delays.platform.registry import Registry, signature
 
 # What the registry calls a type, what Spark calls it, and what else may be given for it without a loss.
@@ -50,7 +50,7 @@ _CACHED = 2  # versions that a Python worker keeps: the champion, and the one be
 
 
 class ColumnModel(Protocol):
-    """What is called of a registered pyfunc, whose `predict` is made of the same (use_case/model.py)."""
+    """What is called of a registered pyfunc, whose `predict` is made of the same (platform/shell.py)."""
 
     def score(self, columns: Mapping[str, npt.NDArray[Any]]) -> Mapping[str, npt.NDArray[Any]]:
         """The output columns."""

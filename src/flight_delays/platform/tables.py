@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -150,18 +151,15 @@ class Tables:
         """Compact the partitions that `where` selects and order them by a column."""
         self.spark.sql(f"OPTIMIZE {self.schema}.{table} WHERE {where} ZORDER BY ({zorder})")
 
-    def apply_ddl(self) -> list[str]:
-        """Create what sql/*.sql declares and does not exist yet; the names of the tables it declares."""
-        created = []
-        for file in sorted(files("flight_delays.sql").iterdir(), key=lambda entry: entry.name):
-            if not file.name.endswith(".sql"):
-                continue
-            for statement in self._statements(file.read_text(encoding="utf-8")):
+    def apply_ddl(self, use_case: Path) -> list[str]:
+        """Create the tables that do not exist yet of those that sql/, and the use case's folder, declare; all names."""
+        declared = declarations(use_case)
+        for text in declared.values():
+            for statement in self._statements(text):
                 constraint = _ADD_CONSTRAINT.match(statement.strip())
                 if constraint is None or not self._has_constraint(constraint[1], constraint[2]):
                     self.spark.sql(statement)
-            created.append(file.name.removesuffix(".sql"))
-        return created
+        return [*declared]
 
     def _statements(self, text: str) -> list[str]:
         lines = (
@@ -175,6 +173,12 @@ class Tables:
     def _has_constraint(self, table: str, name: str) -> bool:
         properties = self.spark.sql(f"SHOW TBLPROPERTIES {table}").collect()
         return any(row["key"].lower() == f"delta.constraints.{name.lower()}" for row in properties)
+
+
+def declarations(use_case: Path) -> dict[str, str]:
+    """The SQL that declares each table, by name: those of every use case, and those of the one in this folder."""
+    found = [*Path(str(files("flight_delays.sql"))).glob("*.sql"), *use_case.glob("*.sql")]
+    return {file.stem: file.read_text(encoding="utf-8") for file in sorted(found, key=lambda file: file.name)}
 
 
 def _digest(columns: Sequence[str]) -> Column:

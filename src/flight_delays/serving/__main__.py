@@ -13,17 +13,19 @@ import yaml
 from mlflow.pyfunc import PyFuncModel
 
 from flight_delays.core.errors import UserError
+from flight_delays.platform.precomputed import predictions_store
 from flight_delays.serving.app import create_app
 from flight_delays.serving.payloads import PayloadLog
 from flight_delays.serving.service import Entity, Service, load_scorer
 from flight_delays.serving.settings import Settings, Source, settings, sources
-from flight_delays.use_case.precomputed import predictions_store
 
 DRAIN_S = 30
 
 
 def main() -> None:
     """Serve. What a person can mend is one line and exit code 2."""
+    # A request is answered by one thread, others at the same time: read once, when the first learner is loaded.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         chosen, wanted = settings(), sources()
         failure = serve(chosen, wanted, os.environ)

@@ -20,13 +20,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from flight_delays.core.scoring_request import BadRequestError, ScoringRequest
+from flight_delays.platform.precomputed import NO_TABLE, NOT_FOUND, find_prediction
+from flight_delays.platform.shell import ONLINE_STORE, NoTableError, OnlineStore
 from flight_delays.serving.metrics import Metrics
 from flight_delays.serving.openapi import document
 from flight_delays.serving.payloads import Payload, PayloadLog
 from flight_delays.serving.service import CHAMPION, Entity, Service
 from flight_delays.serving.settings import Settings
-from flight_delays.use_case.model import ONLINE_STORE, NoTableError, OnlineStore
-from flight_delays.use_case.precomputed import NO_TABLE, NOT_FOUND, find_prediction
 
 BODY_TIMEOUT_S = 10
 INLINE_BYTES = 16 * 1024  # a longer body takes longer to read than a thread to start
@@ -203,7 +203,7 @@ def create_app(
                     503, f"no online store to look predictions up in; set {ONLINE_STORE} to its address"
                 )
             try:
-                found = await run_in_threadpool(find_prediction, precomputed, request.path_params["flight_id"])
+                found = await run_in_threadpool(find_prediction, precomputed, request.path_params["entity_id"])
             except NoTableError:
                 metrics.precomputed("not_found")
                 raise _RefusedError(404, NO_TABLE) from None
@@ -218,7 +218,7 @@ def create_app(
     # Plain routes: what FastAPI would check of a request is checked already. openapi.py describes them.
     app.add_route("/invocations", invocations, methods=["POST"])
     app.add_route("/served-models/{name}/invocations", invocations_of, methods=["POST"])
-    app.add_route("/predictions/{flight_id}", prediction_of, methods=["GET"])
+    app.add_route("/predictions/{entity_id}", prediction_of, methods=["GET"])
 
     @app.get("/ping", summary="Whether the process answers")
     @app.get("/health", summary="Whether the process answers")

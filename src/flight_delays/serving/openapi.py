@@ -5,8 +5,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from flight_delays.core.contract import Column
 from flight_delays.core.scoring_request import FORMS, MAX_REQUEST_ID, REQUEST_ID
+from flight_delays.core.signature import Column
 from flight_delays.serving.service import Service
 from flight_delays.serving.settings import Settings
 
@@ -35,10 +35,10 @@ _SCORING = {
     "/served-models/{name}/invocations": "Score rows by one served version",
 }
 _PREDICTION = {
-    **{"flight_id": "string", "prediction_ts": "datetime", "model_name": "string", "model_version": "integer"},
-    **{"scored_at": "datetime", "probability": "double", "prediction": "long", "source": "string"},
+    **{"entity_id": "string", "prediction_ts": "datetime", "model_name": "string", "model_version": "integer"},
+    **{"scored_at": "datetime", "probability": "double", "prediction": "double", "source": "string"},
 }
-_PRECOMPUTED = "/predictions/{flight_id}"
+_PRECOMPUTED = "/predictions/{entity_id}"
 _OPEN = ("/ping", "/health", "/ready")
 
 
@@ -72,15 +72,15 @@ def document(app: FastAPI, service: Service, settings: Settings) -> dict[str, An
                 },
             }
         }
-    flight_id = {"name": "flight_id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+    entity_id = {"name": "entity_id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
     found["paths"][_PRECOMPUTED] = {
         "get": {
-            "summary": "The newest prediction of a flight that was made beforehand",
+            "summary": "The newest prediction of an entity that was made beforehand",
             "operationId": _PRECOMPUTED,
-            "parameters": [flight_id],
+            "parameters": [entity_id],
             "responses": {
                 "200": {"description": "The prediction", "content": _content("Prediction")},
-                "404": {"description": "No prediction of this flight is there", "content": _content("Error")},
+                "404": {"description": "No prediction of this entity is there", "content": _content("Error")},
                 "429": refusals["429"],
                 "503": {"description": "No online store, or none that answers", "content": _content("Error")},
             },
@@ -152,7 +152,10 @@ def _schemas(service: Service, settings: Settings) -> dict[str, object]:
         "Prediction": {
             "type": "object",
             "required": list(_PREDICTION),
-            "properties": {name: _TYPES[kind] for name, kind in _PREDICTION.items()},
+            "properties": {
+                name: _cell(Column(name=name, type=kind, required=name != "probability"))
+                for name, kind in _PREDICTION.items()
+            },
             "additionalProperties": False,
         },
         "Response": {

@@ -8,13 +8,14 @@ import numpy as np
 import numpy.typing as npt
 from mlflow.pyfunc import PyFuncModel
 
-from flight_delays.core.contract import GOLDEN_TOLERANCE, Signature
+from flight_delays.core.contract import GOLDEN_TOLERANCE
 from flight_delays.core.errors import UserError
+from flight_delays.core.quarantine import rules_of
 from flight_delays.core.scoring_request import RequestParser, ScoringRequest
+from flight_delays.core.signature import Signature
 from flight_delays.core.traffic import choose
 from flight_delays.platform.registry import golden_difference, signature
 from flight_delays.serving.settings import Settings
-from flight_delays.use_case.sources import FLIGHTS
 
 CHAMPION = "champion"
 FEW_ROWS = 16
@@ -29,7 +30,7 @@ class Lookup(Protocol):
 
 
 class ScoringModel(Protocol):
-    """What the service calls of a registered pyfunc, whose `predict` is made of the same (use_case/model.py)."""
+    """What the service calls of a registered pyfunc, whose `predict` is made of the same (platform/shell.py)."""
 
     def complete(self, columns: Mapping[str, npt.NDArray[Any]]) -> tuple[Mapping[str, npt.NDArray[Any]], Lookup]:
         """Add looked-up columns. Raises ConnectionError where it can't, and is told not to take their defaults."""
@@ -102,15 +103,15 @@ def load_scorer(model: PyFuncModel, environment: Mapping[str, str], *, max_rows:
     Raises UserError for a model that is none of this project's, or whose answers are not those recorded with it.
     """
     python_model = model.unwrap_python_model()
-    if not all(hasattr(python_model, name) for name in ("connect", "complete", "score", "store")):
-        raise UserError("the model has no connect, complete and score; make it as use_case/model.py does")
+    if not all(hasattr(python_model, name) for name in ("connect", "complete", "score", "store", "rules")):
+        raise UserError("the model has no connect, complete, score and rules; register it by the train job")
     difference = golden_difference(model)
     if not difference <= GOLDEN_TOLERANCE:
         raise UserError(f"an answer to a golden request is {difference:.3g} from the one recorded with the model")
     try:
         python_model.connect(environment)
         found = signature(model)
-        parser = RequestParser(found, max_rows=max_rows, rules=FLIGHTS.rules)
+        parser = RequestParser(found, max_rows=max_rows, rules=rules_of(python_model.rules))
     except ValueError as error:
         raise UserError(str(error)) from None
     return Scorer(signature=found, parser=parser, model=python_model, online=python_model.store is not None)

@@ -3,7 +3,7 @@ CREATE TABLE IF NOT EXISTS {schema}.late_events (
   batch_id BIGINT NOT NULL COMMENT 'Micro-batch of the query',
   source STRING NOT NULL COMMENT 'Table that the event came from',
   event_id STRING NOT NULL COMMENT 'Of the event',
-  kind STRING NOT NULL COMMENT 'scheduled, departed, arrived or weather',
+  kind STRING NOT NULL COMMENT 'Kind of event, as the use case names them',
   event_time TIMESTAMP NOT NULL COMMENT 'When it was known, UTC',
   sequence BIGINT NOT NULL COMMENT 'Place in the order of sending',
   watermark TIMESTAMP NOT NULL COMMENT 'What the event was older than, UTC',

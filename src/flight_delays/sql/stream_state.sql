@@ -3,7 +3,7 @@ CREATE TABLE IF NOT EXISTS {schema}.stream_state (
   batch_id BIGINT NOT NULL COMMENT 'Micro-batch of the query',
   source STRING NOT NULL COMMENT 'Table that the event came from',
   event_id STRING COMMENT 'Of the event',
-  kind STRING COMMENT 'scheduled, departed, arrived or weather',
+  kind STRING COMMENT 'Kind of event, as the use case names them',
   event_time TIMESTAMP COMMENT 'When it was known, UTC',
   sent_at TIMESTAMP COMMENT 'When it was sent, UTC',
   sequence BIGINT COMMENT 'Place in the order of sending',

@@ -8,9 +8,12 @@ from pyspark.sql import functions as F
 from flight_delays.core.errors import UserError
 from flight_delays.core.gates import Outcome
 from flight_delays.core.traffic import Served
+from flight_delays.platform.context import Context
 from flight_delays.platform.endpoints import ONLINE_STORE_SECRET
-from flight_delays.tasks.context import Context
-from flight_delays.use_case.model import ONLINE_STORE
+from flight_delays.platform.shell import ONLINE_STORE
+from flight_delays.tasks.validate import VERDICT
+
+DEPLOY = "deploy"  # kind of decision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +33,14 @@ class Serving:
 
 
 def run(context: Context, *, model_name: str, model_version: int, verdict_id: str, serving: Serving) -> None:
-    """Let the endpoint serve the version, then move `previous_champion` and `champion` and append to `rollouts`.
+    """Let the endpoint serve the version, then move `previous_champion` and `champion` and append to `decisions`.
 
     Safe to run again after any interruption: the aliases follow an endpoint that serves, never the other way round.
 
     Raises UserError unless the verdict is a PASS on this very version, against the version that serves now.
     """
-    found = context.tables.read("verdicts").where(F.col("verdict_id") == verdict_id).collect()
+    decisions = context.tables.read("decisions")
+    found = decisions.where((F.col("decision_id") == verdict_id) & (F.col("kind") == VERDICT)).collect()
     if not found:
         raise UserError(f"no verdict {verdict_id}; run the release job, whose validate task writes one")
     (verdict,) = found
@@ -45,20 +49,20 @@ def run(context: Context, *, model_name: str, model_version: int, verdict_id: st
             f"verdict {verdict_id} is on {verdict['model_name']} version {verdict['model_version']}, not on "
             f"{model_name} version {model_version}; run the release job for that version"
         )
-    if verdict["verdict"] != Outcome.PASS:
-        raise UserError(f"the verdict on version {model_version} is {verdict['verdict']}: only PASS is deployed")
+    if verdict["outcome"] != Outcome.PASS:
+        raise UserError(f"the verdict on version {model_version} is {verdict['outcome']}: only PASS is deployed")
 
     champion = context.registry.aliases(model_name).get("champion")
-    previous = verdict["champion_version"]
+    previous = verdict["other_version"]
     if champion not in (previous, model_version):
         raise UserError(
             f"version {model_version} was judged against version {previous}, but version {champion} serves now; "
             "run the release job again"
         )
-    logged = context.tables.read("rollouts").where(
-        (F.col("model_name") == model_name) & (F.col("model_version") == model_version)
+    logged = decisions.where(
+        (F.col("kind") == DEPLOY) & (F.col("model_name") == model_name) & (F.col("model_version") == model_version)
     )
-    if champion != model_version and not logged.where(F.col("verdict_id") == verdict_id).isEmpty():
+    if champion != model_version and not logged.where(F.col("allowed_by") == verdict_id).isEmpty():
         raise UserError(
             f"this verdict deployed version {model_version} before, and it was taken back since; judge it on newer "
             "days, by a later as_of, to deploy it again"
@@ -79,18 +83,21 @@ def run(context: Context, *, model_name: str, model_version: int, verdict_id: st
         context.registry.delete_alias(model_name, "challenger")
 
     # A version that serves and is judged once more changes nothing; one whose deployment was killed is logged now.
-    if logged.where(F.col("previous_version").eqNullSafe(F.lit(previous))).isEmpty():
+    if logged.where(F.col("other_version").eqNullSafe(F.lit(previous))).isEmpty():
         row = {
-            "rollout_id": sha256(f"{model_name}|{model_version}|deploy|{verdict_id}".encode()).hexdigest(),
+            "decision_id": sha256(f"{model_name}|{model_version}|{DEPLOY}|{verdict_id}".encode()).hexdigest(),
+            "kind": DEPLOY,
             "model_name": model_name,
             "model_version": model_version,
-            "previous_version": previous,
-            "action": "deploy",
-            "verdict_id": verdict_id,
-            "reason": "verdict PASS",
+            "other_version": previous,
+            "outcome": "DONE",
+            "reasons": ["verdict PASS"],
+            "evidence": "{}",
+            "policy": "{}",
+            "allowed_by": verdict_id,
             "as_of": context.as_of,
         }
-        context.tables.append_decision("rollouts", row, key=["rollout_id"])
+        context.tables.append_decision("decisions", row, key=["decision_id"])
     context.task_values.set("champion", str(model_version))
     before = "no version" if previous is None else f"version {previous}"
     context.console.print(

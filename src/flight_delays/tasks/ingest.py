@@ -8,15 +8,14 @@ from pyspark.sql import functions as F
 from flight_delays.core.delivery import Delivery
 from flight_delays.core.errors import UserError
 from flight_delays.core.quarantine import Contract
+from flight_delays.platform.context import Context
 from flight_delays.platform.deliveries import has_key, inspect_delivery
-from flight_delays.tasks.context import Context
 from flight_delays.tasks.report import show
-from flight_delays.use_case.sources import SOURCES
 
 
 def run(context: Context) -> None:
     """Bring the raw tables up to date: good rows known by `as_of` by their key, rejects by a digest of the row."""
-    counts = [_land(context, contract, delivery) for contract, delivery in SOURCES]
+    counts = [_land(context, source.contract, source.delivery) for source in context.use_case.sources]
     context.task_values.set("landed", f"{sum(count[2] for count in counts):,}")
     context.task_values.set("rejected", f"{sum(count[5] for count in counts):,}")
     show(
@@ -41,7 +40,7 @@ def _land(context: Context, contract: Contract, delivery: Delivery) -> tuple[str
     if rejected == read:
         raise UserError(
             f"{contract.table}: the source delivered {read} rows as of {context.as_of:%Y-%m-%d} and none was good; "
-            "look at raw_rejects, then fix the source or its contract in use_case/sources.py"
+            "look at raw_rejects, then fix the source or its contract in the use case"
         )
     return contract.table, read, landed, written.inserted, written.updated, rejected, read - landed - rejected
 

@@ -1,4 +1,4 @@
-"""Put an endpoint under load with real flights, and judge how it did."""
+"""Put an endpoint under load with real rows, and judge how it did."""
 
 import json
 from collections import Counter
@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.progress import Progress
 
 from flight_delays.core.errors import UserError
+from flight_delays.core.features import ENTITY, PREDICTION_TIME
 from flight_delays.core.load import Limits, Measured, broken
+from flight_delays.platform.context import Context
 from flight_delays.platform.load import drive
-from flight_delays.tasks.context import Context
 from flight_delays.tasks.report import show
-from flight_delays.use_case.model import LOOKED_UP, REQUEST
 
-_FLIGHTS = 500
+_ROWS = 500
 _WAKE_S = 300  # the longest that Databricks lets a request wait, for an endpoint that had scaled to zero
 
 
@@ -29,17 +29,17 @@ def run(
     limits: Limits,
     with_features: bool = False,
 ) -> None:
-    """Send the newest flights, one a request, and set requests_per_second and p99_ms.
+    """Send the newest rows, one a request, and set requests_per_second and p99_ms.
 
     Requests leave the looked-up columns to the online store, unless `with_features`. Raises UserError that names
     every limit that was not kept.
     """
-    known = context.tables.read("flight_features").where(F.col("prediction_ts") <= F.lit(context.as_of))
-    newest = known.orderBy(F.desc("prediction_ts"), "flight_id").limit(_FLIGHTS).toPandas()
-    bodies = request_bodies(newest, [*REQUEST, *LOOKED_UP] if with_features else [*REQUEST])
+    known = context.tables.read("features").where(F.col(PREDICTION_TIME) <= F.lit(context.as_of))
+    newest = known.orderBy(F.desc(PREDICTION_TIME), ENTITY).limit(_ROWS).toPandas()
+    bodies = request_bodies(newest, context.use_case.inputs if with_features else context.use_case.request)
     if not bodies:
         raise UserError(
-            f"{context.tables.schema}.flight_features has no flight as of {context.as_of:%Y-%m-%d}: run the features "
+            f"{context.tables.schema}.features has no row as of {context.as_of:%Y-%m-%d}: run the features "
             "job with this as_of"
         )
     put_under_load(context, bodies, endpoint=endpoint, connections=connections, seconds=seconds, limits=limits)
@@ -64,7 +64,7 @@ def put_under_load(
     if failed:
         why = f" ({in_words(reasons)})" if reasons else ""
         raise UserError(
-            f"endpoint {endpoint} under load: {'; '.join(failed)}{why}; mend the service, raise serving_workload_size "
+            f"endpoint {endpoint} under load: {'; '.join(failed)}{why}; fix the service, raise serving_workload_size "
             "or move the limits in databricks.yml"
         )
 
@@ -93,7 +93,7 @@ def _measured(
     console: Console, url: str, headers: Mapping[str, str], bodies: Sequence[bytes], connections: int, seconds: int
 ) -> tuple[Measured, Counter[str]]:
     """What `drive` says, with a bar on a terminal, then as a table."""
-    console.print(f"Sending {len(bodies):,} flights in turn over {connections} connections for {seconds} s ...")
+    console.print(f"Sending {len(bodies):,} rows in turn over {connections} connections for {seconds} s ...")
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("Sending", total=seconds)
 

@@ -1,19 +1,19 @@
-"""Does the endpoint answer as the batch did? The same flights, asked one way and the other."""
+"""Does the endpoint answer as the batch did? The same rows, asked one way and the other."""
 
 from pyspark.sql import functions as F
 
 from flight_delays.core.contract import GOLDEN_TOLERANCE
 from flight_delays.core.errors import UserError
-from flight_delays.tasks.context import Context
+from flight_delays.core.features import ENTITY, KEY, PREDICTION_TIME
+from flight_delays.platform.context import Context
 from flight_delays.tasks.load_test import cells
 from flight_delays.tasks.report import show
-from flight_delays.use_case.model import LOOKED_UP, REQUEST
 
-FLIGHTS = 200
+ROWS = 200
 
 
 def run(context: Context, *, model_name: str, endpoint: str, with_features: bool) -> None:
-    """Ask `endpoint` for the newest flights that its champion has scored in a batch.
+    """Ask `endpoint` for the newest rows that its champion has scored in a batch.
 
     Requests leave the looked-up columns to the online store, unless `with_features`. Raises UserError if an answer is
     another than the batch's, or if the endpoint serves another champion than the registry names.
@@ -26,33 +26,35 @@ def run(context: Context, *, model_name: str, endpoint: str, with_features: bool
             f"endpoint {endpoint} serves version {served.get(('champion', model_name), 'none')} of {model_name} as its "
             f"champion, and the registry's is {number or 'none'}; run the train job, which releases what passes"
         )
+    forecast = context.use_case.objective.forecast
     ours = (F.col("model_name") == model_name) & (F.col("model_version") == number) & (F.col("source") == "batch")
-    scored = context.tables.read("predictions").where(ours & (F.col("prediction_ts") <= F.lit(context.as_of)))
+    scored = context.tables.read("predictions").where(ours & (F.col(PREDICTION_TIME) <= F.lit(context.as_of)))
     asked = (
-        context.tables.read("flight_features")
-        .join(scored.select("flight_id", "prediction_ts", "probability"), ["flight_id", "prediction_ts"])
-        .orderBy(F.desc("prediction_ts"), "flight_id")
-        .limit(FLIGHTS)
+        context.tables.read("features")
+        .join(scored.select(*KEY, F.col(forecast).alias("_of_batch")), [*KEY])
+        .orderBy(F.desc(PREDICTION_TIME), ENTITY)
+        .limit(ROWS)
         .toPandas()
     )
     if asked.empty:
-        raise UserError(f"version {number} of {model_name} has scored no flight; run the score_batch job first")
-    columns = [*REQUEST, *LOOKED_UP] if with_features else [*REQUEST]
+        raise UserError(f"version {number} of {model_name} has scored nothing; run the score_batch job first")
+    columns = [*(context.use_case.inputs if with_features else context.use_case.request)]
     answer = endpoints.query(endpoint, {"dataframe_split": {"columns": columns, "data": cells(asked, columns)}})
-    answered = [float(str(row["probability"])) for row in answer.predictions]
-    off = [abs(live - batch) for live, batch in zip(answered, asked["probability"], strict=True)]
+    answered = [float(str(row[forecast])) for row in answer.predictions]
+    off = [abs(live - batch) for live, batch in zip(answered, asked["_of_batch"], strict=True)]
     same = sum(difference <= GOLDEN_TOLERANCE for difference in off)  # not what is no number
     show(
         context.console,
         f"Endpoint {endpoint} and batch, version {number}",
-        ("flights", "same answer", "largest difference", "time to answer (ms)"),
+        ("rows", "same answer", "largest difference", "time to answer (ms)"),
         [(len(off), same, f"{max(off):.3g}", answer.duration_ms)],
     )
     wrong = [at for at, difference in enumerate(off) if not difference <= GOLDEN_TOLERANCE]
     if wrong:
-        flight, live, batch = asked["flight_id"][wrong[0]], answered[wrong[0]], asked["probability"][wrong[0]]
+        entity, live, batch = asked[ENTITY][wrong[0]], answered[wrong[0]], asked["_of_batch"][wrong[0]]
         raise UserError(
-            f"{len(wrong)} of {len(off)} answers of endpoint {endpoint} are not the batch's: flight {flight} got "
+            f"{len(wrong)} of {len(off)} answers of endpoint {endpoint} are not the batch's: "
+            f"{context.use_case.entity} {entity} got "
             f"{live:.6f}, and in the batch {batch:.6f}; run the features job, which fills the online store, then "
             "score_batch, and compare again"
         )

@@ -1,15 +1,15 @@
-"""Keep the newest prediction of each flight where it can be looked up."""
+"""Keep the newest prediction of each entity where it can be looked up."""
 
 from pyspark.sql import Window
 from pyspark.sql import functions as F
 
+from flight_delays.platform.context import Context
 from flight_delays.platform.online_store import fill_sqlite
+from flight_delays.platform.precomputed import COLUMNS, PREDICTIONS_TABLE
 from flight_delays.platform.runtime import Place, local_dir, place
 from flight_delays.platform.runtime import online_store as online_store_of
 from flight_delays.platform.tables import collected
-from flight_delays.tasks.context import Context
 from flight_delays.tasks.publish import by_month, sync
-from flight_delays.use_case.precomputed import COLUMNS, PREDICTIONS_TABLE
 
 TABLE = "latest_predictions"
 
@@ -25,11 +25,11 @@ def merge(context: Context) -> None:
     if newest["scored_at"] is not None:
         first = min(newest["scored_at"], context.as_of)
         made = made.where((F.col("scored_at") >= F.lit(first)) & (F.col("scored_date") >= F.lit(first.date())))
-    last = Window.partitionBy("flight_id").orderBy(
+    last = Window.partitionBy("entity_id").orderBy(
         F.desc("scored_at"), F.desc("prediction_ts"), F.desc("model_version"), F.desc("prediction_id")
     )
     rows = made.withColumn("_nth", F.row_number().over(last)).where("_nth = 1").select(*COLUMNS)
-    context.tables.upsert(TABLE, rows, key=["flight_id"])
+    context.tables.upsert(TABLE, rows, key=["entity_id"])
 
 
 def publish(context: Context, *, online_store: bool) -> None:
@@ -37,6 +37,6 @@ def publish(context: Context, *, online_store: bool) -> None:
     table = context.tables.read(TABLE)
     if place() is Place.LOCAL:
         file, chunks = online_store_of(local_dir()), by_month(table, day="prediction_ts")
-        fill_sqlite(file, PREDICTIONS_TABLE, chunks, columns=COLUMNS, key="flight_id", newest_by="scored_at")
+        fill_sqlite(file, PREDICTIONS_TABLE, chunks, columns=COLUMNS, key="entity_id", newest_by="scored_at")
     elif online_store:
         sync(context, f"{context.tables.schema}.{PREDICTIONS_TABLE}")

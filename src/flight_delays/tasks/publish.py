@@ -6,32 +6,33 @@ from typing import TYPE_CHECKING
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from flight_delays.core.features import DAY, ENTITY, PREDICTION_TIME
+from flight_delays.platform.context import Context
 from flight_delays.platform.online_store import fill_sqlite, refresh
 from flight_delays.platform.runtime import Place, local_dir, place
 from flight_delays.platform.runtime import online_store as online_store_of
-from flight_delays.tasks.context import Context
-from flight_delays.use_case.model import ONLINE_TABLE
+from flight_delays.platform.shell import ONLINE_TABLE
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-KEY, NEWEST_BY = "flight_id", "prediction_ts"
-
 
 def run(context: Context, *, online_store: bool) -> None:
-    """Hold the newest row of each flight online: of those known by `as_of` on a laptop, of all in a workspace."""
-    features = context.tables.read("flight_features")
+    """Hold the newest row of each entity online: of those known by `as_of` on a laptop, of all in a workspace."""
+    features = context.tables.read("features")
     table = f"{context.tables.schema}.{ONLINE_TABLE}"
     if place() is Place.LOCAL:
-        known = features.where(F.col(NEWEST_BY) <= F.lit(context.as_of))
+        known = features.where(F.col(PREDICTION_TIME) <= F.lit(context.as_of))
         file = online_store_of(local_dir())
-        chunks = by_month(known, day="flight_date")
-        published = fill_sqlite(file, ONLINE_TABLE, chunks, columns=known.columns, key=KEY, newest_by=NEWEST_BY)
-        context.console.print(f"{published:,} flights in {file}")
+        chunks = by_month(known, day=DAY)
+        published = fill_sqlite(
+            file, ONLINE_TABLE, chunks, columns=known.columns, key=ENTITY, newest_by=PREDICTION_TIME
+        )
+        context.console.print(f"{published:,} entities in {file}")
     elif online_store:
         sync(context, table)
-        published = features.select(KEY).distinct().count()
-        context.console.print(f"{published:,} flights in {table}")
+        published = features.select(ENTITY).distinct().count()
+        context.console.print(f"{published:,} entities in {table}")
     else:
         published = 0
         context.console.print("There is no online store: nothing to publish (variable online_store)")
@@ -45,7 +46,7 @@ def sync(context: Context, table: str) -> None:
 
 
 def by_month(rows: DataFrame, *, day: str) -> "Iterator[pa.Table]":
-    """All of them, so many at a time as memory holds; `day` is a date or a time."""
+    """All of them, in chunks that fit in memory; `day` is a date or a time."""
     month = F.trunc(day, "month")
     for (first,) in rows.select(month).distinct().orderBy(1).collect():
         yield rows.where(month == F.lit(first)).toArrow()

@@ -8,12 +8,12 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
-from pyspark.sql.types import DoubleType, IntegerType, LongType, StringType, StructField, StructType
+from pyspark.sql.types import DoubleType, IntegerType, StringType, StructField, StructType
 
 from flight_delays.core.scoring_request import BadRequestError, RequestParser
+from flight_delays.core.use_case import UseCase
+from flight_delays.platform.context import Context
 from flight_delays.platform.registry import signature
-from flight_delays.tasks.context import Context
-from flight_delays.use_case.model import flight_ids
 
 SOURCE = "serving"
 # Payloads arrive late, by an hour at most as Databricks says: https://docs.databricks.com/ai-gateway/inference-tables
@@ -21,9 +21,9 @@ LATE = timedelta(days=2)
 _KEPT = ("databricks_request_id", "served_entity_id", "model_version", "request_time", "execution_duration_ms")
 _PARSED = (
     StructField("position", IntegerType()),
-    StructField("flight_id", StringType()),
+    StructField("entity_id", StringType()),
     StructField("probability", DoubleType()),
-    StructField("prediction", LongType()),
+    StructField("prediction", DoubleType()),
     StructField("source_row", StringType()),
     StructField("reason", StringType()),
 )
@@ -43,13 +43,13 @@ def run(context: Context, *, model_name: str, payload_table: str, served_entitie
         for number in numbers
     }
     schema = _schema(payloads)
-    parsed = payloads.mapInArrow(_parsed(parsers, to_arrow_schema(schema)), schema)
+    parsed = payloads.mapInArrow(_parsed(context.use_case, parsers, to_arrow_schema(schema)), schema)
     row_id = F.sha2(F.concat_ws("|", "databricks_request_id", "position", F.lit(SOURCE)), 256)
     merged = context.tables.append_new(
         "predictions",
         parsed.where("reason IS NULL").select(
             row_id.alias("prediction_id"),
-            "flight_id",
+            "entity_id",
             F.col("request_time").alias("prediction_ts"),
             F.lit(model_name).alias("model_name"),
             "model_version",
@@ -110,42 +110,41 @@ def _schema(payloads: DataFrame) -> StructType:
 
 
 def _parsed(
-    parsers: Mapping[int, RequestParser], schema: pa.Schema
+    use_case: UseCase, parsers: Mapping[int, RequestParser], schema: pa.Schema
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    entity_ids, outputs = use_case.prepare.entity_ids, use_case.objective.outputs
+
+    def told(payload: Mapping[str, object]) -> list[dict[str, object]]:
+        """Each row of a request with its answer, or one row with the reason why that can't be told."""
+        number = payload["model_version"]
+        try:
+            if not isinstance(number, int):
+                raise BadRequestError(f"served entity {payload['served_entity_id']} is of no known version")
+            request = parsers[number].parse(str(payload["request"] or "").encode())
+            answers = _answers(payload["response"], request.rows, outputs)
+            return [
+                {"position": at, "entity_id": entity, **answer}
+                for at, (entity, answer) in enumerate(zip(entity_ids(request.columns), answers, strict=True), 1)
+            ]
+        except BadRequestError as error:
+            row = {name: payload[name] for name in ("databricks_request_id", "request", "response")}
+            return [{"position": 0, "source_row": json.dumps(row), "reason": str(error)}]
+
     def batches(payloads: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in payloads:
             rows = [
-                {**{name: payload[name] for name in _KEPT}, **told}
+                {**{name: payload[name] for name in _KEPT}, **row}
                 for payload in batch.to_pylist()
-                for told in _told(payload, parsers)
+                for row in told(payload)
             ]
             yield pa.RecordBatch.from_pylist(rows, schema)
 
     return batches
 
 
-def _told(payload: Mapping[str, object], parsers: Mapping[int, RequestParser]) -> list[dict[str, object]]:
-    """Each row of a request with its answer, or one row with the reason why that can't be told."""
-    number = payload["model_version"]
+def _answers(response: object, rows: int, outputs: Iterable[str]) -> list[dict[str, float]]:
     try:
-        if not isinstance(number, int):
-            raise BadRequestError(f"served entity {payload['served_entity_id']} is of no known version")
-        request = parsers[number].parse(str(payload["request"] or "").encode())
-        return [
-            {"position": at, "flight_id": flight, "probability": probability, "prediction": prediction}
-            for at, (flight, (probability, prediction)) in enumerate(
-                zip(flight_ids(request.columns), _answers(payload["response"], request.rows), strict=True), 1
-            )
-        ]
-    except BadRequestError as error:
-        row = {name: payload[name] for name in ("databricks_request_id", "request", "response")}
-        return [{"position": 0, "source_row": json.dumps(row), "reason": str(error)}]
-
-
-def _answers(response: object, rows: int) -> list[tuple[float, int]]:
-    try:
-        predictions = json.loads(str(response))["predictions"]
-        answers = [(float(one["probability"]), int(one["prediction"])) for one in predictions]
+        answers = [{name: float(one[name]) for name in outputs} for one in json.loads(str(response))["predictions"]]
     except (KeyError, TypeError, ValueError):
         answers = []
     if len(answers) != rows:

@@ -1,4 +1,4 @@
-"""Score flights as their events come in, micro-batch after micro-batch, each exactly once."""
+"""Score entities as their events come in, micro-batch after micro-batch, each exactly once."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -15,23 +15,24 @@ from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.types import StructType
 
 from flight_delays.core.errors import UserError
+from flight_delays.core.events import by_kind
+from flight_delays.core.features import ENTITY, KEY, PREDICTION_TIME
 from flight_delays.core.stream import Fate, Progress, sort_out, watermark
+from flight_delays.core.use_case import KNOWN_AT, LABEL, UseCase
+from flight_delays.platform import events as source
 from flight_delays.platform import registry as registries
 from flight_delays.platform.as_of import recent
+from flight_delays.platform.context import Context, context_within
+from flight_delays.platform.dataset import labels_of
 from flight_delays.platform.scorer import Scorer, read_scorer
 from flight_delays.platform.tables import Tables, collected
 from flight_delays.tasks import precompute, stream_control
-from flight_delays.tasks.context import Context, context_within
-from flight_delays.tasks.labels import labels_of
-from flight_delays.tasks.score_batch import KEY, champion, predictions, rejects
-from flight_delays.use_case import events as source
-from flight_delays.use_case.features import FEATURES
+from flight_delays.tasks.score_batch import champion, predictions, rejects
 
 SOURCE = "stream"
 AVAILABLE_NOW = "available_now"
 _TAKEN = (Fate.ON_TIME, Fate.OUT_OF_ORDER)
 _SEEN = (*_TAKEN, Fate.DUPLICATE)
-_READ = ("raw_flights", "raw_weather", "raw_planes", "predictions")  # tables that a micro-batch is scored from
 _CLEARED_EVERY = 10  # micro-batches
 
 
@@ -72,11 +73,13 @@ def run(
             "where they have no history; run score_stream where the raw tables are"
         )
     champion(context, stream.model_name)
-    schemas = raw_schemas(context.tables)
+    schemas = raw_schemas(context.use_case, context.tables)
     stop = stream_control.stop_file(checkpoint)
     stop.unlink(missing_ok=True)
     try:
-        incoming = source.sources(context.tables.spark, stream.raw_schema, schemas, max_bytes=stream.max_bytes)
+        incoming = source.incoming(
+            context.tables.spark, stream.raw_schema, context.use_case, schemas, max_bytes=stream.max_bytes
+        )
         writer = incoming.writeStream.queryName("score_stream").option("checkpointLocation", checkpoint)
         writer = writer.foreachBatch(_each(context, stream, checkpoint))
         available = trigger == AVAILABLE_NOW
@@ -88,19 +91,21 @@ def run(
     context.task_values.set("health", stream_control.status(context, checkpoint, max_lag_seconds=max_lag_seconds))
 
 
-def raw_schemas(tables: Tables) -> dict[str, StructType]:
-    """Of each source, the columns of the raw table that its events are landed in."""
-    landed = {source.FLIGHT_EVENTS: "raw_flights", source.WEATHER_EVENTS: "raw_weather"}
-    return {name: StructType(list(tables.read(table).schema)) for name, table in landed.items()}
+def raw_schemas(use_case: UseCase, tables: Tables) -> dict[str, StructType]:
+    """Of each table of events, the columns of the raw table that they are landed in."""
+    return {
+        events.table: StructType(list(tables.read(contract.table).schema)) for contract, events in source.told(use_case)
+    }
 
 
 def _each(context: Context, stream: Stream, checkpoint: str) -> Callable[[DataFrame, int], None]:
     """What Spark calls per micro-batch. With Spark Connect that is in another process, which opens its own adapters."""
-    schema, unity_catalog, uris = context.tables.schema, context.tables.unity_catalog, registries.uris()
+    use_case, schema, unity_catalog = context.use_case, context.tables.schema, context.tables.unity_catalog
+    uris = registries.uris()
 
     def one(events: DataFrame, batch_id: int) -> None:
         tables = Tables(spark=events.sparkSession, schema=schema, unity_catalog=unity_catalog)
-        there = context_within(tables, registries.connect_to(uris))
+        there = context_within(use_case, tables, registries.connect_to(uris))
         query = stream_control.query_id(tables.spark, checkpoint)
         process(there, stream, events, query, batch_id, scorer=partial(_scorer, uris, stream.model_name))
 
@@ -144,7 +149,7 @@ def process(
     scorer: Callable[[int], Scorer],
     reached: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """One micro-batch, from `events` as use_case.events makes them to its row of stream_progress.
+    """One micro-batch, from `events` as platform.events makes them to its row of stream_progress.
 
     Killed anywhere and done again, it ends the same: each step is done once by a transaction number or by key, and what
     can change meanwhile (champion, tables) is recorded before it is used. `reached` is told the name of each step.
@@ -158,23 +163,23 @@ def process(
     newest: Mapping[str, datetime] = before["newest"] if before else {}
     mine = tables.read("stream_state").where(of_query & (F.col("batch_id") == batch_id))
     taken = mine.where(F.col("fate").isin(*_TAKEN))
-    schemas = raw_schemas(tables)
+    schemas = raw_schemas(context.use_case, tables)
     if record is None:
-        inspected = source.with_problems(events, schemas)
+        inspected = source.with_problems(events, context.use_case, schemas)
         _remember(tables, stream, inspected, newest, query, batch_id)
         reached("state")
     counts = _count(mine, newest)
     if record is None:
         _keep_apart(tables, mine, counts, query, batch_id)
         reached("kept apart")
-        _land(tables, taken, counts.taken, schemas)
+        _land(context, taken, counts.taken, schemas)
         reached("landed")
         if not counts.newest:
             return  # nothing good has ever come in
         record = _record(context, stream, counts, query, batch_id)
         reached("recorded")
     scored = 0
-    if source.SCHEDULED in counts.taken:
+    if _asking(context.use_case) & counts.taken:
         scored = _score(context, taken, schemas, record, scorer, reached)
         precompute.merge(replace(context, as_of=record["as_of"]))
         reached("precomputed")
@@ -224,16 +229,28 @@ def _keep_apart(tables: Tables, mine: DataFrame, counts: _Counts, query: str, ba
         tables.append_new("raw_rejects", malformed.dropDuplicates(["reject_id"]), key=["reject_id"])
 
 
-def _land(tables: Tables, taken: DataFrame, kinds: frozenset[str], schemas: Mapping[str, StructType]) -> None:
-    """Merge what events of these kinds tell into the raw tables, and outcomes into flight_labels."""
-    if source.WEATHER in kinds:
-        weather = source.weather(taken, schemas[source.WEATHER_EVENTS])
-        tables.complete("raw_weather", weather, key=["origin", "observed_at", "known_at"])
-    flights = source.flights(taken, schemas[source.FLIGHT_EVENTS])
-    if kinds - {source.WEATHER}:
-        tables.complete("raw_flights", flights, key=["flight_id"])
-    if source.ARRIVED in kinds:
-        tables.upsert("flight_labels", labels_of(flights), key=["flight_id"])
+def _land(context: Context, taken: DataFrame, kinds: frozenset[str], schemas: Mapping[str, StructType]) -> None:
+    """Merge what events of these kinds tell into the raw tables, and outcomes into labels."""
+    for contract, events in source.told(context.use_case):
+        of_table = {kind.name for kind in events.kinds}
+        if not of_table & kinds:
+            continue
+        rows = source.rows_told(taken, contract, of_table, schemas[events.table])
+        context.tables.complete(contract.table, rows, key=contract.key)
+        concluded = any(kind.concludes and kind.name in kinds for kind in events.kinds)
+        if concluded and contract.table == context.use_case.labels.table:
+            labels = labels_of(context.use_case, rows).where(F.col(LABEL).isNotNull() & F.col(KNOWN_AT).isNotNull())
+            context.tables.upsert("labels", labels, key=[ENTITY, KNOWN_AT])
+
+
+def _asking(use_case: UseCase) -> set[str]:
+    """The kinds of events by which rows come to be forecast."""
+    return {name for name, kind in by_kind([events for _, events in source.told(use_case)]).items() if kind.asks}
+
+
+def _read(use_case: UseCase) -> list[str]:
+    """The tables that a micro-batch is scored from."""
+    return sorted({use_case.features.table, *use_case.features.tables(), "predictions"})
 
 
 def _record(context: Context, stream: Stream, counts: _Counts, query: str, batch_id: int) -> Mapping[str, Any]:
@@ -244,7 +261,7 @@ def _record(context: Context, stream: Stream, counts: _Counts, query: str, batch
         "batch_id": batch_id,
         "model_name": stream.model_name,
         "model_version": champion(context, stream.model_name),
-        "table_versions": {table: tables.version(table) for table in _READ},
+        "table_versions": {table: tables.version(table) for table in _read(context.use_case)},
         "newest": dict(counts.newest),
         "as_of": max(counts.newest.values()),
     }
@@ -262,30 +279,33 @@ def _score(
     scorer: Callable[[int], Scorer],
     reached: Callable[[str], None],
 ) -> int:
-    """Add a prediction for each newly scheduled flight that the stream has none of; how many."""
-    tables, as_of = context.tables, record["as_of"]
-    scheduled = source.flights(taken.where(F.col("kind") == source.SCHEDULED), schemas[source.FLIGHT_EVENTS])
-    asked = scheduled.select("flight_id", F.col("known_at").alias("prediction_ts"))
-    (asking,) = collected(asked.agg(F.min("prediction_ts").alias("since"), F.count("*").alias("flights")))
-    since = asking["since"]
+    """Add a prediction for each row that is newly asked for and that the stream has none of; how many."""
+    tables, as_of, use_case = context.tables, record["as_of"], context.use_case
+    asked_of, kinds = use_case.features, _asking(use_case)
+    contract, events = next(
+        (contract, events) for contract, events in source.told(use_case) if contract.table == asked_of.table
+    )
+    known = source.rows_told(taken, contract, kinds, schemas[events.table])
+    asked = known.select(*(F.col(asked_of.raw(name)).alias(name) for name in KEY))
+    (asking,) = collected(asked.agg(F.min(PREDICTION_TIME).alias("since"), F.count("*").alias("rows")))
 
     def read(table: str) -> DataFrame:
         return tables.read(table, version=record["table_versions"][table])
 
     streamed = F.col("source") == SOURCE
-    done = read("predictions").where(streamed).join(asked.select("flight_id"), "flight_id", "left_semi")
-    new = read("raw_flights").join(
-        asked.join(done, "flight_id", "left_anti").select("flight_id"), "flight_id", "left_semi"
-    )
-    history = recent(FEATURES, {name: read(name) for name in FEATURES.tables()}, since)
-    features = tables.spark.createDataFrame(FEATURES.build(new.toArrow(), history))
+    done = read("predictions").where(streamed).join(asked.select(ENTITY), ENTITY, "left_semi")
+    raw_id = asked_of.raw(ENTITY)
+    fresh = asked.join(done, ENTITY, "left_anti").select(F.col(ENTITY).alias(raw_id))
+    new = read(asked_of.table).join(fresh, raw_id, "left_semi")
+    history = recent(asked_of, {name: read(name) for name in asked_of.tables()}, asking["since"])
+    features = tables.spark.createDataFrame(asked_of.build(new.toArrow(), history))
     model = scorer(record["model_version"])
     rows = predictions(features.where(model.fits()), model, as_of=F.lit(as_of), source=SOURCE)
     tables.append_once("predictions", rows, writer=record["query_id"], number=record["batch_id"])
     reached("predicted")
     there = tables.read("predictions").where(streamed & (F.col("scored_date") == F.to_date(F.lit(as_of))))
     scored = there.join(asked, [*KEY], "left_semi").count()
-    if scored < asking["flights"]:
+    if scored < asking["rows"]:
         rejected = rejects(features.where(~model.fits()), model, source=SOURCE)
         tables.append_new("raw_rejects", rejected, key=["reject_id"])
     return scored

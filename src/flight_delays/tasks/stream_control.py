@@ -11,8 +11,8 @@ from pyspark.sql import functions as F
 from flight_delays.core.errors import UserError
 from flight_delays.core.gates import Outcome
 from flight_delays.core.stream import Progress, healthy
+from flight_delays.platform.context import Context
 from flight_delays.platform.tables import collected
-from flight_delays.tasks.context import Context
 from flight_delays.tasks.report import show
 
 _SHOWN = {
@@ -80,7 +80,7 @@ def reset(checkpoint: str) -> str:
     shutil.rmtree(checkpoint)
     return (
         "Forgotten. The next start is a new query that reads all events again: what its tables hold stays, landed rows "
-        "are the same, and a flight that the stream has scored keeps its prediction."
+        "are the same, and what the stream has scored keeps its prediction."
     )
 
 

@@ -1,9 +1,9 @@
 """Create the tables that do not exist yet."""
 
-from flight_delays.tasks.context import Context
+from flight_delays.platform.context import Context
 
 
 def run(context: Context) -> None:
-    """Apply sql/*.sql to the target schema; existing tables stay as they are."""
-    tables = context.tables.apply_ddl()
+    """Apply the files of SQL to the target schema; existing tables stay as they are."""
+    tables = context.tables.apply_ddl(context.use_case.sql)
     context.console.print(f"{len(tables)} tables in {context.tables.schema}: {', '.join(tables)}")

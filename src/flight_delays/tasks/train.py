@@ -3,7 +3,6 @@
 import tempfile
 from datetime import date
 from hashlib import sha256
-from importlib.metadata import version as installed
 from pathlib import Path
 
 import pandas as pd
@@ -12,11 +11,13 @@ from rich.progress import Progress
 
 import flight_delays
 from flight_delays.core.errors import UserError
-from flight_delays.tasks.context import Context
-from flight_delays.tasks.dataset import Split, holdout_of, labelled_flights, split_at
-from flight_delays.tasks.record import MADE_WITH, record
+from flight_delays.core.splits import Split, last_whole_days, split_at
+from flight_delays.core.training import Fitted, Trial, fit
+from flight_delays.core.use_case import UseCase
+from flight_delays.platform.context import Context
+from flight_delays.platform.dataset import labelled
+from flight_delays.tasks.record import made_with, record
 from flight_delays.tasks.report import show
-from flight_delays.use_case.training import Fitted, Trial, fit
 
 
 def run(context: Context, *, model_name: str, experiment: str, holdout_days: int, trials: int, git_commit: str) -> None:
@@ -25,24 +26,25 @@ def run(context: Context, *, model_name: str, experiment: str, holdout_days: int
     The same rows, code and settings make the same model: a version made from them already is taken instead of a new
     one. Raises UserError if there is too little to learn from.
     """
-    holdout = holdout_of(context.as_of, holdout_days)
-    data = labelled_flights(context.tables, as_of=context.as_of, first=None, end=holdout.end)
-    split = split_at(data.rows, holdout.first)
+    use_case = context.use_case
+    holdout = last_whole_days(context.as_of, holdout_days, zone=use_case.zone, maturity=use_case.maturity)
+    data = labelled(context.tables, as_of=context.as_of, first=None, end=holdout.end)
+    split = split_at(data.rows, holdout.first, use_case.zone)
     if split.training.empty or split.test.empty:
         raise UserError(
-            f"{len(split.training)} labelled flights before and {len(split.test)} after {holdout.first}, as of "
+            f"{len(split.training)} rows with a label before and {len(split.test)} after {holdout.first}, as of "
             f"{context.as_of:%Y-%m-%d}: run the features job with this as_of, or lower holdout_days"
         )
-    fingerprint = _fingerprint(data.rows, split.trained_until, trials)
+    fingerprint = _fingerprint(use_case, data.rows, split.trained_until, trials)
     number = context.registry.find(experiment, model_name, fingerprint)
     if number is not None:
         context.console.print(f"Version {number} was made from exactly these rows, code and settings: it is taken.")
         context.registry.finish(model_name, number)
     else:
-        context.console.print(f"Fitting on {len(split.training):,} flights before {split.trained_until} ...")
+        context.console.print(f"Fitting on {len(split.training):,} rows before {split.trained_until} ...")
         with tempfile.TemporaryDirectory() as folder:
             training, scores = record(
-                searched(split, trials, context.console),
+                searched(use_case, split, trials, context.console),
                 split=split,
                 versions=data.versions,
                 settings={"as_of": f"{context.as_of:%Y-%m-%dT%H:%M:%SZ}", "holdout_days": holdout_days},
@@ -52,35 +54,38 @@ def run(context: Context, *, model_name: str, experiment: str, holdout_days: int
                 folder=Path(folder),
             )
             number = context.registry.register(experiment, model_name, training)
-        context.task_values.set("test_auc", f"{scores.auc:.4f}")
+        loss = use_case.objective.loss_name.replace(" ", "_")
+        context.task_values.set(f"test_{loss}", f"{scores[loss]:.4f}")
         show(
             context.console,
-            f"{model_name} version {number}, on {scores.rows:,} flights from {split.trained_until}",
-            tuple(scores.as_dict()),
-            [tuple(scores.as_dict().values())],
+            f"{model_name} version {number}, on {scores['rows']:,.0f} rows from {split.trained_until}",
+            tuple(scores),
+            [tuple(scores.values())],
         )
     context.task_values.set("model_name", model_name)
     context.task_values.set("model_version", str(number))
 
 
-def searched(split: Split, trials: int, console: Console) -> Fitted:
+def searched(use_case: UseCase, split: Split, trials: int, console: Console) -> Fitted:
     """A model fitted on the split's training rows; a line per trial, and on a terminal a bar."""
+    loss = use_case.objective.loss_name
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("Searching", total=trials)
 
         def on_trial(trial: Trial) -> None:
-            console.print(f"Trial {trial.number + 1} of {trials}: log loss {trial.loss:.5f}, {trial.state}")
+            console.print(f"Trial {trial.number + 1} of {trials}: {loss} {trial.loss:.5f}, {trial.state}")
             progress.advance(bar)
 
-        return fit(split.training, until=split.trained_until, trials=trials, on_trial=on_trial)
+        return fit(use_case, split.training, until=split.trained_until, trials=trials, on_trial=on_trial)
 
 
-def _fingerprint(rows: pd.DataFrame, trained_until: date, trials: int) -> str:
-    """Digest of what a model is made from: the rows, this package's code, the split, the length of the search."""
+def _fingerprint(use_case: UseCase, rows: pd.DataFrame, trained_until: date, trials: int) -> str:
+    """Digest of what a model is made from: the rows, the code, the split, the length of the search."""
     package = Path(flight_delays.__file__).parent
     digest = sha256(pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes())
-    for folder in ("core", "use_case", "tasks"):
-        for file in sorted((package / folder).glob("*.py")):
+    for folder in (package / "core", package / "tasks", use_case.sql.parent):
+        for file in sorted(folder.glob("*.py")):
             digest.update(file.read_bytes())
-    digest.update(f"{trained_until} {trials} {[installed(package) for package in MADE_WITH]}".encode())
+    digest.update(use_case.learner.code.read_bytes())
+    digest.update(f"{trained_until} {trials} {made_with(use_case.learner)}".encode())
     return digest.hexdigest()

@@ -14,6 +14,7 @@ from mlflow.pyfunc import PyFuncModel
 
 from flight_delays.core import contract
 from flight_delays.core.errors import UserError
+from flight_delays.core.features import DAY
 from flight_delays.core.gates import (
     Check,
     Evidence,
@@ -27,14 +28,15 @@ from flight_delays.core.gates import (
     verdict,
 )
 from flight_delays.core.markdown import table
-from flight_delays.core.metrics import Floats, metrics
-from flight_delays.core.splits import Holdout
+from flight_delays.core.metrics import Floats
+from flight_delays.core.splits import Holdout, last_whole_days
+from flight_delays.core.use_case import LABEL, UseCase
+from flight_delays.platform.context import Context
+from flight_delays.platform.dataset import labelled
 from flight_delays.platform.registry import Version, golden_difference, golden_requests, predict, signature
-from flight_delays.tasks.context import Context
-from flight_delays.tasks.dataset import holdout_of, labelled_flights
 from flight_delays.tasks.report import show
-from flight_delays.use_case.slices import slices
 
+VERDICT = "verdict"  # kind of decision
 _LATENCY, _SIZE = "latency_ms", "size_mb"  # tags of a version
 _WARM_UP, _CALLS = 5, 50
 
@@ -50,7 +52,7 @@ class Judged:
 
 
 def run(context: Context, *, model_name: str, model_version: int, holdout_days: int, policy: Policy) -> None:
-    """Write the verdict to `verdicts`, the version's tags and its run; a PASS gets the alias `challenger`.
+    """Write the verdict to `decisions`, the version's tags and its run; a PASS gets the alias `challenger`.
 
     The version is compared with the champion; if it is the champion itself, with the one before it, so that a
     release can be run again. An exception while judging is an INCONCLUSIVE verdict, and is raised once that is written.
@@ -61,7 +63,8 @@ def run(context: Context, *, model_name: str, model_version: int, holdout_days: 
     baseline = aliases.get("previous_champion" if serves else "champion")
     champion = None if baseline in (None, model_version) else context.registry.version(model_name, baseline)
 
-    holdout = holdout_of(context.as_of, holdout_days)
+    use_case = context.use_case
+    holdout = last_whole_days(context.as_of, holdout_days, zone=use_case.zone, maturity=use_case.maturity)
     trouble = None
     try:
         judged = _judge(context, candidate, champion, holdout, policy)
@@ -69,10 +72,10 @@ def run(context: Context, *, model_name: str, model_version: int, holdout_days: 
         trouble = error
         judged = Judged(verdict=verdict([_interrupted(error)]), holdout=holdout)
     decision = judged.verdict
-    verdict_id = _save(context, candidate, champion, policy, judged)
+    decision_id = _save(context, candidate, champion, policy, judged)
 
-    context.registry.log_report(candidate, "verdict.md", report(candidate, champion, judged), judged.scores)
-    context.registry.tag_version(candidate, {"verdict": decision.outcome, "verdict_id": verdict_id})
+    context.registry.log_report(candidate, "verdict.md", report(use_case, candidate, champion, judged), judged.scores)
+    context.registry.tag_version(candidate, {"verdict": decision.outcome, "decision_id": decision_id})
     if decision.outcome is Outcome.PASS and not serves:
         context.registry.set_alias(model_name, "challenger", model_version)
     elif aliases.get("challenger") == model_version:
@@ -84,7 +87,7 @@ def run(context: Context, *, model_name: str, model_version: int, holdout_days: 
         [(check.name, check.outcome, check.reason) for check in decision.checks],
     )
     context.task_values.set("verdict", decision.outcome)
-    context.task_values.set("verdict_id", verdict_id)
+    context.task_values.set("verdict_id", decision_id)
     if trouble is not None:
         raise trouble
 
@@ -93,19 +96,21 @@ def _judge(context: Context, candidate: Version, champion: Version | None, holdo
     """The verdict on those days of `holdout` that neither version has seen."""
     both = [candidate] if champion is None else [candidate, champion]
     holdout = holdout.unseen_by(*(date.fromisoformat(_tag(version, "trained_until")) for version in both))
-    rows = labelled_flights(context.tables, as_of=context.as_of, first=holdout.first, end=holdout.end).rows
+    rows = labelled(context.tables, as_of=context.as_of, first=holdout.first, end=holdout.end).rows
     if rows.empty:
         return Judged(verdict=verdict([enough_days(0, policy)]), holdout=holdout)
     model = context.registry.load(candidate.name, candidate.number)
     baseline = None if champion is None else context.registry.load(champion.name, champion.number)
-    labels, probabilities = rows["is_late"].to_numpy(dtype=np.float64), _probabilities(model, rows)
+    use_case = context.use_case
+    labels, forecasts = rows[LABEL].to_numpy(dtype=np.float64), _forecasts(use_case, model, rows)
     evidence = Evidence(
+        objective=use_case.objective,
         labels=labels,
-        probabilities=probabilities,
-        days=pd.factorize(rows["flight_date"], sort=True)[0].astype(np.int64),
-        base_rate=float(_tag(candidate, "base_rate")),
-        champion=None if baseline is None else _probabilities(baseline, rows),
-        slices=slices(rows),
+        forecasts=forecasts,
+        days=pd.factorize(rows[DAY], sort=True)[0].astype(np.int64),
+        baseline=float(_tag(candidate, "baseline")),
+        champion=None if baseline is None else _forecasts(use_case, baseline, rows),
+        slices=use_case.slices(rows),
     )
     found = judge(evidence, policy)
     checks = list(found.checks)
@@ -115,7 +120,7 @@ def _judge(context: Context, candidate: Version, champion: Version | None, holdo
         verdict=verdict(checks, found.slices),
         holdout=holdout,
         digest=sha256(pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes()).hexdigest(),
-        scores={f"holdout_{name}": value for name, value in metrics(labels, probabilities).as_dict().items()},
+        scores={f"holdout_{name}": value for name, value in use_case.objective.metrics(labels, forecasts).items()},
     )
 
 
@@ -155,7 +160,7 @@ def _interrupted(error: Exception) -> Check:
     return Check(
         name="judged_without_error",
         outcome=Outcome.INCONCLUSIVE,
-        reason=f"{type(error).__name__}: {what[:500]}: nothing was decided; mend it and run the release job again",
+        reason=f"{type(error).__name__}: {what[:500]}: nothing was decided; fix it and run the release job again",
     )
 
 
@@ -165,42 +170,45 @@ def _tag(version: Version, key: str) -> str:
     return version.tags[key]
 
 
-def _probabilities(model: PyFuncModel, rows: pd.DataFrame) -> Floats:
-    return predict(model, rows)["probability"].to_numpy(dtype=np.float64)
+def _forecasts(use_case: UseCase, model: PyFuncModel, rows: pd.DataFrame) -> Floats:
+    return predict(model, rows)[use_case.objective.forecast].to_numpy(dtype=np.float64)
 
 
 def _save(context: Context, candidate: Version, champion: Version | None, policy: Policy, judged: Judged) -> str:
     """Append the verdict unless this very one is there; its id is a digest of all that it says."""
     decision = judged.verdict
     row = {
+        "kind": VERDICT,
         "model_name": candidate.name,
         "model_version": candidate.number,
-        "champion_version": None if champion is None else champion.number,
-        "verdict": str(decision.outcome),
+        "other_version": None if champion is None else champion.number,
+        "outcome": str(decision.outcome),
         "reasons": [f"{check.outcome} {check.name}: {check.reason}" for check in decision.checks],
         "evidence": json.dumps(
             {
                 "checks": [asdict(check) for check in decision.checks],
                 "slices": [asdict(found) for found in decision.slices],
+                "holdout_first": str(judged.holdout.first),
+                "holdout_end": str(judged.holdout.end),
+                "holdout_digest": judged.digest,
             },
             sort_keys=True,
         ),
         "policy": json.dumps(asdict(policy), sort_keys=True),
-        "holdout_first": judged.holdout.first,
-        "holdout_end": judged.holdout.end,
-        "holdout_digest": judged.digest,
+        "allowed_by": None,
         "as_of": context.as_of,
     }
-    verdict_id = sha256(json.dumps(row, sort_keys=True, default=str).encode()).hexdigest()
-    context.tables.append_decision("verdicts", {"verdict_id": verdict_id, **row}, key=["verdict_id"])
-    return verdict_id
+    decision_id = sha256(json.dumps(row, sort_keys=True, default=str).encode()).hexdigest()
+    context.tables.append_decision("decisions", {"decision_id": decision_id, **row}, key=["decision_id"])
+    return decision_id
 
 
-def report(candidate: Version, champion: Version | None, judged: Judged) -> str:
+def report(use_case: UseCase, candidate: Version, champion: Version | None, judged: Judged) -> str:
     """The verdict in Markdown."""
     decision, holdout = judged.verdict, judged.holdout
     against = "no champion yet" if champion is None else f"against champion version {champion.number}"
-    baseline = "the training period's base rate" if champion is None else f"version {champion.number}"
+    objective = use_case.objective
+    baseline = f"the training period's {objective.baseline_name}" if champion is None else f"version {champion.number}"
     parts = [
         f"# {decision.outcome}: {candidate.name} version {candidate.number}",
         f"{against}, on {holdout.days} days from {holdout.first} to before {holdout.end}",
@@ -209,7 +217,8 @@ def report(candidate: Version, champion: Version | None, judged: Judged) -> str:
     if decision.slices:
         parts += [
             "## Slices",
-            f"How much higher the log loss is than that of {baseline}, in each slice; the bounds hold for all at once.",
+            f"How much higher the {objective.loss_name} is than that of {baseline}, in each slice; the bounds hold for "
+            "all at once.",
             table(("slice", "rows", "days", "difference", "outcome"), map(_slice_row, decision.slices)),
         ]
     parts += [

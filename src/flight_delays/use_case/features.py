@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from flight_delays.core.as_of import Facts, Newest, Question, Sums, Table
 from flight_delays.core.columns import UTC_TIME, Column, Columns
-from flight_delays.core.features import Features
+from flight_delays.core.use_case import Spine
 from flight_delays.use_case.labels import LATE_MINUTES
 from flight_delays.use_case.sources import MINUTE, READINGS
 
@@ -22,20 +22,23 @@ AIRCRAFT_TOLERANCE = timedelta(hours=48)
 OVERDUE = timedelta(hours=2)
 REGISTERED = ("year_built", "seats", "engines")
 
-SPINE = pa.schema(
-    {
-        "flight_id": pa.string(),
-        "prediction_ts": UTC_TIME,
-        "flight_date": pa.date32(),
-        "carrier": pa.string(),
-        "flight": pa.int64(),
-        "origin": pa.string(),
-        "dest": pa.string(),
-        "tailnum": pa.string(),
-        "distance": pa.int64(),
-        "sched_dep_ts": UTC_TIME,
-        "sched_arr_time": pa.int64(),
-    }
+SPINE = Spine(
+    table="raw_flights",
+    entity_id="flight_id",
+    prediction_ts="known_at",
+    day="flight_date",
+    request=pa.schema(
+        {
+            "carrier": pa.string(),
+            "flight": pa.int64(),
+            "origin": pa.string(),
+            "dest": pa.string(),
+            "distance": pa.int64(),
+            "sched_dep_ts": UTC_TIME,
+            "sched_arr_time": pa.int64(),
+        }
+    ),
+    also=pa.schema({"tailnum": pa.string()}),
 )
 
 
@@ -194,11 +197,40 @@ def _between(later: Column, earlier: Column) -> Column:
     return (later - earlier) / MINUTE
 
 
-FEATURES = Features(
-    keep=SPINE,
-    renamed={"prediction_ts": "known_at"},
-    key=("flight_id", "prediction_ts"),
-    at="prediction_ts",
-    questions=QUESTIONS,
-    finish=finish,
-)
+GROUPS = {
+    "weather": (
+        *(f"weather_{name}" for name in ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust")),
+        *(f"weather_{name}" for name in ("precip", "pressure", "visib", "age_minutes")),
+        *(f"weather_{name}_change" for name in ("temp", "wind_speed", "pressure", "visib")),
+    ),
+    "plane": ("plane_year_built", "plane_seats", "plane_engines"),
+    "origin": (
+        "origin_overdue",
+        "origin_scheduled",
+        "origin_departures_2h_late_rate",
+        "origin_departures_2h_delay",
+        "origin_departures_24h_late_rate",
+        "origin_departures_24h_delay",
+    ),
+    "carrier": (
+        "carrier_departures_3h_late_rate",
+        "carrier_departures_3h_delay",
+        "carrier_arrivals_24h_late_rate",
+        "carrier_arrivals_24h_delay",
+    ),
+    "destination": (
+        "dest_arrivals_6h_late_rate",
+        "dest_arrivals_6h_delay",
+        "dest_arrivals_24h_late_rate",
+        "dest_arrivals_24h_delay",
+    ),
+    "route": ("route_arrivals_7d_late_rate", "route_arrivals_7d_delay"),
+    "flight number": ("number_arrivals_28d_flights", "number_arrivals_28d_late_rate", "number_arrivals_28d_delay"),
+    "aircraft": (
+        "aircraft_slack",
+        "aircraft_scheduled_slack",
+        "aircraft_arrivals_24h_late_rate",
+        "aircraft_arrivals_24h_delay",
+    ),
+}
+"""Which features tell of what, for the data dictionary and the study of what each group adds."""

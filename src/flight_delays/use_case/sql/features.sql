@@ -1,7 +1,7 @@
-CREATE TABLE IF NOT EXISTS {schema}.flight_features (
-  flight_id STRING NOT NULL COMMENT 'Flight',
+CREATE TABLE IF NOT EXISTS {schema}.features (
+  entity_id STRING NOT NULL COMMENT 'Flight: carrier-flight-origin-dest-scheduled departure in UTC',
   prediction_ts TIMESTAMP NOT NULL COMMENT 'The features are as known at this time, UTC: two hours before scheduled departure',
-  flight_date DATE NOT NULL COMMENT 'Day of the scheduled departure, in New York',
+  day DATE NOT NULL COMMENT 'Day of the scheduled departure, in New York',
   carrier STRING NOT NULL COMMENT 'Airline, IATA code',
   flight BIGINT NOT NULL COMMENT 'Flight number',
   origin STRING NOT NULL COMMENT 'Airport of departure',
@@ -50,7 +50,7 @@ CREATE TABLE IF NOT EXISTS {schema}.flight_features (
   number_arrivals_28d_delay DOUBLE COMMENT 'Mean delay of arrivals of the airline''s flight number known within 28 days, minutes; null if there was none',
   aircraft_arrivals_24h_late_rate DOUBLE COMMENT 'Share of arrivals of the aircraft known within 24 hours, 15 minutes late or more; null if there was none',
   aircraft_arrivals_24h_delay DOUBLE COMMENT 'Mean delay of arrivals of the aircraft known within 24 hours, minutes; null if there was none'
-  , CONSTRAINT flight_features_pk PRIMARY KEY (flight_id, prediction_ts TIMESERIES) -- Unity Catalog only
+  , CONSTRAINT features_pk PRIMARY KEY (entity_id, prediction_ts TIMESERIES) -- Unity Catalog only
 ) USING delta
 COMMENT 'What was known about a flight two hours before its scheduled departure'
 TBLPROPERTIES (delta.enableChangeDataFeed = true);

@@ -1,7 +1,7 @@
 """What happened, for people: tables and pictures that notebooks and the laptop's report show. Nothing is written."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import reduce
@@ -12,35 +12,31 @@ from matplotlib.figure import Figure
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from flight_delays.core import plots
 from flight_delays.core.bootstrap import Interval
 from flight_delays.core.errors import UserError
+from flight_delays.core.evaluation import evaluate
+from flight_delays.core.features import DAY, ENTITY
 from flight_delays.core.gates import Check, Outcome, Slice, SliceOutcome, in_words
-from flight_delays.tasks.context import Context
-from flight_delays.tasks.dataset import holdout_of, split_at, with_labels
-from flight_delays.tasks.features import features_as_of
-from flight_delays.tasks.record import evaluate
-from flight_delays.use_case import model
-from flight_delays.use_case.sources import ZONE
-from flight_delays.use_case.training import fit
+from flight_delays.core.objective import BinaryClassification, Objective
+from flight_delays.core.splits import last_whole_days, split_at
+from flight_delays.core.training import fit
+from flight_delays.core.use_case import LABEL
+from flight_delays.platform import events
+from flight_delays.platform.context import Context
+from flight_delays.platform.dataset import features_as_of, labels_known, with_labels
+from flight_delays.views import plots
 
 _TIMES = {
-    "raw_flights": "known_at",
-    "raw_weather": "known_at",
-    "raw_planes": "known_at",
-    "flight_features": "prediction_ts",
-    "flight_labels": "known_at",
+    "features": "prediction_ts",
+    "labels": "known_at",
     "predictions": "prediction_ts",
     "latest_predictions": "prediction_ts",
     "scoring_runs": "as_of",
-    "flight_events": "event_time",
-    "weather_events": "event_time",
     "late_events": "event_time",
     "stream_state": "event_time",
     "stream_batches": "as_of",
     "stream_progress": "recorded_at",
-    "verdicts": "as_of",
-    "rollouts": "as_of",
+    "decisions": "as_of",
 }
 
 
@@ -54,23 +50,25 @@ class Look:
 
 
 def data(context: Context, raw_schema: str) -> Look:
-    """What the tables hold: `rows` of each, `rejects` with their reasons, flights and late ones `by day`."""
+    """What the tables hold: `rows` of each, `rejects` with their reasons, entities and their labels `by day`."""
     raw = context.tables.of(raw_schema)
+    known = [(raw, source.contract.table, "known_at") for source in context.use_case.sources]
+    known += [(raw, one.table, "event_time") for _, one in events.told(context.use_case)]
+    known += [(context.tables, table, time) for table, time in _TIMES.items()]
     counts = [
-        (raw if table.startswith("raw_") else context.tables)
-        .read(table)
+        tables.read(table)
         .agg(F.count("*").alias("rows"), F.min(time).alias("first"), F.max(time).alias("last"))
         .select(F.lit(table).alias("table"), "rows", "first", "last")
-        for table, time in _TIMES.items()
+        for tables, table, time in known
     ]
     rejects = context.tables.read("raw_rejects").select("table_name", "reasons", "source_row").limit(20).toPandas()
     days = (
-        context.tables.read("flight_features")
-        .select("flight_id", "flight_date")
-        .join(context.tables.read("flight_labels").select("flight_id", "is_late"), "flight_id", "left")
-        .groupBy("flight_date")
-        .agg(F.count("*").alias("flights"), F.avg("is_late").alias("late"))
-        .orderBy("flight_date")
+        context.tables.read("features")
+        .select(ENTITY, DAY)
+        .join(labels_known(context.tables.read("labels"), context.as_of), ENTITY, "left")
+        .groupBy(DAY)
+        .agg(F.count("*").alias("rows"), F.avg(LABEL).alias("mean label"))
+        .orderBy(DAY)
         .toPandas()
     )
     return Look(
@@ -78,14 +76,15 @@ def data(context: Context, raw_schema: str) -> Look:
             "rows": reduce(DataFrame.unionByName, counts).toPandas(),
             "rejects": rejects,
         },
-        figures={} if days.empty else {"by day": _daily(days, {"arrived late": "late"})},
+        figures={} if days.empty else {"by day": _daily(context.use_case.objective, days, ["mean label"])},
     )
 
 
 def features(context: Context, raw_schema: str) -> Look:
-    """Features of all labelled flights, made now by the code as it stands: a `sample`, a `summary`, the `late rate`."""
+    """Features of all labelled rows, made now by the code as it stands: a `sample`, a `summary`, the `mean label`."""
     rows = _made_now(context, raw_schema, end=context.as_of.date())
-    inputs = [name for name in model.INPUTS.input_names() if name in rows]
+    use_case = context.use_case
+    inputs = [*use_case.inputs]
     numbers = rows[inputs].select_dtypes("number")
     summary = pd.DataFrame(
         {
@@ -97,12 +96,15 @@ def features(context: Context, raw_schema: str) -> Look:
             "max": numbers.max(),
         },
     ).reindex(inputs)
-    hour = rows["sched_dep_ts"].dt.tz_localize("UTC").dt.tz_convert(ZONE).dt.hour
-    columns = {"hour of departure": hour, **{name: rows[name] for name in inputs if name != "sched_dep_ts"}}
+    dimensions = {name: pd.Series(values, index=rows.index) for name, values in use_case.slices(rows).items()}
+    plain = {name: rows[name] for name in inputs if rows[name].dtype.kind != "M"}
     return Look(
         tables={"sample": rows.head(10), "summary": summary.rename_axis("feature").reset_index()},
         figures={
-            "late rate": plots.rate_by_value({str(name): (column, rows["is_late"]) for name, column in columns.items()})
+            "mean label": plots.mean_by_value(
+                {name: (column, rows[LABEL]) for name, column in {**dimensions, **plain}.items()},
+                shares=use_case.objective.kind == "binary",
+            )
         },
     )
 
@@ -110,21 +112,26 @@ def features(context: Context, raw_schema: str) -> Look:
 def training(context: Context, raw_schema: str, *, holdout_days: int, trial_days: int) -> Look:
     """A model fitted now by the code as it stands, and how it does on the last `trial_days` before the holdout.
 
-    It has the parameters of use_case/training.py: nothing is searched. The holdout stays unseen: it is the release
-    job's, and a model chosen on it would pass by luck. Registers nothing.
+    It has the parameters that the search would begin with: nothing is searched. The holdout stays unseen: it is the
+    release job's, and a model chosen on it would pass by luck. Registers nothing.
     """
-    holdout = holdout_of(context.as_of, holdout_days)
-    split = split_at(_made_now(context, raw_schema, end=holdout.first), holdout.first - timedelta(days=trial_days))
+    use_case = context.use_case
+    holdout = last_whole_days(context.as_of, holdout_days, zone=use_case.zone, maturity=use_case.maturity)
+    rows = _made_now(context, raw_schema, end=holdout.first)
+    split = split_at(rows, holdout.first - timedelta(days=trial_days), use_case.zone)
     if split.training.empty or split.test.empty:
-        raise UserError(f"too few labelled flights before {holdout.first}; lower holdout_days or trial_days")
-    fitted = fit(split.training, until=split.trained_until, trials=1)
-    evaluation = evaluate(fitted, split)
-    scores = pd.DataFrame([evaluation.scored.metrics.as_dict()]).assign(
+        raise UserError(f"too few labelled rows before {holdout.first}; lower holdout_days or trial_days")
+    fitted = fit(use_case, split.training, until=split.trained_until, trials=1)
+    found = evaluate(use_case, split.test, fitted.forecast(split.test))
+    scores = pd.DataFrame([dict(found.scored.metrics)]).assign(
         trained_until=split.trained_until, trained_on=len(split.training), rounds=fitted.rounds
     )
     return Look(
         tables={"scores": scores},
-        figures={"calibration": evaluation.calibration, "roc": evaluation.roc, "importance": evaluation.importance},
+        figures={
+            **plots.quality(use_case.objective, found.labels, found.forecasts),
+            "importance": plots.importance(fitted.model.importance()),
+        },
     )
 
 
@@ -162,13 +169,14 @@ def champion(context: Context, model_name: str) -> Look:
 
 
 def verdict(context: Context, model_name: str) -> Look:
-    """The verdict recorded last on a model: its `checks` and `slices`; all `verdicts` and `rollouts`, newest first."""
+    """The verdict recorded last on a model: its `checks` and `slices`; all `decisions`, newest first."""
     ours = F.col("model_name") == model_name
-    verdicts = context.tables.read("verdicts").where(ours).orderBy(F.desc("recorded_at")).toPandas()
-    rollouts = context.tables.read("rollouts").where(ours).orderBy(F.desc("recorded_at")).toPandas()
+    decisions = context.tables.read("decisions").where(ours).orderBy(F.desc("recorded_at")).toPandas()
+    verdicts = decisions[decisions["kind"] == "verdict"]
     if verdicts.empty:
         raise UserError(f"no verdict on {model_name} yet; run the train job, which has each version judged")
-    evidence = json.loads(verdicts["evidence"][0])
+    loss = context.use_case.objective.loss_name
+    evidence = json.loads(verdicts["evidence"].iloc[0])
     checks = [Check(**{**check, "outcome": Outcome(check["outcome"])}) for check in evidence["checks"]]
     slices = [
         Slice(
@@ -197,26 +205,27 @@ def verdict(context: Context, model_name: str) -> Look:
                     )
                     for found in slices
                 ],
-                columns=["slice", "rows", "days", "log loss difference", "outcome"],
+                columns=["slice", "rows", "days", f"{loss} difference", "outcome"],
             ),
-            "verdicts": verdicts[
-                ["model_version", "verdict", "champion_version", "holdout_first", "holdout_end", "as_of", "verdict_id"]
+            "decisions": decisions[
+                ["kind", "model_version", "outcome", "other_version", "as_of", "decision_id", "allowed_by"]
             ],
-            "rollouts": rollouts[["model_version", "previous_version", "action", "reason", "as_of", "verdict_id"]],
         },
-        figures={"intervals": plots.intervals(checks), "slices": plots.slices(slices)},
+        figures={"intervals": plots.intervals(checks), "slices": plots.slices(slices, loss)},
     )
 
 
 def predictions(context: Context, model_name: str) -> Look:
     """What was forecast: rows `by version`; the champion's forecasts against what happened, on days it has not seen."""
     rows = context.tables.read("predictions").where(F.col("model_name") == model_name)
+    objective = context.use_case.objective
+    classified = objective.kind == "binary"
     by_version = (
         rows.groupBy("model_version", "source")
         .agg(
-            F.count("*").alias("flights"),
-            F.avg("probability").alias("mean probability"),
-            F.avg("prediction").alias("share called late"),
+            F.count("*").alias("rows"),
+            *([F.avg("probability").alias("mean probability")] if classified else []),
+            F.avg("prediction").alias("mean prediction"),
             F.min("prediction_ts").alias("first"),
             F.max("prediction_ts").alias("last"),
         )
@@ -226,41 +235,50 @@ def predictions(context: Context, model_name: str) -> Look:
     champion = context.registry.aliases(model_name).get("champion")
     if champion is None or by_version.empty:
         raise UserError(f"no predictions of {model_name} yet; run the train and the score_batch job")
-    labels = context.tables.read("flight_labels").select("flight_id", "flight_date", "is_late")
-    unseen = F.col("flight_date") >= context.registry.version(model_name, champion).tags["trained_until"]
+    days_of = context.tables.read("labels").select(ENTITY, DAY).distinct()
+    unseen = F.col(DAY) >= context.registry.version(model_name, champion).tags["trained_until"]
     outcomes = (
         rows.where(F.col("model_version") == champion)
-        .join(labels.where(unseen), "flight_id")
-        .select("flight_date", "probability", F.col("is_late").cast("double"))
+        .join(labels_known(context.tables.read("labels"), context.as_of), ENTITY)
+        .join(days_of.where(unseen), ENTITY)
+        .select(DAY, F.col(objective.forecast).alias("forecast"), F.col(LABEL).alias("outcome"))
     ).toPandas()
     days = (
-        outcomes.groupby("flight_date")
-        .agg(flights=("is_late", "size"), forecast=("probability", "mean"), late=("is_late", "mean"))
+        outcomes.groupby(DAY)
+        .agg(rows=("outcome", "size"), forecast=("forecast", "mean"), outcome=("outcome", "mean"))
         .reset_index()
     )
     groups = {
-        name: outcomes.loc[outcomes["is_late"] == value, "probability"].to_numpy(dtype=np.float64)
-        for name, value in (("arrived on time", 0), ("arrived late", 1))
+        name: outcomes.loc[there, "forecast"].to_numpy(dtype=np.float64)
+        for name, there in _groups(objective, outcomes["outcome"]).items()
     }
     return Look(
         tables={"by version": by_version},
         figures={
-            "by day": _daily(days, {"forecast": "forecast", "arrived late": "late"}),
-            "distribution": plots.distribution(groups),
+            "by day": _daily(objective, days, ["forecast", "outcome"]),
+            "distribution": plots.distribution(groups, objective.forecast),
         },
     )
 
 
 def _made_now(context: Context, raw_schema: str, *, end: date) -> pd.DataFrame:
-    """Labelled flights before `end`, their features not read from the table but made from the raw ones."""
-    features = features_as_of(context.tables.of(raw_schema), context.as_of)
-    labels = context.tables.read("flight_labels")
+    """Labelled rows before `end`, their features not read from the table but made from the raw ones."""
+    features = features_as_of(context.use_case, context.tables.of(raw_schema), context.as_of)
+    labels = context.tables.read("labels")
     return with_labels(features, labels, as_of=context.as_of, first=None, end=end)
 
 
-def _daily(days: pd.DataFrame, rates: Mapping[str, str]) -> Figure:
+def _groups(objective: Objective, outcomes: "pd.Series[float]") -> dict[str, "pd.Series[bool]"]:
+    """Rows by how they ended, where that is one of two ways."""
+    if isinstance(objective, BinaryClassification):
+        return {objective.negative: outcomes == 0, objective.positive: outcomes == 1}
+    return {"all": outcomes.notna()}
+
+
+def _daily(objective: Objective, days: pd.DataFrame, means: Sequence[str]) -> Figure:
     return plots.daily(
-        pd.DatetimeIndex(days["flight_date"]),
-        days["flights"].to_numpy(dtype=np.float64),
-        {name: days[column].to_numpy(dtype=np.float64) for name, column in rates.items()},
+        pd.DatetimeIndex(days[DAY]),
+        days["rows"].to_numpy(dtype=np.float64),
+        {name: days[name].to_numpy(dtype=np.float64) for name in means},
+        shares=objective.kind == "binary",
     )

@@ -1,4 +1,4 @@
-"""Predictions that were made beforehand, looked up by flight in the online store."""
+"""Predictions that were made beforehand, looked up by entity in the online store."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,33 +6,32 @@ from datetime import UTC, datetime
 from typing import TypeAlias, cast
 
 from flight_delays.core.errors import UserError
-from flight_delays.use_case.model import OnlineStore, online_store
+from flight_delays.platform.shell import OnlineStore, online_store
 
 PREDICTIONS_TABLE = "predictions_online"
 COLUMNS = (
-    *("flight_id", "prediction_ts", "model_name", "model_version"),
+    *("entity_id", "prediction_ts", "model_name", "model_version"),
     *("scored_at", "probability", "prediction", "source"),
 )
-_Row: TypeAlias = tuple[str | datetime, str, int, str | datetime, float, int, str]
-SELECT = f"SELECT {', '.join(COLUMNS)} FROM {PREDICTIONS_TABLE} WHERE flight_id"
+_Row: TypeAlias = tuple[str | datetime, str, int, str | datetime, float | None, float, str]
 NO_TABLE = f"nothing is precomputed yet: the online store has no table {PREDICTIONS_TABLE}; run the job score_batch"
-NOT_FOUND = "there is no precomputed prediction of this flight; its id is like UA-1545-EWR-IAH-20130101T1015Z"
+NOT_FOUND = "there is no precomputed prediction of this id; table predictions has those that there are"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """The newest of a flight, as latest_predictions has it; times in UTC, `probability` from 0 to 1."""
+    """The newest of an entity, as latest_predictions has it; times in UTC, `probability` None unless classified."""
 
-    flight_id: str
+    entity_id: str
     prediction_ts: datetime
     model_name: str
     model_version: int
     scored_at: datetime
-    probability: float
-    prediction: int
+    probability: float | None
+    prediction: float
     source: str
 
-    def as_json(self) -> dict[str, str | int | float]:
+    def as_json(self) -> dict[str, str | int | float | None]:
         """Its fields by name; times in ISO 8601."""
         told = {name: getattr(self, name) for name in COLUMNS}
         times = {name: f"{value:%Y-%m-%dT%H:%M:%SZ}" for name, value in told.items() if isinstance(value, datetime)}
@@ -42,22 +41,22 @@ class Prediction:
 def predictions_store(environment: Mapping[str, str]) -> OnlineStore | None:
     """The store that `environment` names, if any, to find predictions in. Raises UserError for a wrong setting."""
     try:
-        return online_store(environment, select=SELECT)
+        return online_store(environment, table=PREDICTIONS_TABLE, columns=COLUMNS[1:])
     except ValueError as error:
         raise UserError(str(error)) from None
 
 
-def find_prediction(store: OnlineStore, flight_id: str) -> Prediction | None:
-    """The newest prediction of a flight, None if there is none; `store` is one that predictions_store made.
+def find_prediction(store: OnlineStore, entity_id: str) -> Prediction | None:
+    """The newest prediction of an entity, None if there is none; `store` is one that predictions_store made.
 
     Raises NoTableError where nothing was ever precomputed, and ConnectionError for a store that fails.
     """
-    row = store.find([flight_id]).get(flight_id)
+    row = store.find([entity_id]).get(entity_id)
     if row is None:
         return None
     prediction_ts, model_name, model_version, scored_at, probability, prediction, source = cast("_Row", row)
     return Prediction(
-        flight_id=flight_id,
+        entity_id=entity_id,
         prediction_ts=_time(prediction_ts),
         model_name=model_name,
         model_version=model_version,

@@ -10,30 +10,47 @@ from matplotlib.ticker import PercentFormatter
 from sklearn.metrics import roc_curve
 
 from flight_delays.core.gates import Check, Outcome, Slice, SliceOutcome
-from flight_delays.core.metrics import Floats, calibration_bins, metrics
+from flight_delays.core.metrics import Floats, auc, calibration_bins
+from flight_delays.core.objective import Objective, calibration_error
 
 _COLOURS = {Outcome.PASS: "tab:green", Outcome.FAIL: "tab:red", Outcome.INCONCLUSIVE: "tab:orange"}
 
 
-def calibration(labels: Floats, probabilities: Floats) -> Figure:
-    """Observed against forecast rate, over equally filled bins."""
+def quality(objective: Objective, labels: Floats, forecasts: Floats) -> dict[str, Figure]:
+    """What shows how good a model is, by name: calibration always, and what suits the objective."""
+    found = {"calibration": calibration(objective, labels, forecasts)}
+    if objective.kind == "binary":
+        return {**found, "roc": roc(labels, forecasts)}
+    return {**found, "errors": errors(labels, forecasts)}
+
+
+def calibration(objective: Objective, labels: Floats, forecasts: Floats) -> Figure:
+    """Mean outcome against mean forecast, over equally filled bins."""
     # Numbered anew, because ties may leave a bin empty.
-    _, bins, counts = np.unique(calibration_bins(probabilities), return_inverse=True, return_counts=True)
-    forecast = np.bincount(bins, weights=probabilities) / counts
+    _, bins, counts = np.unique(calibration_bins(forecasts), return_inverse=True, return_counts=True)
+    forecast = np.bincount(bins, weights=forecasts) / counts
     observed = np.bincount(bins, weights=labels) / counts
     figure, axes = _figure()
-    axes.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle="--", label="perfect")
+    ends = [float(np.min([forecast, observed, np.zeros_like(forecast)])), 1.05 * float(np.max([forecast, observed]))]
+    axes.plot(ends, ends, color="grey", linewidth=1, linestyle="--", label="perfect")
     axes.plot(forecast, observed, marker="o", label="model")
-    limit = 1.05 * max(float(forecast.max()), float(observed.max()))
-    error = metrics(labels, probabilities).calibration_error
     axes.set(
-        xlabel="forecast probability",
-        ylabel="observed rate",
-        title=f"Calibration: expected error {error:.4f}",
-        xlim=(0, limit),
-        ylim=(0, limit),
+        xlabel=f"forecast {objective.forecast}",
+        ylabel="mean outcome",
+        title=f"Calibration: expected error {calibration_error(objective, labels, forecasts):.4f}",
+        xlim=ends,
+        ylim=ends,
     )
     axes.legend()
+    return figure
+
+
+def errors(labels: Floats, forecasts: Floats) -> Figure:
+    """How often forecasts are off by how much."""
+    figure, axes = _figure()
+    axes.hist(labels - forecasts, bins=60)
+    axes.axvline(0, color="black", linewidth=1)
+    axes.set(xlabel="outcome minus forecast", ylabel="rows", title="Errors")
     return figure
 
 
@@ -46,44 +63,47 @@ def roc(labels: Floats, probabilities: Floats) -> Figure:
     axes.set(
         xlabel="false positive rate",
         ylabel="true positive rate",
-        title=f"ROC: area {metrics(labels, probabilities).auc:.4f}",
+        title=f"ROC: area {auc(labels, probabilities):.4f}",
     )
     axes.legend(loc="lower right")
     return figure
 
 
-def importance(gains: Mapping[str, float], most: int = 20) -> Figure:
-    """Each input's share of the total gain, in percent; those after the `most` important ones together."""
+def importance(gains: Mapping[str, float], most: int = 20, always: Sequence[str] = ()) -> Figure:
+    """Each input's share of the total, in percent; those after the `most` important ones together, but for `always`."""
     ordered = sorted(gains.items(), key=lambda item: item[1])
     total = sum(gains.values()) or 1.0
-    if rest := ordered[:-most]:
-        ordered = [(f"{len(rest)} others", sum(gain for _, gain in rest)), *ordered[-most:]]
+    if rest := [one for one in ordered[:-most] if one[0] not in always]:
+        kept = [one for one in ordered if one not in rest]
+        ordered = [(f"{len(rest)} others", sum(gain for _, gain in rest)), *kept]
     figure, axes = _figure(height=0.28 * len(ordered) + 1.2)
     axes.barh([name for name, _ in ordered], [100 * gain / total for _, gain in ordered])
-    axes.set(xlabel="share of the total gain (%)", title="What the model looks at")
+    axes.set(xlabel="share of the total (%)", title="What the model looks at")
     return figure
 
 
-def daily(days: pd.DatetimeIndex, counts: Floats, rates: Mapping[str, Floats]) -> Figure:
-    """Rows per day as bars, and one line per rate (0 to 1; NaN where a day has none)."""
+def daily(days: pd.DatetimeIndex, counts: Floats, means: Mapping[str, Floats], *, shares: bool) -> Figure:
+    """Rows per day as bars, and one line per mean (NaN where a day has none); `shares` from 0 to 1 in percent."""
     figure, axes = _figure(height=3.4, width=11)
     axes.bar(days, counts, width=1.0, color="lightgrey")
     axes.set(ylabel="rows per day", ylim=(0, 2.5 * (float(counts.max(initial=0)) or 1.0)))
-    share = axes.twinx()
-    for name, rate in rates.items():
+    lines = axes.twinx()
+    for name, mean in means.items():
         # Dots as thick as the line, because a day between two without a rate has no line.
-        share.plot(days, rate, label=name, linewidth=1.2, marker="o", markersize=1.6)
-    share.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    share.set_ylim(0, 1.2 * (float(np.nanmax(np.concatenate([[0.0], *rates.values()]))) or 1.0))
-    share.legend(loc="upper right", ncols=len(rates))
+        lines.plot(days, mean, label=name, linewidth=1.2, marker="o", markersize=1.6)
+    if shares:
+        lines.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    lines.set_ylim(0, 1.2 * (float(np.nanmax(np.concatenate([[0.0], *means.values()]))) or 1.0))
+    lines.legend(loc="upper right", ncols=len(means))
     return figure
 
 
-def rate_by_value(columns: Mapping[str, tuple[pd.Series, pd.Series]]) -> Figure:
-    """The rate of a 0/1 label over each column's values: over tenths of the rows of a number with more than ten values,
+def mean_by_value(columns: Mapping[str, tuple[pd.Series, pd.Series]], *, shares: bool) -> Figure:
+    """The mean label over each column's values: over tenths of the rows of a number with more than ten values,
     over the twelve levels of a category that most rows have.
 
-    `columns` maps a name to the column and the label of the same rows. The dashed line is the rate of all rows.
+    `columns` maps a name to the column and the label of the same rows. The dashed line is the mean of all
+    rows; `shares` of 0/1 labels are shown as percentages.
     """
     across = 4
     down = -(-len(columns) // across)
@@ -105,7 +125,8 @@ def rate_by_value(columns: Mapping[str, tuple[pd.Series, pd.Series]]) -> Figure:
             axes.bar(rates.index.astype(str), rates.to_numpy())
             axes.tick_params(axis="x", labelrotation=90)
         axes.axhline(float(label.mean()), color="grey", linewidth=1, linestyle="--")
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        if shares:
+            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.tick_params(labelsize=7)
         axes.set_title(name, fontsize=9)
         axes.set_ylim(0, 1.1 * axes.get_ylim()[1])  # room above rates that differ little
@@ -134,8 +155,8 @@ def intervals(checks: Sequence[Check]) -> Figure:
     return figure
 
 
-def slices(found: Sequence[Slice]) -> Figure:
-    """How much higher the log loss is in each measured slice, between bounds that hold for all of them at once."""
+def slices(found: Sequence[Slice], loss: str) -> Figure:
+    """How much higher the loss is in each measured slice, between bounds that hold for all of them at once."""
     measured = [(one, one.worse_by) for one in found if one.worse_by is not None]
     figure, axes = _figure(height=0.8 + 0.25 * max(len(measured), 1), width=8)
     if not measured:
@@ -150,18 +171,19 @@ def slices(found: Sequence[Slice]) -> Figure:
     axes.set_yticks(range(len(measured)), [f"{one.dimension} {one.value}" for one, _ in measured])
     axes.invert_yaxis()
     axes.tick_params(labelsize=8)
-    axes.set(xlabel="log loss, candidate minus baseline")
+    axes.set(xlabel=f"{loss}, candidate minus baseline")
     return figure
 
 
-def distribution(groups: Mapping[str, Floats]) -> Figure:
-    """How often each probability was forecast, for each group of rows by its name."""
+def distribution(groups: Mapping[str, Floats], what: str) -> Figure:
+    """How often each value was forecast, for each group of rows by its name."""
     figure, axes = _figure(height=3.4)
-    for name, probabilities in groups.items():
-        bins = np.linspace(0, 1, 51).tolist()
-        axes.hist(probabilities, bins=bins, alpha=0.6, density=probabilities.size > 0, label=name)
+    every = np.concatenate([[0.0, 1.0] if what == "probability" else [], *groups.values()])
+    bins = np.linspace(every.min(initial=0), every.max(initial=0) or 1, 51).tolist()
+    for name, values in groups.items():
+        axes.hist(values, bins=bins, alpha=0.6, density=values.size > 0, label=name)
     axes.legend()
-    axes.set(xlabel="forecast probability", ylabel="density")
+    axes.set(xlabel=f"forecast {what}", ylabel="density")
     return figure
 
 

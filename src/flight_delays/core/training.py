@@ -1,0 +1,220 @@
+"""How a model is made: a search over expanding folds, a correction by their forecasts, a fit on all rows."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from hashlib import sha256
+from pathlib import Path
+from statistics import fmean, median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import optuna
+import pandas as pd
+
+from flight_delays.core.errors import UserError
+from flight_delays.core.features import DAY
+from flight_delays.core.learner import Fold as Fitting
+from flight_delays.core.learner import Model, Parameters
+from flight_delays.core.metrics import Floats
+from flight_delays.core.objective import calibration, corrected
+from flight_delays.core.splits import Fold, expanding_folds
+from flight_delays.core.use_case import LABEL, UseCase
+
+SEED = 20130101
+FOLDS = 3
+FOLD_DAYS = 56  # together half a year: what suits one season only is neither chosen nor corrected for
+FEWEST_FOLD_DAYS = 7  # each weekday once
+GAP_DAYS = 1  # the day before is not over when a forecast is asked for
+RANDOM_TRIALS = 4  # before the sampler follows what it has seen
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One setting of the search: loss and best number of rounds of each fold it was tried on, oldest first.
+
+    `state` is `complete`, or `pruned` after a fold on which it fell behind.
+    """
+
+    number: int
+    parameters: Parameters
+    losses: tuple[float, ...]
+    rounds: tuple[int, ...]
+    state: str
+
+    @property
+    def loss(self) -> float:
+        """Mean loss over the folds."""
+        return fmean(self.losses)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """A model, what was learnt to prepare rows for it, and how both were found.
+
+    `correction` holds the slope and the intercept that correct its forecasts.
+    """
+
+    use_case: UseCase
+    model: Model
+    learnt: Mapping[str, Any]
+    rounds: int
+    parameters: Parameters
+    correction: Mapping[str, float]
+    folds: tuple[Fold, ...]
+    trials: tuple[Trial, ...]
+
+    @property
+    def best(self) -> Trial:
+        """The trial whose parameters were taken."""
+        return _best(self.trials)
+
+    def forecast(self, rows: pd.DataFrame) -> Floats:
+        """The forecast of each row, as the registered model answers it."""
+        raw = self.model.predict(prepared(self.use_case, rows, self.learnt).to_numpy())
+        return corrected(self.use_case.objective, raw, **self.correction)
+
+    def digest(self) -> str:
+        """SHA-256 of all that the forecasts come from, code apart."""
+        with TemporaryDirectory() as folder:
+            self.model.save(Path(folder))
+            files = b"".join(file.read_bytes() for file in sorted(Path(folder).rglob("*")) if file.is_file())
+        return sha256(files + json.dumps([self.learnt, self.correction]).encode()).hexdigest()
+
+
+def columns_of(use_case: UseCase, rows: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
+    """The columns that a model takes, one that is looked up and not there as unknown."""
+    unknown = np.full(len(rows), np.nan)
+    return {
+        **{name: rows[name].to_numpy() for name in use_case.request},
+        **{name: rows[name].to_numpy(dtype="float64") if name in rows else unknown for name in use_case.looked_up},
+    }
+
+
+def prepared(use_case: UseCase, rows: pd.DataFrame, learnt: Mapping[str, Any]) -> pd.DataFrame:
+    """Rows of features as the learner takes them."""
+    return pd.DataFrame(use_case.prepare.prepare(columns_of(use_case, rows), learnt), index=rows.index)
+
+
+def fit(
+    use_case: UseCase,
+    rows: pd.DataFrame,
+    *,
+    until: date,
+    trials: int,
+    on_trial: Callable[[Trial], None] = lambda _: None,
+) -> Fitted:
+    """Fit on `rows` of features with their labels, all from days before `until`.
+
+    The first of `trials` settings is the learner's own, the others are drawn from the search space; the one with the
+    lowest mean loss over the folds is taken. The rounds are the median of its folds' best ones, with which all rows are
+    fitted; its forecasts of the folds' days give the correction. `on_trial` sees each trial as it ends. The same rows
+    give the same model. Raises UserError if there are too few days, or in a fold nothing to be learnt.
+    """
+    folds = expanding_folds(rows[DAY].min(), until, folds=FOLDS, days=FOLD_DAYS, gap=GAP_DAYS)
+    learnt = use_case.prepare.learn(columns_of(use_case, rows))
+    ready = prepared(use_case, rows, learnt)
+    data = [_fold_data(use_case, rows, ready, fold) for fold in folds]
+    tried, forecasts = _search(use_case, data, trials, on_trial)
+    best = _best(tried)
+    parameters = {**use_case.learner.parameters, **best.parameters}
+    rounds = int(median(best.rounds))
+    labels = rows[LABEL].to_numpy(dtype="float64")
+    return Fitted(
+        use_case=use_case,
+        model=use_case.learner.fit(ready, labels, use_case.prepare.CATEGORIES, parameters, rounds),
+        learnt=learnt,
+        rounds=rounds,
+        parameters=parameters,
+        correction=calibration(use_case.objective, [fold.labels for fold in data], forecasts),
+        folds=folds,
+        trials=tried,
+    )
+
+
+def behind(losses: tuple[float, ...], complete: list[Trial]) -> bool:
+    """Whether a trial's mean loss so far is above the median of what complete ones (three or more) had by then.
+
+    Not optuna's pruner, which takes a trial's best step so far: folds differ more than trials do.
+    """
+    by_then = [fmean(trial.losses[: len(losses)]) for trial in complete]
+    return len(by_then) >= 3 and fmean(losses) > median(by_then)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _FoldData:
+    """What a trial meets in one fold."""
+
+    fold: Fitting
+    labels: Floats
+
+
+def _search(
+    use_case: UseCase, data: list[_FoldData], trials: int, on_trial: Callable[[Trial], None]
+) -> tuple[tuple[Trial, ...], list[Floats]]:
+    """All trials, and the best one's forecasts of each fold's days."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=SEED, n_startup_trials=RANDOM_TRIALS))
+    start, space = use_case.learner.parameters, dict(use_case.search_space)
+    study.enqueue_trial({name: start[name] for name in space})
+    tried: list[Trial] = []
+    best: list[Floats] = []
+    for number in range(trials):
+        asked = study.ask(space)
+        complete = [trial for trial in tried if trial.state == "complete"]
+        losses: tuple[float, ...] = ()
+        rounds: tuple[int, ...] = ()
+        forecasts: list[Floats] = []
+        for each in data:
+            forecast, best_rounds = each.fold.fit({**start, **asked.params})
+            losses = (*losses, float(use_case.objective.loss(each.labels, forecast).mean()))
+            rounds = (*rounds, best_rounds)
+            forecasts.append(forecast)
+            asked.report(fmean(losses), len(losses))
+            if len(losses) < len(data) and behind(losses, complete):
+                break
+        done = len(losses) == len(data)
+        study.tell(asked, fmean(losses) if done else None, None if done else optuna.trial.TrialState.PRUNED)
+        trial = Trial(
+            number=number,
+            parameters=asked.params,
+            losses=losses,
+            rounds=rounds,
+            state="complete" if done else "pruned",
+        )
+        tried.append(trial)
+        if _best(tried) is trial:
+            best = forecasts
+        on_trial(trial)
+    return tuple(tried), best
+
+
+def _best(trials: tuple[Trial, ...] | list[Trial]) -> Trial:
+    """The complete trial with the lowest loss, the first of equals."""
+    return min((trial for trial in trials if trial.state == "complete"), key=lambda trial: trial.loss)
+
+
+def _fold_data(use_case: UseCase, rows: pd.DataFrame, ready: pd.DataFrame, fold: Fold) -> _FoldData:
+    earlier = (rows[DAY] < fold.train_end).to_numpy()
+    judged = ((rows[DAY] >= fold.first) & (rows[DAY] < fold.end)).to_numpy()
+    labels = rows[LABEL].to_numpy(dtype="float64")
+    learnable = use_case.objective.learnable
+    if (
+        fold.end - fold.first < timedelta(days=FEWEST_FOLD_DAYS)
+        or not learnable(labels[earlier])
+        or not learnable(labels[judged])
+    ):
+        days = (1 + FOLDS) * FEWEST_FOLD_DAYS + GAP_DAYS
+        raise UserError(
+            f"too little to learn from: {len(rows)} rows with a label before the holdout, and at least {days} days, "
+            f"with labels that differ before and after {fold.first}, are needed; lower holdout_days or move as_of"
+        )
+    return _FoldData(
+        fold=use_case.learner.fold(
+            ready[earlier], labels[earlier], ready[judged], labels[judged], use_case.prepare.CATEGORIES
+        ),
+        labels=labels[judged],
+    )

@@ -1,0 +1,118 @@
+"""Gradient boosted trees, by LightGBM. This file travels with each version: it imports nothing of this project.
+
+LightGBM has one number of threads per process, and crashes where two calls at the same time name different ones
+(https://github.com/lightgbm-org/LightGBM/issues/4705). So no call names any: OMP_NUM_THREADS says it, once per process.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+FILE = "booster.txt"
+
+
+@dataclass(frozen=True)
+class Trees:
+    """A booster."""
+
+    booster: lgb.Booster
+
+    def predict(self, matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """As LightGBM's objective says, before any correction."""
+        return np.asarray(self.booster.predict(matrix))
+
+    def save(self, folder: Path) -> None:
+        """In LightGBM's own text format."""
+        (folder / FILE).write_text(self.booster.model_to_string(), encoding="utf-8")
+
+    def importance(self) -> Mapping[str, float]:
+        """Total gain of each column's splits."""
+        gains = map(float, self.booster.feature_importance("gain"))
+        return dict(zip(self.booster.feature_name(), gains, strict=True))
+
+
+def load(folder: Path) -> Trees:
+    """What `save` wrote."""
+    return Trees(lgb.Booster(model_file=folder / FILE))
+
+
+@dataclass(frozen=True)
+class _Fold:
+    training: lgb.Dataset
+    validation: lgb.Dataset
+    judged: npt.NDArray[np.float64]
+    given: Mapping[str, Any]
+    most_rounds: int
+    patience: int
+
+    def fit(self, parameters: Mapping[str, Any]) -> tuple[npt.NDArray[np.float64], int]:
+        booster = lgb.train(
+            {**self.given, **parameters},
+            self.training,
+            self.most_rounds,
+            valid_sets=[self.validation],
+            callbacks=[lgb.early_stopping(self.patience, verbose=False)],
+        )
+        return np.asarray(booster.predict(self.judged)), booster.best_iteration
+
+
+@dataclass(frozen=True, kw_only=True)
+class LightGBM:
+    """LightGBM with `parameters` by its own names, `objective` among them.
+
+    A fold gets at most `most_rounds`, and fewer where `patience` further ones bring nothing.
+    """
+
+    parameters: Mapping[str, float | int | str | bool]
+    most_rounds: int = 1_000
+    patience: int = 30
+
+    name = "LightGBM"
+    code = Path(__file__)
+    requirements = ("lightgbm", "numpy", "pandas")
+
+    def fold(
+        self,
+        rows: pd.DataFrame,
+        labels: npt.NDArray[np.float64],
+        judged: pd.DataFrame,
+        judged_labels: npt.NDArray[np.float64],
+        categories: Sequence[str],
+    ) -> _Fold:
+        """Binned once, for whatever parameters are tried."""
+        training = self._dataset(rows, labels, categories)
+        return _Fold(
+            training=training,
+            validation=training.create_valid(judged, judged_labels),
+            judged=judged.to_numpy(),
+            given=self._given,
+            most_rounds=self.most_rounds,
+            patience=self.patience,
+        )
+
+    def fit(
+        self,
+        rows: pd.DataFrame,
+        labels: npt.NDArray[np.float64],
+        categories: Sequence[str],
+        parameters: Mapping[str, Any],
+        rounds: int,
+    ) -> Trees:
+        """So many rounds."""
+        return Trees(lgb.train({**self._given, **parameters}, self._dataset(rows, labels, categories), rounds))
+
+    @property
+    def _given(self) -> dict[str, Any]:
+        """Same rows, same model, whatever the number of cores; binned for whatever size of a leaf is tried."""
+        fixed = {"deterministic": True, "force_row_wise": True, "feature_pre_filter": False, "verbose": -1}
+        return {**fixed, **self.parameters}
+
+    def _dataset(self, rows: pd.DataFrame, labels: npt.NDArray[np.float64], categories: Sequence[str]) -> lgb.Dataset:
+        # The parameters already: they rule how values are binned.
+        return lgb.Dataset(rows, labels, categorical_feature=list(categories), params=self._given)

@@ -1,0 +1,18 @@
+CREATE TABLE IF NOT EXISTS {schema}.decisions (
+  decision_id STRING NOT NULL COMMENT 'Digest of all that the decision says, or of what makes it the same one',
+  kind STRING NOT NULL COMMENT 'verdict: may a version serve? deploy: from now on it does',
+  model_name STRING NOT NULL COMMENT 'Registered model',
+  model_version INT NOT NULL COMMENT 'Version that the decision is on',
+  other_version INT COMMENT 'Version it was compared with, or that it replaces; null if there was none',
+  outcome STRING NOT NULL COMMENT 'Of a verdict: PASS, FAIL or INCONCLUSIVE; else DONE',
+  reasons ARRAY<STRING> NOT NULL COMMENT 'Why, a line each',
+  evidence STRING NOT NULL COMMENT 'The numbers behind it, JSON',
+  policy STRING NOT NULL COMMENT 'The rule that decided, JSON',
+  allowed_by STRING COMMENT 'The decision that allowed this one; null if none had to',
+  as_of TIMESTAMP NOT NULL COMMENT 'As-of time of the decision, UTC',
+  recorded_at TIMESTAMP NOT NULL COMMENT 'When the row was written, by the clock, UTC; decides nothing'
+  , CONSTRAINT decisions_pk PRIMARY KEY (decision_id) -- Unity Catalog only
+) USING delta
+COMMENT 'Every decision on a model version; rows are only added';
+
+ALTER TABLE {schema}.decisions ADD CONSTRAINT known_outcome CHECK (outcome IN ('PASS', 'FAIL', 'INCONCLUSIVE', 'DONE'));

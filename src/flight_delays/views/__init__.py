@@ -1,0 +1,1 @@
+"""Tables and plots for people, shared by notebooks, reports and model cards."""
