@@ -55,7 +55,7 @@ def run(context: Context, *, model_name: str, experiment: str, holdout_days: int
             )
             number = context.registry.register(experiment, model_name, training)
         loss = use_case.objective.loss_name.replace(" ", "_")
-        context.task_values.set(f"test_{loss}", f"{scores[loss]:.4f}")
+        context.task_values.set("test_loss", f"{scores[loss]:.4f}")
         show(
             context.console,
             f"{model_name} version {number}, on {scores['rows']:,.0f} rows from {split.trained_until}",
