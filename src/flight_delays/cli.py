@@ -325,6 +325,60 @@ def load_test(
 
 
 @app.command()
+def check_use_case(as_of: AsOf = "") -> None:
+    """Verify the use case on a sample of what it delivers, in seconds: each finding is a line with its fix."""
+    from datetime import UTC, datetime
+
+    from flight_delays.core.moments import moment_of
+    from flight_delays.platform.ddl import declarations
+    from flight_delays.tasks import check_use_case
+
+    checked = use_case()
+    moment = moment_of(as_of) if as_of else datetime.now(UTC)
+    findings, not_sampled = check_use_case.run(checked, declarations(checked.sql), moment)
+    for table in not_sampled:
+        typer.echo(f"{table} is delivered by files or a table: its rows were not looked at")
+    for finding in findings:
+        typer.echo(finding)
+    if findings:
+        raise typer.Exit(1)
+    typer.echo(f"{checked.name}: nothing found")
+
+
+@app.command("try")
+def try_out(
+    note: Annotated[str, typer.Option(help="What is tried, for the history.")] = "",
+    against: Annotated[str | None, typer.Option(help="Target whose champion to compare with; default: --in's.")] = None,
+    within: Annotated[str | None, typer.Option("--in", help="Target whose raw tables to use; default: dev.")] = None,
+    own_parameters: Annotated[
+        bool, typer.Option("--own-parameters", help="Not with the champion's setting, but with the one declared.")
+    ] = False,
+) -> None:
+    """Fit the use case as it stands and compare it with the champion, in seconds; registers nothing."""
+    if not _CHECKOUT:
+        raise UserError("try reads databricks.yml, which only a checkout has")
+    from rich.console import Console
+
+    from flight_delays.local.cli import tried
+
+    with tried(within, against) as (read, champion, options, folder):
+        from flight_delays.core.moments import moment_of
+        from flight_delays.tasks import try_out
+
+        try_out.run(
+            use_case(),
+            read=read,
+            champion=champion,
+            as_of=moment_of(options["as_of"]),
+            holdout_days=int(options["holdout_days"]),
+            own_parameters=own_parameters,
+            folder=folder,
+            note=note,
+            console=Console(),
+        )
+
+
+@app.command()
 def query(
     entity: Annotated[
         str | None,

@@ -209,10 +209,9 @@ def judge_days(totals: DayTotals, policy: Policy) -> Verdict:
         return verdict([enough])
     weights = day_weights(len(totals.rows), policy.draws, policy.seed)
     loss, baseline = totals.objective.loss_name, totals.objective.baseline_name
-    rows, resampled_rows = totals.rows.sum(), weights @ totals.rows
 
     def mean(values: Floats) -> Interval:
-        return interval(float(values.sum() / rows), weights @ values / resampled_rows, policy.confidence)
+        return mean_of_days(values, totals.rows, weights, policy.confidence)
 
     error, resampled_error = _calibration_error(totals.excess, weights, totals.rows)
     checks = [
@@ -241,7 +240,7 @@ def judge_days(totals: DayTotals, policy: Policy) -> Verdict:
                 policy.calibration_margin,
             ),
         ]
-    slices = _slices(totals, weights, policy)
+    slices = harm_by_slice(totals, weights, policy)
     other = baseline if totals.worse is None else "champion"
     return verdict([*checks, no_slice_harmed(slices, f"{loss} above the {other}'s", policy)], slices)
 
@@ -306,7 +305,13 @@ def _calibration_error(excess: Floats, weights: Floats, rows: Floats) -> tuple[f
     return estimate, np.abs(weights @ excess).sum(axis=1) / (weights @ rows)
 
 
-def _slices(totals: DayTotals, weights: Floats, policy: Policy) -> list[Slice]:
+def mean_of_days(values: Floats, rows: Floats, weights: Floats, confidence: float) -> Interval:
+    """The mean per row of what is summed by day, between one-sided bounds from resampled days."""
+    return interval(float(values.sum() / rows.sum()), weights @ values / (weights @ rows), confidence)
+
+
+def harm_by_slice(totals: DayTotals, weights: Floats, policy: Policy) -> list[Slice]:
+    """How much more is lost in each slice, between bounds that hold for all at once."""
     rows, days = totals.slice_rows.sum(axis=0), (totals.slice_rows > 0).sum(axis=0)
     total = totals.slice_worse.sum(axis=0)
     measured = (rows >= policy.min_slice_rows) & (days >= policy.min_slice_days) & np.isfinite(total)

@@ -209,7 +209,7 @@ class Regression:
             "squared_error": float(self.loss(labels, forecasts).mean()),
             "rmse": float(np.sqrt(squared)),
             "mae": float(np.abs(labels - forecasts).mean()),
-            "r2": float(1 - squared / spread) if spread else float("nan"),
+            "r2": float("nan") if labels.min() == labels.max() else float(1 - squared / spread),
             "calibration_error": calibration_error(self, labels, forecasts),
         }
 
@@ -223,7 +223,7 @@ class Regression:
         # From a fixed point: from zero, the spread of labels that hardly differ would be lost in rounding.
         centred = labels - labels.mean()
         spread = per_day.total(np.square(centred)) / rows - np.square(per_day.total(centred) / rows)
-        differ = spread > 1e-12 * np.square(self.scale)
+        differ = spread > 1e-12 * np.square(centred).max()
         return {
             "squared_error": squared / np.square(self.scale),
             "rmse": np.sqrt(squared),

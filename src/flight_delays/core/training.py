@@ -1,13 +1,9 @@
 """How a model is made: a search over expanding folds, a correction by their forecasts, a fit on all rows."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
-from hashlib import sha256
-from pathlib import Path
 from statistics import fmean, median
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -16,7 +12,7 @@ import optuna
 import pandas as pd
 
 from flight_delays.core.errors import UserError
-from flight_delays.core.features import DAY
+from flight_delays.core.features import DAY, ENTITY
 from flight_delays.core.learner import Fold as Fitting
 from flight_delays.core.learner import Model, Parameters
 from flight_delays.core.metrics import Floats
@@ -55,7 +51,8 @@ class Trial:
 class Fitted:
     """A model, what was learnt to prepare rows for it, and how both were found.
 
-    `correction` holds the slope and the intercept that correct its forecasts.
+    `correction` holds the slope and the intercept that correct its forecasts; `judged` what the folds' models forecast
+    of the days that they had not seen, uncorrected: columns entity_id, day, label, forecast.
     """
 
     use_case: UseCase
@@ -66,6 +63,7 @@ class Fitted:
     correction: Mapping[str, float]
     folds: tuple[Fold, ...]
     trials: tuple[Trial, ...]
+    judged: pd.DataFrame
 
     @property
     def best(self) -> Trial:
@@ -76,13 +74,6 @@ class Fitted:
         """The forecast of each row, as the registered model answers it."""
         raw = self.model.predict(prepared(self.use_case, rows, self.learnt).to_numpy())
         return corrected(self.use_case.objective, raw, **self.correction)
-
-    def digest(self) -> str:
-        """SHA-256 of all that the forecasts come from, code apart."""
-        with TemporaryDirectory() as folder:
-            self.model.save(Path(folder))
-            files = b"".join(file.read_bytes() for file in sorted(Path(folder).rglob("*")) if file.is_file())
-        return sha256(files + json.dumps([self.learnt, self.correction]).encode()).hexdigest()
 
 
 def columns_of(use_case: UseCase, rows: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
@@ -115,14 +106,35 @@ def fit(
     give the same model. Raises UserError if there are too few days, or in a fold nothing to be learnt.
     """
     folds = expanding_folds(rows[DAY].min(), until, folds=FOLDS, days=FOLD_DAYS, gap=GAP_DAYS)
+    start = {name: use_case.learner.parameters[name] for name in use_case.search_space}
+    return _fit(use_case, rows, folds, start, trials, on_trial)
+
+
+def refit(use_case: UseCase, rows: pd.DataFrame, folds: tuple[Fold, ...], parameters: Parameters) -> Fitted:
+    """The same with these folds, and one setting of the search space."""
+    return _fit(use_case, rows, folds, parameters, 1, lambda _: None)
+
+
+def _fit(
+    use_case: UseCase,
+    rows: pd.DataFrame,
+    folds: tuple[Fold, ...],
+    first: Parameters,
+    trials: int,
+    on_trial: Callable[[Trial], None],
+) -> Fitted:
     learnt = use_case.prepare.learn(columns_of(use_case, rows))
     ready = prepared(use_case, rows, learnt)
     data = [_fold_data(use_case, rows, ready, fold) for fold in folds]
-    tried, forecasts = _search(use_case, data, trials, on_trial)
+    tried, forecasts = _search(use_case, data, first, trials, on_trial)
     best = _best(tried)
     parameters = {**use_case.learner.parameters, **best.parameters}
     rounds = int(median(best.rounds))
     labels = rows[LABEL].to_numpy(dtype="float64")
+    judged = [
+        rows.loc[fold.judged, [ENTITY, DAY, LABEL]].assign(forecast=forecast)
+        for fold, forecast in zip(data, forecasts, strict=True)
+    ]
     return Fitted(
         use_case=use_case,
         model=use_case.learner.fit(ready, labels, use_case.prepare.CATEGORIES, parameters, rounds),
@@ -132,6 +144,7 @@ def fit(
         correction=calibration(use_case.objective, [fold.labels for fold in data], forecasts),
         folds=folds,
         trials=tried,
+        judged=pd.concat(judged, ignore_index=True),
     )
 
 
@@ -149,17 +162,18 @@ class _FoldData:
     """What a trial meets in one fold."""
 
     fold: Fitting
+    judged: npt.NDArray[np.bool_]
     labels: Floats
 
 
 def _search(
-    use_case: UseCase, data: list[_FoldData], trials: int, on_trial: Callable[[Trial], None]
+    use_case: UseCase, data: list[_FoldData], first: Parameters, trials: int, on_trial: Callable[[Trial], None]
 ) -> tuple[tuple[Trial, ...], list[Floats]]:
     """All trials, and the best one's forecasts of each fold's days."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=SEED, n_startup_trials=RANDOM_TRIALS))
     start, space = use_case.learner.parameters, dict(use_case.search_space)
-    study.enqueue_trial({name: start[name] for name in space})
+    study.enqueue_trial(dict(first))
     tried: list[Trial] = []
     best: list[Floats] = []
     for number in range(trials):
@@ -216,5 +230,6 @@ def _fold_data(use_case: UseCase, rows: pd.DataFrame, ready: pd.DataFrame, fold:
         fold=use_case.learner.fold(
             ready[earlier], labels[earlier], ready[judged], labels[judged], use_case.prepare.CATEGORIES
         ),
+        judged=judged,
         labels=labels[judged],
     )

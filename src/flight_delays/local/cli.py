@@ -28,7 +28,10 @@ from flight_delays.local.wheel import environment_of
 from flight_delays.platform.runtime import LOCAL_DIR, Place, online_store, place, tracking_uri
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from flight_delays.core.use_case import UseCase
+    from flight_delays.tasks.try_out import Champion
 
 app = typer.Typer(help="Run the bundle's own jobs on this laptop.", no_args_is_help=True)
 
@@ -177,6 +180,58 @@ def asked(
 
     with _served(root, None, 0) as (endpoint, _, folder):
         yield endpoint, request_for(use_case, folder, entity_id)
+
+
+@contextmanager
+def tried(
+    within: str | None, against: str | None, root: Path | None = None
+) -> Iterator[tuple[Callable[[str], "pa.Table"], "Champion | None", Mapping[str, str], Path]]:
+    """For a try: how to read a raw table of the one target, the champion of the other, options, where to keep it."""
+    from flight_delays.platform import registry
+    from flight_delays.tasks.try_out import champion_of
+
+    folder = root or world.find_root(Path.cwd())
+
+    def options(target: str | None) -> tuple[Mapping[str, str], Path]:
+        bundle = load_bundle(folder, target)
+        local_dir = world.local_dir(folder, bundle.target)
+        local = place() is Place.LOCAL
+        calls = _calls(bundle, local_dir, {}) if local else workspace_calls(validated(folder, bundle.target, {}))
+        return option_values(calls), local_dir
+
+    of_champion, champion_dir = options(against or within)
+    with environment_of({LOCAL_DIR: str(champion_dir)} if place() is Place.LOCAL else {}):
+        champion = champion_of(registry.connect(), of_champion["model_name"])
+    found, local_dir = options(within)
+    read = (
+        _read_local(local_dir, found["raw_schema"]) if place() is Place.LOCAL else _read_workspace(found["raw_schema"])
+    )
+    yield read, champion, found, local_dir / "try"
+
+
+def _read_local(local_dir: Path, schema: str) -> Callable[[str], "pa.Table"]:
+    """Without Spark, whose start would take longer than all the rest."""
+    from deltalake import DeltaTable
+    from deltalake.exceptions import TableNotFoundError
+
+    from flight_delays.local.endpoints import location
+
+    def read(table: str) -> "pa.Table":
+        try:
+            rows: pa.Table = DeltaTable(location(local_dir, f"{schema}.{table}")).to_pyarrow_table()
+        except TableNotFoundError:
+            raise UserError(f"table {schema}.{table} does not exist; run flight-delays local run features") from None
+        return rows
+
+    return read
+
+
+def _read_workspace(schema: str) -> Callable[[str], "pa.Table"]:
+    from flight_delays.platform.session import spark_session
+    from flight_delays.platform.tables import Tables
+
+    tables = Tables(spark=spark_session(), schema=schema, unity_catalog=True)
+    return lambda table: tables.read(table).toArrow()
 
 
 def online_store_address(root: Path | None = None) -> str:

@@ -1,14 +1,13 @@
 """docs/data-dictionary.md: every table and column, from what SQL declares."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from flight_delays.core.use_case import UseCase
-from flight_delays.platform.tables import declarations
+from flight_delays.platform.ddl import columns, declarations
 
 FILE = "docs/data-dictionary.md"
 
-_COLUMN = re.compile(r"^  (\w+) ([A-Z]+(?:<[A-Z, ]+>)?)( NOT NULL)? COMMENT '((?:[^']|'')*)',?$", re.MULTILINE)
 _KEY = re.compile(r"PRIMARY KEY \(([^)]*)\)")
 _COMMENT = re.compile(r"^COMMENT '((?:[^']|'')*)'", re.MULTILINE)
 
@@ -29,12 +28,6 @@ def dictionary(declared: Mapping[str, str]) -> str:
     for name, sql in sorted(declared.items()):
         lines += ["", f"## {name}", "", *_table(sql)]
     return "\n".join(lines) + "\n"
-
-
-def columns(sql: str) -> Iterable[tuple[str, str, bool, str]]:
-    """Name, type, whether it may be null, and comment of each column that a CREATE TABLE declares."""
-    for name, kind, required, comment in _COLUMN.findall(sql):
-        yield name, kind, not required, comment.replace("''", "'")
 
 
 def _table(sql: str) -> Iterator[str]:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from rich.console import Console
 
 from flight_delays.core.errors import UserError
+from flight_delays.core.moments import moment_of
 from flight_delays.core.use_case import UseCase
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.endpoints import connect as connect_endpoints
@@ -64,12 +65,3 @@ def context_within(use_case: UseCase, tables: Tables, registry: Registry) -> Con
         console=console,
         as_of=datetime.now(UTC),
     )
-
-
-def moment_of(text: str) -> datetime:
-    """A time in UTC from an ISO 8601 text, UTC where it names no offset. Raises UserError for what is none."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise UserError(f"as_of is {text!r}, not an ISO 8601 time like 2014-01-02T00:00:00Z") from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -46,7 +46,7 @@ class NestedRun:
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """All that is kept of one training run. `inputs` maps a table to the Delta version that was read, `texts` a file to
-    what it says.
+    what it says, `frames` one to the rows that it holds as Parquet.
     """  # fmt: skip
 
     fingerprint: str
@@ -55,6 +55,7 @@ class Training:
     metrics: Mapping[str, float]
     figures: Mapping[str, Figure]
     texts: Mapping[str, str]
+    frames: Mapping[str, pd.DataFrame]
     nested: tuple[NestedRun, ...]
     inputs: Mapping[str, int]
     artifacts: Mapping[str, Path]
@@ -126,6 +127,13 @@ class Registry:
             description=run.data.tags[MLFLOW_RUN_NOTE], tags=version.tags, metrics=run.data.metrics, pictures=pictures
         )
 
+    def kept(self, version: Version, file: str) -> bytes:
+        """A file of the run that made a version. Raises UserError if there is none."""
+        if file not in {found.path for found in self.client.list_artifacts(version.run_id)}:
+            raise UserError(f"{version.name} version {version.number} has kept no {file}; register it by the train job")
+        with tempfile.TemporaryDirectory() as folder:
+            return Path(self.client.download_artifacts(version.run_id, file, folder)).read_bytes()
+
     def set_alias(self, name: str, alias: str, number: int) -> None:
         """Point `alias` at a version."""
         self.client.set_registered_model_alias(name, alias, str(number))
@@ -174,6 +182,10 @@ class Registry:
                 mlflow.log_figure(figure, f"{_PICTURES}/{file}")
             for file, text in training.texts.items():
                 mlflow.log_text(text, file)
+            with tempfile.TemporaryDirectory() as folder:
+                for file, rows in training.frames.items():
+                    rows.to_parquet(Path(folder) / file, index=False)
+                mlflow.log_artifacts(folder)
             for nested in training.nested:
                 self._log_nested(run.info, nested)
             for table, delta_version in training.inputs.items():

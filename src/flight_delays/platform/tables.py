@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,6 +13,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from flight_delays.core.errors import UserError
+from flight_delays.platform.ddl import declarations
 
 _UNITY_CATALOG_ONLY = "-- Unity Catalog only"
 _ADD_CONSTRAINT = re.compile(r"ALTER TABLE (\S+)\s+ADD CONSTRAINT (\S+)", re.IGNORECASE)
@@ -173,12 +173,6 @@ class Tables:
     def _has_constraint(self, table: str, name: str) -> bool:
         properties = self.spark.sql(f"SHOW TBLPROPERTIES {table}").collect()
         return any(row["key"].lower() == f"delta.constraints.{name.lower()}" for row in properties)
-
-
-def declarations(use_case: Path) -> dict[str, str]:
-    """The SQL that declares each table, by name: those of every use case, and those of the one in this folder."""
-    found = [*Path(str(files("flight_delays.sql"))).glob("*.sql"), *use_case.glob("*.sql")]
-    return {file.stem: file.read_text(encoding="utf-8") for file in sorted(found, key=lambda file: file.name)}
 
 
 def _digest(columns: Sequence[str]) -> Column:

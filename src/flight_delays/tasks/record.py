@@ -1,7 +1,9 @@
 """What is kept of a training run: all that it takes to judge the model, to trust it and to make it again."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from hashlib import sha256
 from importlib.metadata import version as installed
 from pathlib import Path
 from platform import python_version
@@ -21,6 +23,7 @@ from flight_delays.platform.registry import NestedRun, Training
 from flight_delays.views import plots
 from flight_delays.views.card import model_card
 
+SEARCH, FOLDS_FILE = "search.json", "folds.parquet"  # of the search: what was found, and what its folds forecast
 _SHELL_NEEDS = ("mlflow", "numpy", "pandas")
 _SEARCHED_WITH = ("optuna", "scikit-learn")
 
@@ -62,7 +65,8 @@ def record(
         for end, value in (("low", bounds.low), ("high", bounds.high))
     }
     days, test_days = _days(split.training), _days(split.test)
-    digest = fitted.digest()
+    kept = artifacts(fitted, split.training, folder)
+    digest = _digest(kept.values())
     facts = {
         "learnt from": f"{len(labels):,} rows of {days}, {use_case.objective.describe(labels)}",
         "holdout": f"{len(split.test):,} rows of {test_days}",
@@ -94,8 +98,16 @@ def record(
         metrics={f"test_{name}": value for name, value in {**found.scored.metrics, **ends}.items()},
         figures=figures,
         texts={
-            MODEL_CARD: model_card(name=model_name, fitted=fitted, data=facts, found=found, pictures=tuple(figures))
+            MODEL_CARD: model_card(name=model_name, fitted=fitted, data=facts, found=found, pictures=tuple(figures)),
+            SEARCH: json.dumps(
+                {
+                    "parameters": fitted.best.parameters,
+                    "folds": [{name: str(day) for name, day in asdict(fold).items()} for fold in fitted.folds],
+                    "columns": [*fitted.model.importance()],
+                }
+            ),
         },
+        frames={FOLDS_FILE: fitted.judged},
         nested=tuple(
             NestedRun(
                 name=f"trial {trial.number}",
@@ -106,7 +118,7 @@ def record(
             for trial in fitted.trials
         ),
         inputs=versions,
-        artifacts=artifacts(fitted, split.training, folder),
+        artifacts=kept,
         signature=use_case.signature,
         input_example=split.training[[*use_case.inputs]].tail(5).reset_index(drop=True),
         requirements=tuple(
@@ -148,6 +160,12 @@ def artifacts(fitted: Fitted, rows: pd.DataFrame, folder: Path) -> dict[str, Pat
     model.mkdir()
     fitted.model.save(model)
     return {**found, "model": model}
+
+
+def _digest(artifacts: Iterable[Path]) -> str:
+    """SHA-256 of all that a version's answers come from."""
+    files = sorted(file for path in artifacts for file in [path, *path.rglob("*")] if file.is_file())
+    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def _days(rows: pd.DataFrame) -> str:

@@ -1,0 +1,316 @@
+"""Is a use case whole and sound? Each finding is a line: where, what is wrong, how to fix it.
+
+On a sample of what it delivers, in seconds, without Spark.
+"""
+
+import ast
+import json
+import runpy
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from flight_delays.core.as_of import look_backs
+from flight_delays.core.columns import UTC_TIME, from_arrow
+from flight_delays.core.delivery import Batches
+from flight_delays.core.features import DAY, ENTITY, PREDICTION_TIME
+from flight_delays.core.golden import golden_requests
+from flight_delays.core.quarantine import REASONS, inspect
+from flight_delays.core.training import columns_of, prepared
+from flight_delays.core.use_case import KNOWN_AT, LABEL, LABELS, Source, UseCase
+from flight_delays.platform.ddl import TYPES, columns
+
+Sample = Mapping[str, pa.Table]
+"""Good rows of each raw table, by name; none where they cannot be had here."""
+
+_ROWS = 2_000  # that a model is fitted on
+_SAME = 1e-9
+_NOT_FOR_JSON = (pa.string(), pa.int64(), pa.float64(), UTC_TIME, pa.bool_())
+
+
+_SAMPLED = 50_000
+
+
+def run(use_case: UseCase, declared: dict[str, str], as_of: datetime) -> tuple[list[str], list[str]]:
+    """Findings, a line each, and the raw tables that could not be sampled here: those that files or tables deliver."""
+    sample = {source.contract.table: _sampled(source, as_of) for source in use_case.sources}
+    findings = [*check(use_case, sample, declared)]
+    for source in use_case.sources:
+        if isinstance(source.delivery, Batches) and sample[source.contract.table].num_rows == 0:
+            findings.append(f"{source.contract.table}: no delivered row is good; see its rules, and what is delivered")
+    return findings, [one.contract.table for one in use_case.sources if not isinstance(one.delivery, Batches)]
+
+
+def _sampled(source: Source, as_of: datetime) -> pa.Table:
+    """Good rows of the first that are delivered."""
+    found, rows = [source.contract.schema.empty_table()], 0
+    batches = source.delivery.read(as_of) if isinstance(source.delivery, Batches) else ()
+    for batch in batches:
+        looked = inspect(batch.slice(0, _SAMPLED - rows), source.contract)
+        good = pc.equal(pc.list_value_length(looked[REASONS]), 0)
+        found.append(pa.Table.from_batches([looked.filter(good).select(source.contract.columns)]))
+        rows += looked.num_rows
+        if rows >= _SAMPLED:
+            break
+    return pa.concat_tables(found)
+
+
+def check(use_case: UseCase, sample: Sample, declared: Mapping[str, str]) -> Iterator[str]:
+    """All findings; `declared` is the SQL of each table, by name."""
+    found = [*_contracts(use_case, declared), *_spine(use_case), *_questions(use_case), *_code(use_case)]
+    yield from found
+    if found:
+        return  # what is not whole can't be run
+    rows = {name: sample[name] for name in {*use_case.features.tables(), use_case.spine.table, use_case.labels.table}}
+    yield from _labels(use_case, rows)
+    if rows[use_case.spine.table].num_rows == 0:
+        return
+    features = use_case.features.build(rows[use_case.spine.table], rows)
+    yield from _features(use_case, features, declared)
+    yield from _leaks(use_case, rows)
+    yield from _model(use_case, features, rows)
+
+
+def _contracts(use_case: UseCase, declared: Mapping[str, str]) -> Iterator[str]:
+    names = [source.contract.table for source in use_case.sources]
+    for name in {name for name in names if names.count(name) > 1}:
+        yield f"sources: {name} is there twice; give each raw table one source"
+    for source in use_case.sources:
+        contract = source.contract
+        table = contract.table
+        if unknown := [name for name in contract.columns if name not in {*contract.fields, *contract.derived}]:
+            yield f"{table}: column {unknown[0]} is neither a field nor derived; add it to one, or leave it out"
+            continue
+        if missing := [name for name in contract.key if name not in contract.columns]:
+            yield f"{table}: key {missing[0]} is no column; land it"
+        if contract.schema.field(KNOWN_AT).type != UTC_TIME if KNOWN_AT in contract.columns else True:
+            yield f"{table}: there is no column {KNOWN_AT}, a time; derive when each row was known"
+        yield from _declared(table, contract.schema, declared, "the contract's")
+        if source.events:
+            hidden = {name for kind in source.events.kinds for name in (*kind.reveals, kind.known_at)}
+            if unknown := sorted({*hidden, *source.events.needs} - {*contract.columns}):
+                yield f"{source.events.table}: {table} has no column {unknown[0]}; name those of its contract"
+            if source.events.table not in declared:
+                yield f"{source.events.table}: no SQL declares it; add sql/{source.events.table}.sql"
+
+
+def _declared(table: str, schema: pa.Schema, declared: Mapping[str, str], whose: str) -> Iterator[str]:
+    if table not in declared:
+        yield f"{table}: no SQL declares it; add sql/{table}.sql"
+        return
+    of_sql = {name: TYPES.get(kind) for name, kind, *_ in columns(declared[table])}
+    for field in schema:
+        if of_sql.get(field.name) != field.type:
+            says = f"is {of_sql[field.name]}" if field.name in of_sql else "is missing"
+            yield f"sql/{table}.sql: column {field.name} {says}, and {whose} is {field.type}; make them the same"
+    if extra := [name for name in of_sql if name not in schema.names]:
+        yield f"sql/{table}.sql: column {extra[0]} is none of {whose}; drop it, or make it"
+
+
+def _spine(use_case: UseCase) -> Iterator[str]:
+    spine = use_case.spine
+    try:
+        raw = use_case.contract(spine.table).schema
+    except KeyError:
+        yield f"spine: {spine.table} has no source; name the raw table whose rows are forecast"
+        return
+    wanted = {spine.entity_id: pa.string(), spine.prediction_ts: UTC_TIME, spine.day: pa.date32()}
+    for name, kind in wanted.items():
+        if name not in raw.names or raw.field(name).type != kind:
+            yield f"spine: {spine.table} has no column {name} that is {kind}; derive it in its contract"
+    for field in [*spine.request, *spine.also]:
+        if field.name not in raw.names:
+            yield f"spine: {spine.table} has no column {field.name}; land it, or leave it out"
+    for field in spine.request:
+        if field.type not in _NOT_FOR_JSON:
+            yield f"spine: a request cannot carry {field.name}, {field.type}; make it int64, float64, string or a time"
+    taken = {ENTITY, PREDICTION_TIME, DAY} & {*spine.request.names, *spine.also.names}
+    if taken:
+        yield f"spine: {min(taken)} is the name of a generic column; call the raw one otherwise"
+
+
+def _questions(use_case: UseCase) -> Iterator[str]:
+    raw = {source.contract.table: source.contract.schema for source in use_case.sources}
+    told = {source.contract.table for source in use_case.sources if source.events}
+    for name, table in use_case.features.tables().items():
+        if name not in raw:
+            yield f"questions: {name} has no source; name a raw table that has"
+        elif missing := [column for column in (*table.columns, *table.times) if column not in raw[name].names]:
+            yield f"questions: {name} has no column {missing[0]}; name those of its contract"
+    for name, span in look_backs(use_case.questions).items():
+        if span is None and name in told:
+            yield f"questions: {name} is asked for rows however old, which a stream cannot hold; give a tolerance"
+
+
+def _code(use_case: UseCase) -> Iterator[str]:
+    package = __name__.partition(".")[0]
+    for file in (use_case.prepare_file, use_case.learner.code):
+        for line, module in _imports(ast.parse(file.read_text(encoding="utf-8"))):
+            if module.partition(".")[0] in (package, ""):
+                yield f"{file.name}, line {line}: it travels with a version, and imports {package}; copy what it needs"
+    if lacking := [name for name in use_case.search_space if name not in use_case.learner.parameters]:
+        yield f"search_space: {lacking[0]} is no parameter of the learner; say there where the search begins"
+    for reason, names, _ in use_case.prepare.RULES:
+        if unknown := [name for name in names if name not in use_case.request]:
+            yield f"prepare.RULES: {reason}: {unknown[0]} is no column of a request; put it into the contract"
+
+
+def _imports(code: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and module; relative ones begin with a dot."""
+    for node in ast.walk(code):
+        if isinstance(node, ast.ImportFrom):
+            yield node.lineno, "." * node.level + (node.module or "")
+        elif isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+
+
+def _labels(use_case: UseCase, rows: Sample) -> Iterator[str]:
+    table = rows[use_case.labels.table]
+    if missing := [name for name in use_case.labels.columns if name not in table.schema.names]:
+        yield f"labels: {use_case.labels.table} has no column {missing[0]}; name those of its contract"
+        return
+    made = use_case.labels.make(from_arrow(table, use_case.labels.columns))
+    if {*made} != {*LABELS.names}:
+        yield f"labels: the function gives {', '.join(sorted(made))}; it must give {', '.join(LABELS.names)}"
+        return
+    if not table.num_rows:
+        return
+    label, known = np.asarray(made[LABEL], dtype="float64"), made[KNOWN_AT]
+    if np.isinf(label).any():
+        yield "labels: a label is infinite; give NaN where there is no outcome"
+    if use_case.objective.kind == "binary" and not {*np.unique(label[~np.isnan(label)])} <= {0.0, 1.0}:
+        yield "labels: a label is neither 0 nor 1; make it so, or choose the objective Regression"
+    if (np.isnan(label) | np.isnat(known)).all():
+        yield "labels: no row of the sample has an outcome with a time; see what the function gives"
+    elif not use_case.objective.learnable(label[~np.isnan(label)]):
+        yield "labels: all outcomes of the sample are the same; there is nothing to learn"
+
+
+def _features(use_case: UseCase, features: pa.Table, declared: Mapping[str, str]) -> Iterator[str]:
+    yield from _declared("features", features.schema, declared, "what features are made")
+    if not use_case.looked_up:
+        yield "finish: it gives no feature; give one column at least"
+    for name in use_case.looked_up:
+        kind = features.schema.field(name).type
+        if kind != pa.float64():
+            yield f"finish: feature {name} is {kind}; make it float64"
+        elif pc.any(pc.is_inf(features[name])).as_py():
+            yield f"finish: feature {name} is infinite in places; divide by what is not 0, or give NaN"
+    ids = features[ENTITY].to_pylist()
+    if len({*zip(ids, features[PREDICTION_TIME].to_pylist(), strict=True)}) < len(ids):
+        yield f"spine: {use_case.spine.entity_id} with {use_case.spine.prediction_ts} is not unique; it is the key"
+    asked = use_case.prepare.entity_ids(from_arrow(features, use_case.request))
+    if wrong := [(one, other) for one, other in zip(asked, ids, strict=True) if one != other]:
+        yield f"prepare.entity_ids: of {wrong[0][1]} it makes {wrong[0][0]}; make both the same way"
+    for dimension, values in use_case.slices(_pandas(features)).items():
+        if len(values) != features.num_rows:
+            yield f"slices: {dimension} has {len(values)} values for {features.num_rows} rows; give one for each"
+
+
+def _leaks(use_case: UseCase, rows: Sample) -> Iterator[str]:
+    """What became known after T must change nothing at T: it is taken away, and what of a row came later is changed."""
+    spine = use_case.spine
+    asking = rows[spine.table]
+    times = asking[spine.prediction_ts].drop_null()
+    if pc.any(pc.greater(asking[KNOWN_AT], asking[spine.prediction_ts])).as_py():
+        yield f"spine: rows of {spine.table} are known after their {spine.prediction_ts}; ask later"
+    at = pc.quantile(times.cast(pa.int64()), 0.5, interpolation="lower")[0].cast(UTC_TIME)
+    early = asking.filter(pc.less_equal(asking[spine.prediction_ts], at))
+    before = use_case.features.build(early, rows)
+    gone = {name: table.filter(pc.less_equal(table[KNOWN_AT], at)) for name, table in rows.items()}
+    for what, world in (
+        ("rows known later are taken away", gone),
+        ("outcomes known later are others", _other(use_case, rows, at)),
+    ):
+        after = use_case.features.build(early.select(early.schema.names), world)
+        for name in use_case.looked_up:
+            one, other = (table[name].to_numpy() for table in (before, after))
+            if not ((one == other) | (np.isnan(one) & np.isnan(other))).all():
+                yield f"feature {name} knows the future: it changes when {what}; give its facts their known time"
+    whole = use_case.features.build(asking, rows).filter(pc.less_equal(asking[spine.prediction_ts], at))
+    for name in use_case.looked_up:
+        one, other = before[name].to_numpy(), whole[name].to_numpy()
+        if not ((one == other) | (np.isnan(one) & np.isnan(other))).all():
+            yield f"feature {name} depends on which other rows are asked for; make it of its own row alone"
+
+
+def _other(use_case: UseCase, rows: Sample, at: pa.Scalar) -> Sample:
+    """The raw tables, with other values where they came to be known after a time: what labels and events tell."""
+    made = use_case.labels.make(from_arrow(rows[use_case.labels.table], use_case.labels.columns))
+    later = {use_case.labels.table: [(_label_columns(use_case), made[KNOWN_AT])]}
+    for source in use_case.sources:
+        for kind in source.events.kinds if source.events else ():
+            known = from_arrow(rows[source.contract.table], [kind.known_at])[kind.known_at]
+            later.setdefault(source.contract.table, []).append((kind.reveals, known))
+    changed = dict(rows)
+    moment = np.datetime64(at.as_py().replace(tzinfo=None), "us")
+    for name, parts in later.items():
+        table = changed.get(name)
+        if table is None:
+            continue
+        for names, known in parts:
+            there = pa.array(~(known <= moment))
+            for column in names:
+                place, kind = table.schema.get_field_index(column), table.schema.field(column).type
+                if pa.types.is_floating(kind) or pa.types.is_integer(kind):
+                    other = pc.add(pc.multiply(pc.fill_null(table[column], 1), 2), 17).cast(kind)
+                    table = table.set_column(place, table.schema.field(column), pc.if_else(there, other, table[column]))
+        changed[name] = table
+    return changed
+
+
+def _label_columns(use_case: UseCase) -> tuple[str, ...]:
+    """Of the columns that labels are made of, those that tell the outcome: neither key, nor kept of what is asked."""
+    spine = use_case.spine
+    asked = {spine.entity_id, spine.prediction_ts, spine.day, *spine.request.names, *spine.also.names}
+    return tuple(name for name in use_case.labels.columns if name not in asked)
+
+
+def _model(use_case: UseCase, features: pa.Table, rows: Sample) -> Iterator[str]:
+    """A small model, saved and loaded as a version is, answers as it did."""
+    frame = _pandas(features)
+    label = np.asarray(
+        use_case.labels.make(from_arrow(rows[use_case.labels.table], use_case.labels.columns))[LABEL], dtype="float64"
+    )
+    by_id = dict(zip(rows[use_case.labels.table][use_case.labels.columns[0]].to_pylist(), label.tolist(), strict=True))
+    frame = frame.assign(**{LABEL: frame[ENTITY].map(by_id)}).dropna(subset=[LABEL]).head(_ROWS)
+    learnt = use_case.prepare.learn(columns_of(use_case, frame))
+    if json.loads(json.dumps(learnt)) != learnt:
+        yield "prepare.learn: JSON changes what it gives; give texts, numbers, lists and maps"
+        return
+    ready = prepared(use_case, frame, learnt)
+    if wrong := [str(name) for name, kind in ready.dtypes.items() if kind != np.float64]:
+        yield f"prepare.prepare: column {wrong[0]} is {ready.dtypes[wrong[0]]}; make it float64"
+        return
+    one = prepared(use_case, frame.head(1), learnt)
+    if not one.equals(ready.head(1)):
+        yield "prepare.prepare: a row alone is prepared otherwise than among others; use what learn gives, not the rows"
+    if lacking := [name for name in use_case.prepare.CATEGORIES if name not in ready]:
+        yield f"prepare.CATEGORIES: {lacking[0]} is no prepared column; name those of prepare"
+        return
+    model = use_case.learner.fit(
+        ready, frame[LABEL].to_numpy(), use_case.prepare.CATEGORIES, use_case.learner.parameters, 5
+    )
+    requests = golden_requests(use_case, frame)
+    matrix = prepared(use_case, requests, learnt).to_numpy()
+    with TemporaryDirectory() as folder:
+        model.save(Path(folder))
+        again = runpy.run_path(str(use_case.learner.code))["load"](Path(folder)).predict(matrix)
+    if not np.allclose(model.predict(matrix), again, rtol=0, atol=_SAME, equal_nan=True):
+        yield "learner: loaded again, it answers golden requests otherwise; save all that predict needs"
+    if np.isnan(again).any():
+        yield "learner: it has no answer to a golden request, where nothing is looked up or a text is new; let it"
+
+
+def _pandas(features: pa.Table) -> pd.DataFrame:
+    fields = [
+        (one.name, pa.timestamp("us") if pa.types.is_timestamp(one.type) else one.type) for one in features.schema
+    ]
+    frame: pd.DataFrame = features.cast(pa.schema(fields)).to_pandas()
+    return frame

@@ -1,0 +1,191 @@
+"""Try a change: fit it as it stands on the raw tables, and compare it with the champion. Nothing is registered."""
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.console import Console
+
+from flight_delays.core.columns import from_arrow
+from flight_delays.core.errors import UserError
+from flight_delays.core.features import ENTITY, PREDICTION_TIME
+from flight_delays.core.gates import in_words
+from flight_delays.core.learner import Parameters
+from flight_delays.core.splits import Fold, expanding_folds, last_whole_days, split_at
+from flight_delays.core.training import FOLD_DAYS, FOLDS, GAP_DAYS, refit
+from flight_delays.core.tries import Comparison, compare
+from flight_delays.core.use_case import KNOWN_AT, LABEL, LABEL_KNOWN_AT, UseCase
+from flight_delays.platform.registry import Registry
+from flight_delays.tasks.record import FOLDS_FILE, SEARCH
+from flight_delays.tasks.report import show
+from flight_delays.views import plots
+
+HISTORY = "tries.jsonl"
+_SHOWN = 10  # tries, and features by importance
+
+
+@dataclass(frozen=True, kw_only=True)
+class Champion:
+    """What is kept of how a version was found: its setting, its folds, its columns, and what the folds forecast."""
+
+    name: str
+    number: int
+    parameters: Parameters
+    folds: tuple[Fold, ...]
+    columns: frozenset[str]
+    judged: pd.DataFrame
+
+
+def champion_of(registry: Registry, model_name: str) -> Champion | None:
+    """The version that serves, read and nothing else; None if none does."""
+    number = registry.aliases(model_name).get("champion")
+    if number is None:
+        return None
+    version = registry.version(model_name, number)
+    search = json.loads(registry.kept(version, SEARCH))
+    return Champion(
+        name=model_name,
+        number=number,
+        parameters=search["parameters"],
+        folds=tuple(Fold(**{name: date.fromisoformat(day) for name, day in fold.items()}) for fold in search["folds"]),
+        columns=frozenset(search["columns"]),
+        judged=pd.read_parquet(io.BytesIO(registry.kept(version, FOLDS_FILE))),
+    )
+
+
+def run(
+    use_case: UseCase,
+    *,
+    read: Callable[[str], pa.Table],
+    champion: Champion | None,
+    as_of: datetime,
+    holdout_days: int,
+    own_parameters: bool,
+    folder: Path,
+    note: str,
+    console: Console,
+) -> None:
+    """Fit on what `read` gives of the raw tables, show how it does, and add it to the history in `folder`.
+
+    Folds and setting are the champion's; with `own_parameters`, or without a champion, those that the search would
+    begin with. Pictures go to `folder`.
+    """
+    console.print("Making features and labels from the raw tables ...")
+    rows = labelled_now(use_case, read, as_of)
+    folds = champion.folds if champion else _folds(use_case, rows, as_of, holdout_days)
+    rows = split_at(rows[rows["day"] < folds[-1].end], folds[-1].end, use_case.zone).training
+    declared = {name: use_case.learner.parameters[name] for name in use_case.search_space}
+    parameters = declared if own_parameters or champion is None else {**declared, **champion.parameters}
+    told = ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in parameters.items()
+    )
+    console.print(f"Fitting on {len(rows):,} rows, {len(folds)} folds, with {told} ...")
+    fitted = refit(use_case, rows, folds, parameters)
+    importance = fitted.model.importance()
+    new = tuple(name for name in importance if champion and name not in champion.columns)
+    folder.mkdir(parents=True, exist_ok=True)
+    plots.importance(importance, always=new).savefig(folder / "importance.png")
+    found = None if champion is None else compare(use_case, rows, fitted.judged, champion.judged)
+    loss = float(use_case.objective.loss(*(fitted.judged[name].to_numpy() for name in (LABEL, "forecast"))).mean())
+    entry = {
+        "tried_at": f"{datetime.now(tz=UTC):%Y-%m-%d %H:%M:%S}",
+        "note": note,
+        "loss": loss,
+        "champion": f"{champion.name} version {champion.number}" if champion else "none",
+        "difference": in_words(found.worse_by) if found else "",
+        "found": found.in_words if found else "",
+        "new": ", ".join(new),
+    }
+    with (folder / HISTORY).open("a", encoding="utf-8") as history:
+        history.write(json.dumps(entry) + "\n")
+    if champion and found:
+        plots.slices(found.slices, use_case.objective.loss_name).savefig(folder / "slices.png")
+        _show(console, use_case, found, champion)
+    _show_importance(console, importance, new)
+    _show_history(console, folder / HISTORY, use_case.objective.loss_name)
+    console.print(f"Pictures: {folder}", soft_wrap=True)
+
+
+def labelled_now(use_case: UseCase, read: Callable[[str], pa.Table], as_of: datetime) -> pd.DataFrame:
+    """Features with `label` and `label_known_at`, made now from raw rows known by `as_of`, in the order of training."""
+    asked = use_case.features
+    raw = {name: read(name) for name in {*asked.tables(), asked.table, use_case.labels.table}}
+    known = {name: rows.filter(pc.less_equal(rows[KNOWN_AT], as_of)) for name, rows in raw.items()}
+    asking = raw[asked.table]
+    asking = asking.filter(pc.less_equal(asking[asked.raw(PREDICTION_TIME)], as_of))
+    features = _pandas(asked.build(asking, known))
+    labels = pd.DataFrame(use_case.labels.make(from_arrow(known[use_case.labels.table], use_case.labels.columns)))
+    labels = labels[labels[LABEL].notna() & (labels[KNOWN_AT] <= as_of.astimezone(UTC).replace(tzinfo=None))]
+    labels = labels.rename(columns={KNOWN_AT: LABEL_KNOWN_AT})[[ENTITY, LABEL, LABEL_KNOWN_AT]]
+    return features.merge(labels, on=ENTITY).sort_values([PREDICTION_TIME, ENTITY], ignore_index=True)
+
+
+def _pandas(rows: pa.Table) -> pd.DataFrame:
+    """Times in UTC without a zone, as training reads them."""
+    fields = [
+        pa.field(one.name, pa.timestamp("us") if pa.types.is_timestamp(one.type) else one.type) for one in rows.schema
+    ]
+    frame: pd.DataFrame = rows.cast(pa.schema(fields)).to_pandas()
+    return frame
+
+
+def _folds(use_case: UseCase, rows: pd.DataFrame, as_of: datetime, holdout_days: int) -> tuple[Fold, ...]:
+    if rows.empty:
+        raise UserError(f"no row has a label as of {as_of:%Y-%m-%d}; run the features job with this as_of")
+    holdout = last_whole_days(as_of, holdout_days, zone=use_case.zone, maturity=use_case.maturity)
+    return expanding_folds(rows["day"].min(), holdout.first, folds=FOLDS, days=FOLD_DAYS, gap=GAP_DAYS)
+
+
+def _show(console: Console, use_case: UseCase, found: Comparison, champion: Champion) -> None:
+    loss = use_case.objective.loss_name
+    show(
+        console,
+        f"Against {champion.name} version {champion.number}: {found.in_words}",
+        ("rows", "days", loss, "of the champion", "difference [95 %]"),
+        [(found.rows, found.days, found.loss, found.champion_loss, in_words(found.worse_by))],
+        decimals=5,
+    )
+    if found.moved:
+        show(
+            console,
+            "Slices that moved (bounds hold for all slices at once)",
+            ("slice", "rows", "days", f"difference in {loss}"),
+            [
+                (f"{one.dimension} {one.value}", one.rows, one.days, in_words(one.worse_by))
+                for one in found.moved
+                if one.worse_by
+            ],
+        )
+    else:
+        console.print("No slice is shown to have moved.")
+
+
+def _show_importance(console: Console, importance: Mapping[str, float], new: tuple[str, ...]) -> None:
+    total = sum(importance.values()) or 1.0
+    ordered = sorted(importance, key=lambda name: -importance[name])
+    kept = [name for at, name in enumerate(ordered) if at < _SHOWN or name in new]
+    show(
+        console,
+        "What the model looks at",
+        ("feature", "share (%)", ""),
+        [(name, 100 * importance[name] / total, "new" if name in new else "") for name in kept],
+        decimals=2,
+    )
+
+
+def _show_history(console: Console, file: Path, loss: str) -> None:
+    tries: list[dict[str, Any]] = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()][-_SHOWN:]
+    show(
+        console,
+        "Tries",
+        ("when (UTC)", "note", loss, "against", "difference [95 %]", "found", "new features"),
+        [tuple(one.values()) for one in tries],
+        decimals=5,
+    )
