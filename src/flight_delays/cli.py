@@ -374,7 +374,7 @@ def try_out(
             own_parameters=own_parameters,
             folder=folder,
             note=note,
-            console=Console(),
+            console=Console(width=None if sys.stdout.isatty() else 140),
         )
 
 

@@ -95,10 +95,10 @@ def run(
     found = None if champion is None else compare(use_case, rows, fitted.judged, champion.judged)
     loss = float(use_case.objective.loss(*(fitted.judged[name].to_numpy() for name in (LABEL, "forecast"))).mean())
     entry = {
-        "tried_at": f"{datetime.now(tz=UTC):%Y-%m-%d %H:%M:%S}",
+        "tried_at": f"{datetime.now(tz=UTC):%Y-%m-%d %H:%M}",
         "note": note,
         "loss": loss,
-        "champion": f"{champion.name} version {champion.number}" if champion else "none",
+        "champion": f"version {champion.number}" if champion else "none",
         "difference": in_words(found.worse_by) if found else "",
         "found": found.in_words if found else "",
         "new": ", ".join(new),
