@@ -209,9 +209,10 @@ def judge_days(totals: DayTotals, policy: Policy) -> Verdict:
         return verdict([enough])
     weights = day_weights(len(totals.rows), policy.draws, policy.seed)
     loss, baseline = totals.objective.loss_name, totals.objective.baseline_name
+    rows, resampled_rows = totals.rows.sum(), weights @ totals.rows
 
     def mean(values: Floats) -> Interval:
-        return mean_of_days(values, totals.rows, weights, policy.confidence)
+        return interval(float(values.sum() / rows), weights @ values / resampled_rows, policy.confidence)
 
     error, resampled_error = _calibration_error(totals.excess, weights, totals.rows)
     checks = [
@@ -303,11 +304,6 @@ def _calibration_error(excess: Floats, weights: Floats, rows: Floats) -> tuple[f
     """Expected calibration error over the bins of the whole holdout, and that of each resample."""
     estimate = float(np.abs(excess.sum(axis=0)).sum() / rows.sum())
     return estimate, np.abs(weights @ excess).sum(axis=1) / (weights @ rows)
-
-
-def mean_of_days(values: Floats, rows: Floats, weights: Floats, confidence: float) -> Interval:
-    """The mean per row of what is summed by day, between one-sided bounds from resampled days."""
-    return interval(float(values.sum() / rows.sum()), weights @ values / (weights @ rows), confidence)
 
 
 def harm_by_slice(totals: DayTotals, weights: Floats, policy: Policy) -> list[Slice]:

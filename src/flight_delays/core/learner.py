@@ -31,8 +31,11 @@ class Model(Protocol):
 class Fold(Protocol):
     """Rows to learn from and rows to judge by, made ready once for all parameters that are tried."""
 
-    def fit(self, parameters: Parameters) -> tuple[Floats, int]:
-        """Forecasts of the rows to judge by, and the best number of rounds; 0 where a learner has no rounds."""
+    def fit(self, parameters: Parameters, repeat: int = 0) -> tuple[Floats, int]:
+        """Forecasts of the rows to judge by, and the best number of rounds; 0 where a learner has no rounds.
+
+        Each `repeat` is fitted with other random numbers, if the learner draws any.
+        """
 
 
 class Learner(Protocol):

@@ -25,6 +25,7 @@ FOLDS = 3
 FOLD_DAYS = 56  # together half a year: what suits one season only is neither chosen nor corrected for
 FEWEST_FOLD_DAYS = 7  # each weekday once
 GAP_DAYS = 1  # the day before is not over when a forecast is asked for
+REPEATS = ("forecast_1", "forecast_2", "forecast_3")
 RANDOM_TRIALS = 4  # before the sampler follows what it has seen
 
 
@@ -51,8 +52,9 @@ class Trial:
 class Fitted:
     """A model, what was learnt to prepare rows for it, and how both were found.
 
-    `correction` holds the slope and the intercept that correct its forecasts; `judged` what the folds' models forecast
-    of the days that they had not seen, uncorrected: columns entity_id, day, label, forecast.
+    `correction` holds the slope and the intercept that correct its forecasts; `judged` what models of the setting that
+    was taken, fitted with other random numbers than those that it was chosen by, forecast of the folds' days: columns
+    entity_id, day, label and REPEATS, uncorrected.
     """
 
     use_case: UseCase
@@ -132,8 +134,10 @@ def _fit(
     rounds = int(median(best.rounds))
     labels = rows[LABEL].to_numpy(dtype="float64")
     judged = [
-        rows.loc[fold.judged, [ENTITY, DAY, LABEL]].assign(forecast=forecast)
-        for fold, forecast in zip(data, forecasts, strict=True)
+        rows.loc[each.judged, [ENTITY, DAY, LABEL]].assign(
+            **{name: each.fold.fit(parameters, repeat)[0] for repeat, name in enumerate(REPEATS, 1)}
+        )
+        for each in data
     ]
     return Fitted(
         use_case=use_case,

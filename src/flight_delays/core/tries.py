@@ -3,15 +3,16 @@
 Both are what the folds' models of the search forecast, so the holdout has no part in it: that is the release's.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from flight_delays.core.bootstrap import Interval, day_weights
+from flight_delays.core.bootstrap import Interval, day_weights, interval
 from flight_delays.core.errors import UserError
 from flight_delays.core.features import DAY, ENTITY
-from flight_delays.core.gates import Evidence, Policy, Slice, by_day, harm_by_slice, mean_of_days
+from flight_delays.core.gates import Evidence, Policy, Slice, by_day, harm_by_slice
+from flight_delays.core.training import REPEATS
 from flight_delays.core.use_case import LABEL, UseCase
 
 _CONFIDENCE = 0.975  # of each bound: 95 % between them
@@ -19,7 +20,8 @@ _CONFIDENCE = 0.975  # of each bound: 95 % between them
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Mean losses, and how much higher the new one is, between bounds from resampled days; below 0 is better.
+    """Mean losses, and how much higher the new one is, between bounds that hold 95 % of
+    resampled days and random numbers; below 0 is better.
 
     `slices` have bounds that hold for all of them at once.
     """
@@ -46,44 +48,56 @@ class Comparison:
 
 
 def compare(use_case: UseCase, rows: pd.DataFrame, judged: pd.DataFrame, champion: pd.DataFrame) -> Comparison:
-    """Forecasts `judged` (entity_id, day, label, forecast) against the champion's of the same entities.
+    """Forecasts `judged` (columns as in core.training.Fitted) against the champion's of the same entities.
 
-    `rows` are features of all of them, for the slices. Raises UserError where they have none in common.
+    Losses are means over the repeats. What repeats differ by, because a fit draws random numbers, widens the bounds: a
+    change of nothing else should not look like one. `rows` are features of all of them, for the slices. Raises
+    UserError where they have none in common.
     """
-    pairs = judged.merge(champion[[ENTITY, "forecast"]], on=ENTITY, suffixes=("", "_champion"))
-    pairs = pairs.merge(rows, on=ENTITY, suffixes=("", "_of_features"))
+    pairs = judged.merge(champion[[ENTITY, *REPEATS]], on=ENTITY, suffixes=("", _CHAMPION))
+    pairs = pairs.merge(rows.drop(columns=[DAY, LABEL]), on=ENTITY)
     if pairs.empty:
         raise UserError(
             "the champion's folds judged none of these rows: its data is of other days; train a new version"
         )
-    labels, forecasts, of_champion = (
-        pairs[name].to_numpy(dtype=np.float64) for name in (LABEL, "forecast", "forecast_champion")
+    labels, days = pairs[LABEL].to_numpy(dtype=np.float64), pd.factorize(pairs[DAY], sort=True)[0].astype(np.int64)
+    slices, loss = use_case.slices(pairs), use_case.objective.loss
+    losses, of_champion = (
+        np.array([loss(labels, pairs[name + end].to_numpy(dtype=np.float64)) for name in REPEATS])
+        for end in ("", _CHAMPION)
     )
-    days = pd.factorize(pairs[DAY], sort=True)[0].astype(np.int64)
-    totals = by_day(
-        Evidence(
-            objective=use_case.objective,
-            labels=labels,
-            forecasts=forecasts,
-            days=days,
-            baseline=float(labels.mean()),
-            champion=of_champion,
-            slices=use_case.slices(pairs),
+    totals = [
+        by_day(
+            Evidence(
+                objective=use_case.objective,
+                labels=labels,
+                forecasts=pairs[name].to_numpy(dtype=np.float64),
+                days=days,
+                baseline=float(labels.mean()),
+                champion=pairs[name + _CHAMPION].to_numpy(dtype=np.float64),
+                slices=slices,
+            )
         )
-    )
-    weights = day_weights(len(totals.rows), Policy.draws, Policy.seed)
-    loss, of_champion_loss = (use_case.objective.loss(labels, each) for each in (forecasts, of_champion))
-    worse = np.bincount(days, weights=loss - of_champion_loss).astype(np.float64)
+        for name in REPEATS
+    ]
+    mean = replace(totals[0], slice_worse=np.mean([each.slice_worse for each in totals], axis=0))
+    weights = day_weights(len(mean.rows), Policy.draws, Policy.seed)
+    by_days = np.bincount(days, weights=(losses - of_champion).mean(axis=0)).astype(np.float64)
+    estimate = float(by_days.sum() / len(pairs))
+    resampled = weights @ by_days / (weights @ mean.rows)
+    spread = float(np.sqrt(sum(each.mean(axis=1).var(ddof=1) for each in (losses, of_champion)) / len(REPEATS)))
+    by_chance = spread * np.random.default_rng(Policy.seed).standard_t(2 * (len(REPEATS) - 1), len(resampled))
     return Comparison(
         rows=len(pairs),
-        days=len(totals.rows),
-        loss=float(loss.mean()),
-        champion_loss=float(of_champion_loss.mean()),
-        worse_by=mean_of_days(worse, totals.rows, weights, _CONFIDENCE),
-        slices=tuple(harm_by_slice(totals, weights, _POLICY)),
+        days=len(mean.rows),
+        loss=float(losses.mean()),
+        champion_loss=float(of_champion.mean()),
+        worse_by=interval(estimate, resampled + by_chance, _CONFIDENCE),
+        slices=tuple(harm_by_slice(mean, weights, _POLICY)),
     )
 
 
+_CHAMPION = "_champion"
 _POLICY = Policy(
     min_holdout_days=1,
     loss_margin=0,

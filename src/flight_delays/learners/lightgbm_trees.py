@@ -51,9 +51,10 @@ class _Fold:
     most_rounds: int
     patience: int
 
-    def fit(self, parameters: Mapping[str, Any]) -> tuple[npt.NDArray[np.float64], int]:
+    def fit(self, parameters: Mapping[str, Any], repeat: int = 0) -> tuple[npt.NDArray[np.float64], int]:
+        settings = {**self.given, **parameters}
         booster = lgb.train(
-            {**self.given, **parameters},
+            {**settings, "seed": settings.get("seed", 0) + repeat},
             self.training,
             self.most_rounds,
             valid_sets=[self.validation],

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,7 +20,7 @@ from flight_delays.core.features import ENTITY, PREDICTION_TIME
 from flight_delays.core.gates import in_words
 from flight_delays.core.learner import Parameters
 from flight_delays.core.splits import Fold, expanding_folds, last_whole_days, split_at
-from flight_delays.core.training import FOLD_DAYS, FOLDS, GAP_DAYS, refit
+from flight_delays.core.training import FOLD_DAYS, FOLDS, GAP_DAYS, REPEATS, refit
 from flight_delays.core.tries import Comparison, compare
 from flight_delays.core.use_case import KNOWN_AT, LABEL, LABEL_KNOWN_AT, UseCase
 from flight_delays.platform.registry import Registry
@@ -93,11 +94,12 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     plots.importance(importance, always=new).savefig(folder / "importance.png")
     found = None if champion is None else compare(use_case, rows, fitted.judged, champion.judged)
-    loss = float(use_case.objective.loss(*(fitted.judged[name].to_numpy() for name in (LABEL, "forecast"))).mean())
+    labels = fitted.judged[LABEL].to_numpy()
+    losses = [use_case.objective.loss(labels, fitted.judged[name].to_numpy()).mean() for name in REPEATS]
     entry = {
         "tried_at": f"{datetime.now(tz=UTC):%Y-%m-%d %H:%M}",
         "note": note,
-        "loss": loss,
+        "loss": float(np.mean(losses)),
         "champion": f"version {champion.number}" if champion else "none",
         "difference": in_words(found.worse_by) if found else "",
         "found": found.in_words if found else "",

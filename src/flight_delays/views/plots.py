@@ -31,7 +31,7 @@ def calibration(objective: Objective, labels: Floats, forecasts: Floats) -> Figu
     forecast = np.bincount(bins, weights=forecasts) / counts
     observed = np.bincount(bins, weights=labels) / counts
     figure, axes = _figure()
-    ends = [float(np.min([forecast, observed, np.zeros_like(forecast)])), 1.05 * float(np.max([forecast, observed]))]
+    ends = _ends(np.concatenate([forecast, observed]), 0.05)
     axes.plot(ends, ends, color="grey", linewidth=1, linestyle="--", label="perfect")
     axes.plot(forecast, observed, marker="o", label="model")
     axes.set(
@@ -93,7 +93,7 @@ def daily(days: pd.DatetimeIndex, counts: Floats, means: Mapping[str, Floats], *
         lines.plot(days, mean, label=name, linewidth=1.2, marker="o", markersize=1.6)
     if shares:
         lines.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    lines.set_ylim(0, 1.2 * (float(np.nanmax(np.concatenate([[0.0], *means.values()]))) or 1.0))
+    lines.set_ylim(_ends(np.concatenate([[0.0], *means.values()]), 0.2))
     lines.legend(loc="upper right", ncols=len(means))
     return figure
 
@@ -129,7 +129,7 @@ def mean_by_value(columns: Mapping[str, tuple[pd.Series, pd.Series]], *, shares:
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.tick_params(labelsize=7)
         axes.set_title(name, fontsize=9)
-        axes.set_ylim(0, 1.1 * axes.get_ylim()[1])  # room above rates that differ little
+        axes.set_ylim(_ends(np.array([*rates, label.mean()], dtype="float64"), 0.15))
     return figure
 
 
@@ -179,12 +179,21 @@ def distribution(groups: Mapping[str, Floats], what: str) -> Figure:
     """How often each value was forecast, for each group of rows by its name."""
     figure, axes = _figure(height=3.4)
     every = np.concatenate([[0.0, 1.0] if what == "probability" else [], *groups.values()])
-    bins = np.linspace(every.min(initial=0), every.max(initial=0) or 1, 51).tolist()
+    bins = np.linspace(*_ends(every, 0.0), 51).tolist()
     for name, values in groups.items():
         axes.hist(values, bins=bins, alpha=0.6, density=values.size > 0, label=name)
     axes.legend()
     axes.set(xlabel=f"forecast {what}", ylabel="density")
     return figure
+
+
+def _ends(values: Floats, room: float) -> tuple[float, float]:
+    """Of an axis that shows zero and all values, with a share of room beyond those that are not zero."""
+    known = values[~np.isnan(values)]
+    low, high = float(known.min(initial=0)), float(known.max(initial=0))
+    if low == high:
+        high = 1.0
+    return (1 + room) * low, (1 + room) * high
 
 
 def _figure(height: float = 5.0, width: float = 6.5) -> tuple[Figure, Axes]:

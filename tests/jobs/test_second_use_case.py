@@ -1,0 +1,156 @@
+"""Another use case, from ingest to a served request: hourly bike rentals, a regression by a learner of its own.
+
+It is a folder, `tests/bikes`: what runs here is the same tasks that forecast delays.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+from rich.console import Console
+from tests import bikes
+from tests.conftest import EXPERIMENT
+
+from flight_delays.core.gates import Policy
+from flight_delays.platform.context import Context
+from flight_delays.platform.endpoints import Endpoints
+from flight_delays.platform.registry import Registry
+from flight_delays.platform.runtime import LOCAL_DIR
+from flight_delays.platform.tables import Tables
+from flight_delays.tasks import deploy, features, ingest, labels, parity, publish, score_batch, tables, train, validate
+from flight_delays.views import look
+
+AS_OF = datetime(2012, 1, 1, 6, tzinfo=UTC)
+MODEL = "bikes"
+HOLDOUT_DAYS = 60
+POLICY = Policy(
+    min_holdout_days=14,
+    loss_margin=0.01,
+    max_calibration_error=0.3,
+    calibration_margin=0.05,
+    slice_margin=0.1,
+    max_latency_ms=1_000,
+    max_size_mb=200,
+)
+
+
+@dataclass
+class Values:
+    """Task values, kept."""
+
+    values: dict[str, str]
+
+    def set(self, key: str, value: str) -> None:
+        self.values[key] = value
+
+
+@pytest.fixture(scope="module")
+def spark_tables(spark: SparkSession) -> Tables:
+    spark.sql("CREATE SCHEMA spark_catalog.bikes")
+    return Tables(spark=spark, schema="spark_catalog.bikes", unity_catalog=False)
+
+
+@pytest.fixture
+def context(
+    spark_tables: Tables, registry: Registry, endpoints: Endpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Context]:
+    monkeypatch.setenv(LOCAL_DIR, str(tmp_path))
+    yield Context(
+        use_case=bikes.USE_CASE,
+        tables=spark_tables,
+        registry=registry,
+        task_values=Values({}),
+        console=Console(quiet=True),
+        as_of=AS_OF,
+        endpoints=lambda: endpoints,
+    )
+
+
+def test_another_use_case_goes_from_raw_rows_to_a_served_answer(context: Context) -> None:
+    tables.run(context)
+    ingest.run(context)
+    features.run(context, context.tables)
+    labels.run(context, context.tables)
+    publish.run(context, online_store=False)
+    counts = {name: context.tables.read(name).count() for name in ("raw_hours", "raw_conditions", "features", "labels")}
+    assert counts == {"raw_hours": 8645, "raw_conditions": 8645, "features": 8645, "labels": 8645}
+
+    context.registry.client.create_registered_model(MODEL)
+    train.run(
+        context,
+        model_name=MODEL,
+        experiment=EXPERIMENT,
+        holdout_days=HOLDOUT_DAYS,
+        trials=2,
+        git_commit="0a1b2c3",
+    )
+    number = int(context.task_values.values["model_version"])
+    metrics = client_metrics(context, number)
+    # What knows nothing has a squared error of about 1 in units of the spread, and R2 0.
+    assert 0.6 < metrics["test_r2"] < 1
+    assert metrics["test_squared_error"] < 0.4
+    assert metrics["test_rmse_low"] < metrics["test_rmse"] < metrics["test_rmse_high"]
+
+    validate.run(context, model_name=MODEL, model_version=number, holdout_days=HOLDOUT_DAYS, policy=POLICY)
+    verdict = look.verdict(context, MODEL)
+    assert context.task_values.values["verdict"] == "PASS", verdict.tables["checks"].to_string()
+    assert "squared error" in " ".join(verdict.tables["checks"]["reason"])
+
+    serving = deploy.Serving(
+        endpoint="delay", workload_size="Small", scale_to_zero=True, secret_scope="scope", online_store=True
+    )
+    deploy.run(
+        context,
+        model_name=MODEL,
+        model_version=number,
+        verdict_id=context.task_values.values["verdict_id"],
+        serving=serving,
+    )
+    assert context.registry.aliases(MODEL) == {"champion": number}
+
+    score_batch.run(context, model_name=MODEL, window=score_batch.Window(), online_store=False)
+    predictions = context.tables.read("predictions")
+    assert predictions.count() == counts["features"]
+    assert predictions.where("probability IS NOT NULL OR prediction IS NULL").isEmpty()
+    (busiest,) = predictions.orderBy(F.desc("prediction")).limit(1).collect()
+    assert busiest["prediction"] > 400
+
+    (answer,) = (
+        context.endpoints()
+        .query("delay", {"dataframe_records": [{"begins_at": "2011-12-31T17:00:00Z", "holiday": 0, "workingday": 0}]})
+        .predictions
+    )
+    (scored,) = predictions.where("entity_id = '2011-12-31T17Z'").collect()
+    # The request names an hour; what it leaves out is looked up, as the batch had it.
+    assert answer == {"prediction": pytest.approx(scored["prediction"], abs=1e-9)}
+    parity.run(context, model_name=MODEL, endpoint="delay", with_features=False)
+    assert context.task_values.values["compared"] == "200"
+
+
+def test_people_can_look_at_it(context: Context) -> None:
+    assert {"calibration", "errors", "importance"} <= look.champion(context, MODEL).recorded.keys()
+    assert look.predictions(context, MODEL).figures.keys() == {"by day", "distribution"}
+    assert look.data(context, context.tables.schema).figures.keys() == {"by day"}
+
+
+def test_an_earlier_model_of_it_is_judged_against_the_champion(context: Context) -> None:
+    """Fitted on half a year, and therefore worse on winter than the champion."""
+    earlier = replace(context, as_of=datetime(2011, 9, 1, 6, tzinfo=UTC))
+    train.run(
+        earlier, model_name=MODEL, experiment=EXPERIMENT, holdout_days=HOLDOUT_DAYS, trials=1, git_commit="0a1b2c3"
+    )
+    number = int(earlier.task_values.values["model_version"])
+    validate.run(context, model_name=MODEL, model_version=number, holdout_days=HOLDOUT_DAYS, policy=POLICY)
+    checks = look.verdict(context, MODEL).tables["checks"].set_index("check")["outcome"]
+    assert checks["not_worse_than_champion"] != "PASS"
+    assert context.registry.aliases(MODEL)["champion"] != number
+
+
+def client_metrics(context: Context, number: int) -> dict[str, float]:
+    client: MlflowClient = context.registry.client
+    return dict(client.get_run(context.registry.version(MODEL, number).run_id).data.metrics)
