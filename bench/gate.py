@@ -25,6 +25,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from flight_delays.core.error_rates import DAY_LEVEL, GATE, RULES, Pair, Tally, pair, tally, worse_by
 from flight_delays.core.gates import Evidence, Outcome, Policy
 from flight_delays.core.markdown import table
+from flight_delays.use_case import USE_CASE
 from flight_delays.use_case.slices import time_of_day
 
 ROOT = Path(__file__).parents[1]
@@ -124,7 +125,7 @@ def default_policy() -> Policy:
     """What databricks.yml says."""
     variables = yaml.safe_load((ROOT / "databricks.yml").read_text())["variables"]
     names = (
-        *("min_holdout_days", "log_loss_margin", "max_calibration_error", "calibration_margin", "slice_margin"),
+        *("min_holdout_days", "loss_margin", "max_calibration_error", "calibration_margin", "slice_margin"),
         *("max_latency_ms", "max_size_mb"),
     )
     return Policy(**{name: variables[name]["default"] for name in names})
@@ -141,14 +142,20 @@ def pairs(file: Path, policy: Policy) -> dict[tuple[str, int], Pair]:
     for name in CHALLENGERS:
         for times in TIMES:
             challenger, champion = worse_by(
-                times * policy.log_loss_margin, labels, forecasts[name], forecasts["champion"], forecasts[WEAK]
+                times * policy.loss_margin,
+                USE_CASE.objective,
+                labels,
+                forecasts[name],
+                forecasts["champion"],
+                forecasts[WEAK],
             )
             found[name, times] = pair(
                 Evidence(
+                    objective=USE_CASE.objective,
                     labels=labels,
-                    probabilities=challenger,
+                    forecasts=challenger,
                     days=days,
-                    base_rate=float(kept["base_rate"]),
+                    baseline=float(kept["base_rate"]),
                     champion=champion,
                     slices=slices,
                 )
@@ -239,7 +246,7 @@ def page(results: Results, policy: Policy, replicates: int) -> str:
         longest=max(LENGTHS),
         refused_longest=_percent(1 - rate(longest.values(), GATE)),
         challengers="; ".join(CHALLENGERS.values()),
-        margin=f"{policy.log_loss_margin:g}",
+        margin=f"{policy.loss_margin:g}",
         replicates=f"{replicates:,}",
         drawn=f"{len(CHALLENGERS) * replicates:,}",
         error=_percent(0.5 / (len(CHALLENGERS) * replicates) ** 0.5),
@@ -281,7 +288,7 @@ def page(results: Results, policy: Policy, replicates: int) -> str:
 
 def policy_line(policy: Policy) -> str:
     """The settings that the rates depend on."""
-    names = ("log_loss_margin", "max_calibration_error", "calibration_margin", "slice_margin", "confidence", "draws")
+    names = ("loss_margin", "max_calibration_error", "calibration_margin", "slice_margin", "confidence", "draws")
     return ", ".join(f"`{name}` {getattr(policy, name):g}" for name in names)
 
 
@@ -304,7 +311,7 @@ def picture(results: Results, policy: Policy) -> Figure:
 
 
 def _margins(times: int, policy: Policy) -> str:
-    return f"{times * policy.log_loss_margin:g}" + (f" ({times} x margin)" if times else " (equal)")
+    return f"{times * policy.loss_margin:g}" + (f" ({times} x margin)" if times else " (equal)")
 
 
 def _percent(share: float) -> str:

@@ -115,6 +115,7 @@ def training(flights: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) ->
             metrics={"test_auc": 0.8},
             figures={},
             texts={"model_card.md": "Tiny."},
+            frames={},
             nested=tuple(
                 NestedRun(
                     name=f"trial {number}",

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from flight_delays.core.as_of import NEVER
 from flight_delays.core.columns import UTC_TIME, Column, Columns, from_arrow, to_arrow
+from flight_delays.core.delivery import Batches
 from flight_delays.core.quarantine import REASONS, inspect
 from flight_delays.use_case.sources import PLANES, SOURCES
 
@@ -23,7 +24,9 @@ MEASURED = ("temp", "wind_speed", "pressure", "visib", "humid", "dewp", "precip"
 def raw_tables(since: datetime, as_of: datetime) -> Raw:
     """The good rows that are delivered as of a time; of flights and weather those known from `since` on."""
     found = {}
-    for contract, delivery in SOURCES:
+    for source in SOURCES:
+        contract, delivery = source.contract, source.delivery
+        assert isinstance(delivery, Batches)
         inspected = inspect(pa.Table.from_batches(delivery.read(as_of)), contract)
         good = pc.equal(pc.list_value_length(inspected[REASONS]), 0)
         if contract is not PLANES:

@@ -11,20 +11,19 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from flight_delays.local.replay import Disorder, disorder, events_of, rows_between
+from flight_delays.local.replay import Disorder, disorder, events_between
+from flight_delays.platform.context import Context
+from flight_delays.platform.events import envelope
 from flight_delays.platform.scorer import Scorer
 from flight_delays.platform.tables import Tables, collected
-from flight_delays.platform.context import Context
 from flight_delays.tasks.score_stream import Stream, process, raw_schemas
-from flight_delays.use_case import events as source
-from flight_delays.use_case.features import FEATURES
-from flight_delays.use_case.model import INPUTS
+from flight_delays.use_case import USE_CASE
 
 STEPS = ("state", "kept apart", "landed", "recorded", "predicted", "precomputed", "told")
 RAW = ("raw_flights", "raw_weather", "raw_planes")
 SENT_AT = datetime(2013, 2, 1, tzinfo=UTC)
 DELAY = timedelta(hours=1)
-EMPTIED = ("raw_flights", "raw_weather", "flight_labels", "predictions", "latest_predictions", "late_events")
+EMPTIED = ("raw_flights", "raw_weather", "labels", "predictions", "latest_predictions", "late_events")
 
 
 class CrashError(Exception):
@@ -33,8 +32,7 @@ class CrashError(Exception):
 
 def history(tables: Tables, start: datetime, end: datetime) -> dict[str, pd.DataFrame]:
     """The events of real flights and weather known from `start` on and before `end`, in their order."""
-    rows = rows_between(tables.spark, start, end)
-    return events_of(rows["raw_flights"], rows["raw_weather"])
+    return events_between(tables, USE_CASE, start, end)
 
 
 def frame(tables: Tables, table: str, rows: pd.DataFrame) -> DataFrame:
@@ -47,8 +45,8 @@ def frame(tables: Tables, table: str, rows: pd.DataFrame) -> DataFrame:
 
 def micro_batch(tables: Tables, rows: Mapping[str, pd.DataFrame]) -> DataFrame:
     """Rows of both event tables, as the stream gets them."""
-    schemas = raw_schemas(tables)
-    made = [source.envelope(frame(tables, table, of), table, schemas[table]) for table, of in rows.items()]
+    schemas = raw_schemas(USE_CASE, tables)
+    made = [envelope(frame(tables, table, of), table, schemas[table]) for table, of in rows.items()]
     return reduce(DataFrame.unionByName, made)
 
 
@@ -136,34 +134,34 @@ class Harness:
         process(self.context, self.stream, events, query, number, scorer=scorer, reached=reached)
 
     def expected(self, query: str) -> pd.DataFrame:
-        """What the batch computes at the recorded versions: flight_id, model_version, probability."""
+        """What the batch computes at the recorded versions: entity_id, model_version, probability."""
         tables, found = self.context.tables, []
         taken = tables.read("stream_state").where(
             (F.col("query_id") == query)
             & (F.col("kind") == "scheduled")
             & F.col("fate").isin("on_time", "out_of_order")
         )
-        flights = taken.select("batch_id", F.split("event_id", "/")[0].alias("flight_id")).toPandas()
+        flights = taken.select("batch_id", F.split("event_id", "/")[0].alias("entity_id")).toPandas()
         for record in collected(tables.read("stream_batches").where(F.col("query_id") == query)):
             raw = [tables.read(table, version=record["table_versions"][table]).toArrow() for table in RAW]
-            asked = flights.loc[flights["batch_id"] == record["batch_id"], "flight_id"]
-            features = FEATURES.build(raw[0], dict(zip(RAW, raw, strict=True))).to_pandas()
+            asked = flights.loc[flights["batch_id"] == record["batch_id"], "entity_id"]
+            features = USE_CASE.features.build(raw[0], dict(zip(RAW, raw, strict=True))).to_pandas()
             features["sched_dep_ts"] = features["sched_dep_ts"].dt.tz_localize(None)
-            features = features[features["flight_id"].isin(asked)]
+            features = features[features["entity_id"].isin(asked)]
             if len(features):
                 model = self.context.registry.load(self.model_name, record["model_version"])
-                answers = model.predict(features[INPUTS.input_names()])
+                answers = model.predict(features[[*USE_CASE.inputs]])
                 found.append(
-                    features[["flight_id"]].assign(
+                    features[["entity_id"]].assign(
                         model_version=record["model_version"], probability=answers["probability"]
                     )
                 )
-        return pd.concat(found).sort_values("flight_id", ignore_index=True)
+        return pd.concat(found).sort_values("entity_id", ignore_index=True)
 
     def predictions(self) -> pd.DataFrame:
         rows = self.context.tables.read("predictions").where("source = 'stream'")
         return (
-            rows.select("flight_id", "model_version", "probability")
+            rows.select("entity_id", "model_version", "probability")
             .toPandas()
-            .sort_values("flight_id", ignore_index=True)
+            .sort_values("entity_id", ignore_index=True)
         )

@@ -17,11 +17,13 @@ from rich.console import Console
 from flight_delays.local.cli import run_jobs
 from flight_delays.local.deploy import deploy
 from flight_delays.local.results import Result
+from flight_delays.platform.tables import declarations
+from flight_delays.use_case import USE_CASE
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = "dev_local_flights"
 MODEL = f"spark_catalog.{SCHEMA}.dev_local_delay"
-TABLES = sorted(path.stem for path in (ROOT / "src/flight_delays/sql").glob("*.sql"))
+TABLES = [*declarations(USE_CASE.sql)]
 # January and February; the last 14 whole days are held out.
 TWO_MONTHS = {"as_of": "2013-03-01T12:00:00Z", "holdout_days": "14", "trials": "2"}
 

@@ -1,4 +1,4 @@
-"""Two tiny models, saved as they are registered and loaded as they are served."""
+"""Two tiny models, registered, and loaded as they are served."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,24 +8,23 @@ import pytest
 from mlflow.pyfunc import PyFuncModel
 from tests.serving.live import VERSIONS
 
-from flight_delays.platform.registry import Training
+from flight_delays.platform.registry import Registry
 from flight_delays.serving.service import Scorer, load_scorer
 
 
 @pytest.fixture(scope="session")
-def folders(training: Callable[..., Training], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def folders(
+    _mlflow: Callable[[], Registry], _logged: dict[bool, tuple[str, str]], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
     """The files of each served version, as downloaded; the challenger has learned the opposite."""
-    saved = {name: tmp_path_factory.mktemp("saved") / name for name in VERSIONS}
-    for name, folder in saved.items():
-        made = training(wrong=name == "challenger")
-        mlflow.pyfunc.save_model(
-            folder,
-            python_model=str(made.code),
-            artifacts={artifact: str(path) for artifact, path in made.artifacts.items()},
-            signature=made.signature,
-            pip_requirements=list(made.requirements),
-        )
-        (folder / "registered_model_meta").write_text(f"model_name: delay\nmodel_version: '{VERSIONS[name]}'\n")
+    before, saved = mlflow.get_tracking_uri(), {}
+    _mlflow()
+    for name, number in VERSIONS.items():
+        source, _ = _logged[name == "challenger"]
+        folder = Path(mlflow.artifacts.download_artifacts(source, dst_path=str(tmp_path_factory.mktemp(name))))
+        (folder / "registered_model_meta").write_text(f"model_name: delay\nmodel_version: '{number}'\n")
+        saved[name] = folder
+    mlflow.set_tracking_uri(before)
     return saved
 
 

@@ -16,11 +16,11 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from flight_delays.local.control_plane import listening
+from flight_delays.platform.shell import OnlineStore
 from flight_delays.serving.app import create_app
 from flight_delays.serving.payloads import PayloadLog
 from flight_delays.serving.service import Entity, Lookup, Scorer, Service
 from flight_delays.serving.settings import Settings
-from flight_delays.use_case.model import OnlineStore
 
 VERSIONS = {"champion": 3, "challenger": 4}
 PATIENCE_S = 120  # a process of its own takes half a minute to start on a busy machine

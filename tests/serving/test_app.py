@@ -24,10 +24,11 @@ from mlflow.pyfunc import PyFuncModel
 from tests.serving.live import JSON, PATIENCE_S, Live, entity, free_port, live, meddled, started
 from tests.unit.test_scoring_request import BAD, MAX_ROWS, ROW, WAYS, records
 
+from flight_delays.platform import shell
 from flight_delays.serving import app, settings
 from flight_delays.serving.payloads import PayloadLog
 from flight_delays.serving.service import Scorer, load_scorer
-from flight_delays.use_case import model
+from flight_delays.use_case import USE_CASE
 
 GOOD = records(ROW)
 
@@ -286,7 +287,7 @@ def test_a_champion_that_fails_says_nothing_of_why(
 
 
 def served_with_store(folder: Path, url: str, failure: str) -> Scorer:
-    environment = {model.ONLINE_STORE: url, model.ONLINE_STORE_FAILURE: failure}
+    environment = {shell.ONLINE_STORE: url, shell.ONLINE_STORE_FAILURE: failure}
     return load_scorer(mlflow.pyfunc.load_model(str(folder)), environment)
 
 
@@ -298,7 +299,7 @@ def test_a_store_that_fails_is_an_error_where_that_was_asked_for(folders: dict[s
         assert message.endswith("; try again, or send the looked-up columns yourself")
         assert running.metric("online_store_rows_total", outcome="failed") == 2
         assert running.metric("requests_total", served_entity="champion", status="503") == 1
-        full = ROW | dict.fromkeys(model.LOOKED_UP)
+        full = ROW | dict.fromkeys(USE_CASE.looked_up)
         assert running.post(records(full)).status_code == 200
         assert running.metric("online_store_rows_total") == 2
 
@@ -318,9 +319,9 @@ def test_what_a_request_leaves_out_is_looked_up_and_counted(
     bare, low, high = (ROW | {"flight": number} for number in (1, 2, 3))
     del bare["weather_visib"], low["weather_visib"]
     with closing(sqlite3.connect(tmp_path / "store")) as store, store:
-        store.execute(f"CREATE TABLE {model.ONLINE_TABLE} (flight_id, {', '.join(model.LOOKED_UP)})")
+        store.execute(f"CREATE TABLE {shell.ONLINE_TABLE} (entity_id, {', '.join(USE_CASE.looked_up)})")
         known = [f"AA-{number}-EWR-ORD-20130115T1700Z" for number in (2, 3)]
-        store.executemany(f"INSERT INTO {model.ONLINE_TABLE} (flight_id, weather_visib) VALUES (?, 0.5)", zip(known))
+        store.executemany(f"INSERT INTO {shell.ONLINE_TABLE} (entity_id, weather_visib) VALUES (?, 0.5)", zip(known))
     scorer = served_with_store(folders["champion"], f"sqlite:///{tmp_path}/store", "error")
     with live(entity("champion", scorer)) as running, live(entity("champion", scorers["champion"])) as without:
         found = running.post(records(bare, low)).json()
@@ -340,7 +341,7 @@ def test_what_a_request_leaves_out_is_looked_up_and_counted(
 def test_answers_are_those_of_the_model_to_the_last_bit(
     scorers: dict[str, Scorer], models: dict[str, PyFuncModel], flights: pd.DataFrame, way: str, rows: int
 ) -> None:
-    asked = flights.sample(rows, random_state=rows).reindex(columns=model.INPUTS.input_names())
+    asked = flights.sample(rows, random_state=rows).reindex(columns=[*USE_CASE.inputs])
     told = asked.assign(sched_dep_ts=asked["sched_dep_ts"].map(pd.Timestamp.isoformat)).astype(object)
     body = json.dumps(WAYS[way](told.where(told.notna(), None).to_dict("records"))).encode()
     with live(entity("champion", scorers["champion"])) as running:

@@ -7,13 +7,13 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from mlflow.pyfunc import PyFuncModel
 from schemathesis import Case, GenerationMode
 from schemathesis.checks import CHECKS
 from schemathesis.python.asgi import ASGIClient, get_client
@@ -22,19 +22,18 @@ from tests.serving.live import entity
 from tests.store.precomputed import FLIGHT, FOUND, fill
 from tests.store.stores import Sqlite
 
-from flight_delays.core.scoring_request import FORMS, REQUEST_ID, RequestParser
+from flight_delays.core.scoring_request import FORMS, REQUEST_ID
+from flight_delays.platform.precomputed import predictions_store
+from flight_delays.platform.shell import ONLINE_STORE, ONLINE_STORE_LIMIT_MS
 from flight_delays.serving.app import create_app
-from flight_delays.serving.service import Scorer, Service
+from flight_delays.serving.service import Service, load_scorer
 from flight_delays.serving.settings import Settings
-from flight_delays.use_case.model import OnlineStore
-from flight_delays.use_case.precomputed import SELECT
-from flight_delays.use_case.sources import FLIGHTS
 
 EXAMPLES = int(os.environ.get("FLIGHT_DELAYS_FUZZ_EXAMPLES", "300"))
 MAX_ROWS = 5
 TOKEN = {"Authorization": "Bearer token"}
 SCORING = ("POST /invocations", "POST /served-models/{name}/invocations")
-PRECOMPUTED = "GET /predictions/{flight_id}"
+PRECOMPUTED = "GET /predictions/{entity_id}"
 KINDS = [
     *((label, mode) for label in SCORING for mode in GenerationMode),
     *((f"GET /{name}", GenerationMode.POSITIVE) for name in ("ping", "health", "ready", "version", "metrics")),
@@ -57,17 +56,16 @@ UNSAID_OF_SPLIT = re.compile(r"column \w+ is missing$|column \w+, row \d+: must 
 
 
 @pytest.fixture(scope="module")
-def schema(scorers: dict[str, Scorer], tmp_path_factory: pytest.TempPathFactory) -> BaseSchema:
-    scorer = scorers["champion"]
-    scorer = replace(scorer, parser=RequestParser(scorer.signature, max_rows=MAX_ROWS, rules=FLIGHTS.rules))
+def schema(models: dict[str, PyFuncModel], tmp_path_factory: pytest.TempPathFactory) -> BaseSchema:
     service = Service("delay")
-    service.configure([entity("champion", scorer)])
+    service.configure([entity("champion", load_scorer(models["champion"], {}, max_rows=MAX_ROWS))])
     limits = Settings(tokens=frozenset({"token"}), max_rows=MAX_ROWS, max_body_bytes=100_000)
     config = schemathesis.Config.from_dict({"analysis": {"constants": {"enabled": False}}})
     # Words of the service's own source, such as those of its messages, would look like echoes.
     store = Sqlite(tmp_path_factory.mktemp("store") / "online.db")
     fill(store, FOUND)
-    app = create_app(service, limits, None, precomputed=OnlineStore(store.url, 30, select=SELECT))
+    precomputed = predictions_store({ONLINE_STORE: store.url, ONLINE_STORE_LIMIT_MS: "30000"})
+    app = create_app(service, limits, None, precomputed=precomputed)
     return schemathesis.openapi.from_asgi("/openapi.json", app, config=config)
 
 
@@ -154,7 +152,7 @@ def test_any_bytes_at_all_are_refused(client: ASGIClient, path: str, body: bytes
 
 @settings(max_examples=EXAMPLES, derandomize=True, deadline=None, database=None)
 @given(st.text() | st.sampled_from(["x" * 10_000, "\0" * 10_000, f"{FLIGHT}\0", f" {FLIGHT}", FLIGHT.lower()]))
-def test_any_id_at_all_is_not_found(client: ASGIClient, flight: str) -> None:
-    response = client.get(f"/predictions/{quote(flight, errors='surrogatepass')}", headers=TOKEN)
+def test_any_id_at_all_is_not_found(client: ASGIClient, made_up: str) -> None:
+    response = client.get(f"/predictions/{quote(made_up, errors='surrogatepass')}", headers=TOKEN)
     assert response.status_code == 404
     assert response.json()["error_code"] == "RESOURCE_DOES_NOT_EXIST"

@@ -1,4 +1,4 @@
-"""Who asks the service for a flight gets what was predicted of it beforehand."""
+"""Who asks the service for an id gets what was predicted of it beforehand."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -13,11 +13,10 @@ from tests.serving.live import PATIENCE_S, Live, live
 from tests.store.precomputed import FLIGHT, FOUND, fill
 from tests.store.stores import Sqlite
 
-from flight_delays.use_case import model
-from flight_delays.use_case.model import OnlineStore, Value
-from flight_delays.use_case.precomputed import SELECT
+from flight_delays.platform.precomputed import predictions_store
+from flight_delays.platform.shell import ONLINE_STORE, ONLINE_STORE_LIMIT_MS, Value
 
-NOT_FOUND = "there is no precomputed prediction of this flight; its id is like UA-1545-EWR-IAH-20130101T1015Z"
+NOT_FOUND = "there is no precomputed prediction of this id; table predictions has those that there are"
 NO_TABLE = "nothing is precomputed yet: the online store has no table predictions_online; run the job score_batch"
 DOWN = "the online store failed: unable to open database file; try again"
 
@@ -31,7 +30,8 @@ def file(tmp_path: Path) -> Sqlite:
 
 
 def reading(store: Sqlite, tokens: frozenset[str] | None = None) -> AbstractContextManager[Live]:
-    return live(precomputed=OnlineStore(store.url, 30, select=SELECT), tokens=tokens)
+    precomputed = predictions_store({ONLINE_STORE: store.url, ONLINE_STORE_LIMIT_MS: "30000"})
+    return live(precomputed=precomputed, tokens=tokens)
 
 
 def refused(response: requests.Response) -> tuple[int, str, str]:
@@ -50,10 +50,10 @@ def test_a_prediction_is_answered_as_it_is_described_also_while_no_version_is_se
     assert list(response.json()) == described["required"] == list(described["properties"])
 
 
-@pytest.mark.parametrize("flight", ["UA", "\0", f"{FLIGHT}\0", "%", "Ü飛🛩", "'; --", "a b", "x" * 10_000])
-def test_an_unknown_flight_is_not_found_and_not_repeated(file: Sqlite, flight: str) -> None:
+@pytest.mark.parametrize("asked", ["UA", "\0", f"{FLIGHT}\0", "%", "Ü飛🛩", "'; --", "a b", "x" * 10_000])
+def test_an_unknown_id_is_not_found_and_not_repeated(file: Sqlite, asked: str) -> None:
     with reading(file) as running:
-        response = running.get(f"/predictions/{quote(flight)}")
+        response = running.get(f"/predictions/{quote(asked)}")
         assert refused(response) == (404, "RESOURCE_DOES_NOT_EXIST", NOT_FOUND)
         assert running.metric("predictions_looked_up_total", outcome="not_found") == 1
 
@@ -83,14 +83,14 @@ def test_without_a_store_the_variable_that_names_one_is_told() -> None:
     with live() as running:
         status, _, message = refused(running.get(f"/predictions/{FLIGHT}"))
     assert status == 503
-    assert message == f"no online store to look predictions up in; set {model.ONLINE_STORE} to its address"
+    assert message == f"no online store to look predictions up in; set {ONLINE_STORE} to its address"
 
 
 @pytest.mark.parametrize("sent", [{}, {"authorization": "Bearer wrong"}, {"authorization": "Basic known"}])
-def test_a_look_up_needs_a_token_whether_or_not_the_flight_is_there(file: Sqlite, sent: dict[str, str]) -> None:
+def test_a_look_up_needs_a_token_whether_or_not_the_id_is_there(file: Sqlite, sent: dict[str, str]) -> None:
     with reading(file, frozenset({"known"})) as running:
-        for flight in (FLIGHT, "unknown"):
-            assert running.get(f"/predictions/{flight}", **sent).status_code == 401
+        for asked in (FLIGHT, "unknown"):
+            assert running.get(f"/predictions/{asked}", **sent).status_code == 401
         assert running.get(f"/predictions/{FLIGHT}", authorization="Bearer known").status_code == 200
 
 

@@ -1,5 +1,6 @@
 """What the environment may say about the service, and what a person is told of the rest."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ HOST = "FLIGHT_DELAYS_SERVING_HOST"
 PORT = "FLIGHT_DELAYS_SERVING_PORT"
 SERVED = "FLIGHT_DELAYS_SERVED"
 TOKENS = "FLIGHT_DELAYS_SERVING_TOKEN_FILE"
+THREADS = "OMP_NUM_THREADS"
 
 
 def test_every_setting_is_read(tmp_path: Path) -> None:
@@ -155,7 +157,20 @@ def torn(folders: dict[str, Path], folder: Path) -> str:
 
 def other_answers(folders: dict[str, Path], folder: Path) -> str:
     copy = shutil.copytree(folders["champion"], folder / "copy")
-    shutil.copy(folders["challenger"] / "artifacts" / "booster", copy / "artifacts" / "booster")
+    shutil.copytree(folders["challenger"] / "artifacts" / "model", copy / "artifacts" / "model", dirs_exist_ok=True)
+    return str(copy)
+
+
+def other_preparation(folders: dict[str, Path], folder: Path) -> str:
+    copy = shutil.copytree(folders["champion"], folder / "copy")
+    with (copy / "artifacts" / "prepare.py").open("a") as code:
+        code.write("\n\nprepare = lambda columns, _, known=prepare: known(columns, dict.fromkeys(CATEGORIES, []))\n")
+    return str(copy)
+
+
+def without_a_learner(folders: dict[str, Path], folder: Path) -> str:
+    copy = shutil.copytree(folders["champion"], folder / "copy")
+    (copy / "artifacts" / "learner.py").write_text("load(")
     return str(copy)
 
 
@@ -164,6 +179,8 @@ UNSERVABLE = [
     (by_alias, "champion at models:/delay@champion: 'delay@champion' is no version number"),
     (torn, "champion at {0} cannot be loaded: "),
     (other_answers, "champion at {0}: an answer to a golden request is "),
+    (other_preparation, "champion at {0}: an answer to a golden request is "),
+    (without_a_learner, "champion at {0} cannot be loaded: "),
 ]
 
 
@@ -177,7 +194,8 @@ def test_a_version_that_cannot_be_served_is_told_in_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     where = address(folders, tmp_path)
-    for name, value in ((AUTH, "off"), (HOST, "127.0.0.1"), (PORT, str(free_port())), (SERVED, f"champion={where}")):
+    environment = {AUTH: "off", HOST: "127.0.0.1", PORT: str(free_port()), SERVED: f"champion={where}"}
+    for name, value in {**environment, THREADS: "1"}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit) as ended:
         main()
@@ -185,6 +203,19 @@ def test_a_version_that_cannot_be_served_is_told_in_one_line(
     assert ended.value.code == 2
     assert len(told) == 1
     assert told[0].startswith("serving: " + line.format(where))
+
+
+@pytest.mark.parametrize(("told", "then"), [(None, "1"), ("3", "3")])
+def test_a_learner_gets_one_thread_unless_told_otherwise(
+    told: str | None, then: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(AUTH, "no")
+    monkeypatch.setenv(THREADS, told or "")
+    if told is None:
+        monkeypatch.delenv(THREADS)
+    with pytest.raises(SystemExit):
+        main()
+    assert os.environ[THREADS] == then
 
 
 @pytest.mark.parametrize("settings", [{}, {AUTH: "off", HOST: "127.0.0.1", SERVED: "champion=nowhere"}])

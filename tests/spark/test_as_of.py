@@ -13,8 +13,9 @@ from flight_delays.core.as_of import reach
 from flight_delays.core.errors import UserError
 from flight_delays.platform import as_of
 from flight_delays.platform.as_of import build_features, recent
-from flight_delays.use_case.features import FEATURES
+from flight_delays.use_case import USE_CASE
 
+FEATURES = USE_CASE.features
 Raw = dict[str, pa.Table]
 START, END = datetime(2013, 1, 1, tzinfo=UTC), datetime(2013, 1, 14, tzinfo=UTC)
 
@@ -77,7 +78,7 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[int, int, int]]]:
 
 
 def in_order(rows: pa.Table) -> pa.Table:
-    return rows.sort_by([("flight_id", "ascending"), ("prediction_ts", "ascending")])
+    return rows.sort_by([("entity_id", "ascending"), ("prediction_ts", "ascending")])
 
 
 def assert_same(found: DataFrame, expected: pa.Table) -> None:

@@ -18,9 +18,10 @@ from flight_delays.core.columns import UTC_TIME
 from flight_delays.core.delivery import Batches, Delivery, Files, FromTable
 from flight_delays.core.errors import UserError
 from flight_delays.core.quarantine import Contract, Field, Rule
+from flight_delays.platform.dataset import labels_of
 from flight_delays.platform.deliveries import inspect_delivery
 from flight_delays.platform.tables import Tables
-from flight_delays.tasks.labels import labels_of
+from flight_delays.use_case import USE_CASE
 
 Texts: TypeAlias = tuple[str | None, ...]
 
@@ -187,7 +188,7 @@ def test_a_delivery_that_lacks_columns_is_refused_before_anything_runs(
         delivery = FromTable(name=f"{tables.schema}.lacking_things")
     else:
         delivery = batches(rows, columns)
-    message = "the source of raw_things has no column ID, day; fix use_case/sources.py"
+    message = "the source of raw_things has no column ID, day; fix the contract in the use case"
     with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
         inspected(spark, delivery, repeats=True)
 
@@ -204,21 +205,24 @@ def test_a_column_that_the_contract_does_not_take_may_have_any_name(spark: Spark
     assert inspected(spark, delivery, repeats=False).columns == [*CONTRACT.columns, "source_row", "reasons"]
 
 
-def test_labels_are_those_of_the_flights_that_arrived_with_the_types_of_their_table(
+def test_labels_say_how_it_ended_with_the_types_of_their_table_and_null_without_an_outcome(
     spark: SparkSession, tables: Tables
 ) -> None:
     outcomes = {"early": -3.0, "a minute less": 14.0, "late": 15.0, "a minute more": 16.0, "never arrived": None}
     rows = [(name, DAY, delay, "2013-01-15 17:00") for name, delay in outcomes.items()]
     texts = [*rows, ("null", None, None, None)]
     flights = spark.createDataFrame(texts, "flight_id string, flight_date date, arr_delay double, known string")
-    raw = tables.read("raw_flights").schema
-    found = labels_of(flights.withColumn("outcome_known_at", F.col("known").cast(raw["outcome_known_at"].dataType)))
+    known = F.col("known").cast(tables.read("raw_flights").schema["outcome_known_at"].dataType)
+    found = labels_of(USE_CASE, flights.withColumn("outcome_known_at", known))
     kinds, expected = (
-        {field.name: field.dataType for field in schema}
-        for schema in (found.schema, tables.read("flight_labels").schema)
+        {field.name: field.dataType for field in schema} for schema in (found.schema, tables.read("labels").schema)
     )
     assert kinds == expected
-    assert sorted(found.toArrow().to_pylist(), key=lambda label: label["arr_delay"]) == [
-        {"flight_id": name, "flight_date": DAY, "is_late": late, "arr_delay": outcomes[name], "known_at": HOUR}
-        for name, late in (("early", 0), ("a minute less", 0), ("late", 1), ("a minute more", 1))
-    ]
+    labels = {"early": 0.0, "a minute less": 0.0, "late": 1.0, "a minute more": 1.0, "never arrived": None}
+    assert sorted(found.toArrow().to_pylist(), key=lambda label: str(label["entity_id"])) == sorted(
+        [
+            *({"entity_id": name, "day": DAY, "label": label, "known_at": HOUR} for name, label in labels.items()),
+            {"entity_id": "null", "day": None, "label": None, "known_at": None},
+        ],
+        key=lambda label: str(label["entity_id"]),
+    )

@@ -1,6 +1,5 @@
 """What became known later changes no old training set, and batch and online store agree. On a week of real flights."""
 
-import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -17,15 +16,14 @@ from rich.console import Console
 from tests.raw import Raw, gone, other, raw_tables
 
 from flight_delays.platform.as_of import build_features
+from flight_delays.platform.context import Context
+from flight_delays.platform.dataset import labelled
 from flight_delays.platform.registry import Registry
 from flight_delays.platform.scorer import read_scorer
+from flight_delays.platform.shell import ONLINE_STORE, ONLINE_STORE_FAILURE, ONLINE_STORE_LIMIT_MS, ONLINE_TABLE
 from flight_delays.platform.tables import Tables
 from flight_delays.tasks import features, labels
-from flight_delays.platform.context import Context
-from flight_delays.tasks.dataset import labelled_flights
-from flight_delays.use_case import model
-from flight_delays.use_case.features import FEATURES
-from flight_delays.use_case.sources import SOURCES
+from flight_delays.use_case import USE_CASE
 
 T = datetime(2013, 2, 8, 18, tzinfo=UTC)
 
@@ -40,7 +38,7 @@ def raw() -> Raw:
 def features_of_the_week(raw: Raw, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> DataFrame:
     tables = {name: spark.createDataFrame(rows) for name, rows in raw.items()}
     folder = str(tmp_path_factory.mktemp("features") / "features")
-    build_features(FEATURES, tables["raw_flights"], tables).write.parquet(folder)
+    build_features(USE_CASE.features, tables["raw_flights"], tables).write.parquet(folder)
     return spark.read.parquet(folder)
 
 
@@ -49,8 +47,9 @@ def context(spark: SparkSession, registry: Registry) -> Iterator[Context]:
     """Tables of a schema of their own."""
     spark.sql("CREATE SCHEMA spark_catalog.backfilled")
     tables = Tables(spark=spark, schema="spark_catalog.backfilled", unity_catalog=False)
-    tables.apply_ddl()
-    yield Context(tables=tables, registry=registry, task_values=Values(), console=Console(file=StringIO()), as_of=T)
+    tables.apply_ddl(USE_CASE.sql)
+    console = Console(file=StringIO())
+    yield Context(use_case=USE_CASE, tables=tables, registry=registry, task_values=Values(), console=console, as_of=T)
     spark.sql("DROP SCHEMA spark_catalog.backfilled CASCADE")
 
 
@@ -65,18 +64,18 @@ def test_what_is_back_filled_later_leaves_an_old_training_set_as_it_was(raw: Raw
 
     def training_set(world: Raw, as_of: datetime) -> pd.DataFrame:
         """As of T, after the jobs have run as of `as_of`."""
-        for contract, _ in SOURCES:
-            rows = tables.spark.createDataFrame(world[contract.table])
-            tables.upsert(contract.table, rows, key=contract.key)
+        for source in USE_CASE.sources:
+            rows = tables.spark.createDataFrame(world[source.contract.table])
+            tables.upsert(source.contract.table, rows, key=source.contract.key)
         features.run(replace(context, as_of=as_of), tables)
         labels.run(replace(context, as_of=as_of), tables)
-        return labelled_flights(tables, as_of=T, first=None, end=date(2013, 2, 9)).rows
+        return labelled(tables, as_of=T, first=None, end=date(2013, 2, 9)).rows
 
     before = training_set(gone(raw, T), T)
     assert len(before) > 3_000
     after = training_set(other(raw, T), datetime(2013, 2, 11, tzinfo=UTC))
-    assert tables.read("flight_features").count() > len(before) + 2_000
-    assert tables.read("flight_labels").count() > len(before) + 2_000
+    assert tables.read("features").count() > len(before) + 2_000
+    assert tables.read("labels").count() > len(before) + 2_000
     pd.testing.assert_frame_equal(after, before, check_exact=True)
 
 
@@ -92,26 +91,25 @@ def test_a_flight_gets_the_same_features_and_forecast_in_batch_and_from_the_onli
     known = features_of_the_week.where(F.col("prediction_ts") <= T)
     batch = (
         read_scorer(registry, name, number)
-        .score(known, keep=["flight_id"])
+        .score(known, keep=["entity_id"])
         .toPandas()
-        .set_index("flight_id")
+        .set_index("entity_id")
         .sort_index()
     )
-    table = known.toPandas().set_index("flight_id").sort_index()
+    table = known.toPandas().set_index("entity_id").sort_index()
 
     store = tmp_path / "online.sqlite"
     with closing(sqlite3.connect(store)) as connection:
-        table[list(model.LOOKED_UP)].to_sql(model.ONLINE_TABLE, connection)
-    monkeypatch.setenv(model.ONLINE_STORE, f"sqlite:///{store}")
-    monkeypatch.setenv(model.ONLINE_STORE_LIMIT_MS, "60000")
-    monkeypatch.setenv(model.ONLINE_STORE_FAILURE, "error")
-    requests = table[list(model.REQUEST)]
-    reader = model.DelayModel()
-    reader.connect(os.environ)
-    columns, lookup = reader.complete(model.columns_of(requests))
-    assert lookup == model.Lookup(asked=len(table), found=len(table))
-    looked_up = pd.DataFrame({name: columns[name] for name in model.LOOKED_UP}, index=table.index)
-    pd.testing.assert_frame_equal(looked_up, table[list(model.LOOKED_UP)], check_exact=True)
-    online = registry.load(name, number).predict(requests)
+        table[[*USE_CASE.looked_up]].to_sql(ONLINE_TABLE, connection)
+    monkeypatch.setenv(ONLINE_STORE, f"sqlite:///{store}")
+    monkeypatch.setenv(ONLINE_STORE_LIMIT_MS, "60000")
+    monkeypatch.setenv(ONLINE_STORE_FAILURE, "error")
+    requests = table[[*USE_CASE.request]]
+    loaded = registry.load(name, number)
+    columns, lookup = loaded.unwrap_python_model().complete({name: requests[name].to_numpy() for name in requests})
+    assert (lookup.asked, lookup.found, lookup.failed) == (len(table), len(table), False)
+    looked_up = pd.DataFrame({name: columns[name] for name in USE_CASE.looked_up}, index=table.index)
+    pd.testing.assert_frame_equal(looked_up, table[[*USE_CASE.looked_up]], check_exact=True)
+    online = loaded.predict(requests)
     pd.testing.assert_frame_equal(online, batch, check_exact=True)
     assert online["probability"].nunique() > 10

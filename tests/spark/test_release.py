@@ -15,17 +15,18 @@ from rich.console import Console
 
 from flight_delays.core.errors import UserError
 from flight_delays.core.gates import Policy
+from flight_delays.platform.context import Context
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.registry import Registry
 from flight_delays.platform.tables import Tables
 from flight_delays.tasks import deploy, validate
-from flight_delays.platform.context import Context
+from flight_delays.use_case import USE_CASE
 
 # The last days told by this as_of are 6 to 19 February.
 AS_OF = datetime(2013, 2, 21, tzinfo=UTC)
 POLICY = Policy(
     min_holdout_days=14,
-    log_loss_margin=0.005,
+    loss_margin=0.005,
     max_calibration_error=0.3,
     calibration_margin=0.02,
     slice_margin=0.02,
@@ -53,6 +54,7 @@ class Remembered:
 def context(tables: Tables, registry: Registry, endpoints: Endpoints, loaded: pd.DataFrame) -> Context:
     assert len(loaded) == 1000
     return Context(
+        use_case=USE_CASE,
         tables=tables,
         registry=registry,
         task_values=Remembered(),
@@ -66,10 +68,17 @@ def validated(context: Context, name: str, number: int) -> Row:
     """The row that a verdict wrote; there is one."""
     validate.run(context, model_name=name, model_version=number, holdout_days=14, policy=POLICY)
     verdict_id = context.task_values.values["verdict_id"]
-    (row,) = context.tables.read("verdicts").where(f"verdict_id = '{verdict_id}'").collect()
-    assert row["verdict"] == context.task_values.values["verdict"]
-    assert (row["model_name"], row["model_version"]) == (name, number)
+    (row,) = context.tables.read("decisions").where(f"decision_id = '{verdict_id}'").collect()
+    assert row["outcome"] == context.task_values.values["verdict"]
+    assert (row["kind"], row["model_name"], row["model_version"]) == ("verdict", name, number)
+    assert row["allowed_by"] is None
     return row
+
+
+def holdout(verdict: Row) -> tuple[str, str]:
+    """The first day that a verdict rests on, and the one after the last."""
+    evidence = json.loads(verdict["evidence"])
+    return evidence["holdout_first"], evidence["holdout_end"]
 
 
 def deployed(context: Context, name: str, number: int, verdict_id: str) -> None:
@@ -82,9 +91,9 @@ def served(context: Context) -> list[tuple[str, int, int]]:
     return [(one.name, one.model_version, one.percentage) for one in live]
 
 
-def rollouts(context: Context, name: str) -> list[tuple[int, int | None]]:
-    rows = context.tables.read("rollouts").where(f"model_name = '{name}'").collect()
-    return sorted((row["model_version"], row["previous_version"]) for row in rows)
+def deployments(context: Context, name: str) -> list[tuple[int, int | None]]:
+    rows = context.tables.read("decisions").where(f"model_name = '{name}' AND kind = 'deploy'").collect()
+    return sorted((row["model_version"], row["other_version"]) for row in rows)
 
 
 def test_versions_are_judged_against_the_champion_and_released_one_after_the_other(
@@ -94,42 +103,42 @@ def test_versions_are_judged_against_the_champion_and_released_one_after_the_oth
     first, second = new_version(name), new_version(name)
 
     verdict = validated(context, name, first)
-    assert (verdict["verdict"], verdict["champion_version"]) == ("PASS", None)
-    assert (verdict["holdout_first"], verdict["holdout_end"]) == (date(2013, 2, 6), date(2013, 2, 20))
+    assert (verdict["outcome"], verdict["other_version"]) == ("PASS", None)
+    assert holdout(verdict) == ("2013-02-06", "2013-02-20")
     evidence = json.loads(verdict["evidence"])
-    names = ["enough_days", "better_than_base_rate", "calibrated", "no_slice_harmed", *CONTRACT]
+    names = ["enough_days", "better_than_baseline", "calibrated", "no_slice_harmed", *CONTRACT]
     assert [check["name"] for check in evidence["checks"]] == names
     assert {one["dimension"] for one in evidence["slices"]} == {"carrier", "origin", "time of day"}
     assert [one["rows"] for one in evidence["slices"] if one["dimension"] == "time of day"] == [14 * 20]
-    assert len(verdict["holdout_digest"]) == 64
+    assert len(evidence["holdout_digest"]) == 64
     assert aliases() == {"challenger": first}
     assert served(context) == []
-    deployed(context, name, first, verdict["verdict_id"])
+    deployed(context, name, first, verdict["decision_id"])
     assert aliases() == {"champion": first}
     assert served(context) == [("champion", first, 100)]
 
     verdict = validated(context, name, second)
-    assert (verdict["verdict"], verdict["champion_version"]) == ("PASS", first)
+    assert (verdict["outcome"], verdict["other_version"]) == ("PASS", first)
     assert [line for line in verdict["reasons"] if " not_worse_than_champion: " in line] == [
         "PASS not_worse_than_champion: log loss minus the champion's is 0.0000 [0.0000, 0.0000], at most 0.005"
     ]
     assert aliases() == {"champion": first, "challenger": second}
     version = context.registry.version(name, second)
-    assert (version.tags["verdict"], version.tags["verdict_id"]) == ("PASS", verdict["verdict_id"])
+    assert (version.tags["verdict"], version.tags["decision_id"]) == ("PASS", verdict["decision_id"])
     report = mlflow.artifacts.load_text(f"runs:/{version.run_id}/verdict.md")
     assert report.startswith(f"# PASS: {name} version {second}\n\nagainst champion version {first}, on 14 days")
     assert "| origin JFK |" in report
-    assert verdict["holdout_digest"] in report
-    deployed(context, name, second, verdict["verdict_id"])
+    assert json.loads(verdict["evidence"])["holdout_digest"] in report
+    deployed(context, name, second, verdict["decision_id"])
     released = {"champion": second, "previous_champion": first}
     assert aliases() == released
     assert served(context) == [("champion", second, 100)]
 
     # The release job once more: the same question, though the version is the champion now.
     assert validated(context, name, second) == verdict
-    deployed(context, name, second, verdict["verdict_id"])
+    deployed(context, name, second, verdict["decision_id"])
     assert aliases() == released
-    assert rollouts(context, name) == [(first, None), (second, first)]
+    assert deployments(context, name) == [(first, None), (second, first)]
 
 
 def test_a_worse_version_fails_and_gets_no_alias(context: Context, new_version: Callable[..., int]) -> None:
@@ -137,9 +146,9 @@ def test_a_worse_version_fails_and_gets_no_alias(context: Context, new_version: 
     context.registry.set_alias(name, "champion", new_version(name))
     worse = new_version(name, wrong=True)
     verdict = validated(context, name, worse)
-    assert verdict["verdict"] == "FAIL"
+    assert verdict["outcome"] == "FAIL"
     with pytest.raises(UserError, match="the verdict on version 2 is FAIL: only PASS is deployed"):
-        deployed(context, name, worse, verdict["verdict_id"])
+        deployed(context, name, worse, verdict["decision_id"])
     assert context.registry.aliases(name) == {"champion": 1}
 
 
@@ -171,7 +180,7 @@ def test_an_undocumented_version_fails_and_says_what_is_missing(
     context.registry.client.update_model_version(name, str(number), description="")
     context.registry.client.delete_model_version_tag(name, str(number), "git_commit")
     verdict = validated(context, name, number)
-    assert verdict["verdict"] == "FAIL"
+    assert verdict["outcome"] == "FAIL"
     assert [line for line in verdict["reasons"] if not line.startswith("PASS")] == [
         "FAIL documented: missing: a description, the tag git_commit; register it by the train job"
     ]
@@ -183,18 +192,18 @@ def test_an_exception_is_a_written_inconclusive_verdict_and_raised_again(
     name = "broken"
     number = new_version(name)
     context.registry.set_alias(name, "challenger", number)
-    context.registry.tag_version(context.registry.version(name, number), {"base_rate": "a fifth"})
+    context.registry.tag_version(context.registry.version(name, number), {"baseline": "a fifth"})
     with pytest.raises(ValueError, match="could not convert string to float"):
         validated(context, name, number)
-    (row,) = context.tables.read("verdicts").where(f"model_name = '{name}'").collect()
-    assert row["verdict"] == "INCONCLUSIVE"
+    (row,) = context.tables.read("decisions").where(f"model_name = '{name}'").collect()
+    assert row["outcome"] == "INCONCLUSIVE"
     (line,) = row["reasons"]
     assert line.startswith(
         "INCONCLUSIVE judged_without_error: ValueError: could not convert string to float: 'a fifth'"
     )
-    assert context.task_values.values == {"verdict": "INCONCLUSIVE", "verdict_id": row["verdict_id"]}
+    assert context.task_values.values == {"verdict": "INCONCLUSIVE", "verdict_id": row["decision_id"]}
     version = context.registry.version(name, number)
-    assert (version.tags["verdict"], version.tags["verdict_id"]) == ("INCONCLUSIVE", row["verdict_id"])
+    assert (version.tags["verdict"], version.tags["decision_id"]) == ("INCONCLUSIVE", row["decision_id"])
     report = mlflow.artifacts.load_text(f"runs:/{version.run_id}/verdict.md")
     assert report.startswith(f"# INCONCLUSIVE: {name} version {number}")
     assert context.registry.aliases(name) == {}
@@ -213,7 +222,7 @@ def test_days_that_either_model_has_seen_are_no_evidence_and_too_few_are_inconcl
     name = f"seen until {candidate}"
     context.registry.set_alias(name, "champion", new_version(name, until=champion))
     verdict = validated(context, name, new_version(name, until=candidate))
-    assert (verdict["verdict"], verdict["holdout_first"]) == ("INCONCLUSIVE", first)
+    assert (verdict["outcome"], holdout(verdict)[0]) == ("INCONCLUSIVE", str(first))
     (line,) = verdict["reasons"]
     assert line.startswith(f"INCONCLUSIVE enough_days: {reason}")
     assert context.registry.aliases(name) == {"champion": 1}
@@ -221,7 +230,7 @@ def test_days_that_either_model_has_seen_are_no_evidence_and_too_few_are_inconcl
 
 @pytest.fixture(scope="module")
 def verdicts(tables: Tables) -> list[str]:
-    """Verdicts (id, model, version, outcome, champion) as if validate had written them."""
+    """Verdicts (id, model, version, outcome, version compared with) as if validate had written them."""
     rows = [
         ("failed", "guarded", 2, "FAIL", 1),
         ("passed", "guarded", 2, "PASS", 1),
@@ -235,19 +244,18 @@ def verdicts(tables: Tables) -> list[str]:
         ("taken back", "taken back", 2, "PASS", 1),
     ]
     frame = tables.spark.createDataFrame(
-        rows, "verdict_id string, model_name string, model_version int, verdict string, champion_version int"
+        rows, "decision_id string, model_name string, model_version int, outcome string, other_version int"
     ).selectExpr(
         "*",
+        "'verdict' kind",
         "array('why') reasons",
-        "'[]' evidence",
+        "'{}' evidence",
         "'{}' policy",
-        "date '2013-02-06' holdout_first",
-        "date '2013-02-20' holdout_end",
-        "cast(null AS string) holdout_digest",
+        "cast(null AS string) allowed_by",
         "timestamp '2013-02-21' as_of",
         "current_timestamp() recorded_at",
     )
-    tables.append_new("verdicts", frame, key=["verdict_id"])
+    tables.append_new("decisions", frame, key=["decision_id"])
     return [row[0] for row in rows]
 
 
@@ -278,7 +286,7 @@ def test_only_a_pass_on_this_version_against_what_serves_now_deploys(
     assert str(error.value).startswith(says)
     assert "\n" not in str(error.value)
     assert context.registry.aliases("guarded") == before
-    assert rollouts(context, "guarded") == []
+    assert deployments(context, "guarded") == []
     assert served(context) == []
 
 
@@ -288,7 +296,7 @@ def test_only_a_pass_on_this_version_against_what_serves_now_deploys(
         pytest.param(0, id="before anything"),
         pytest.param(1, id="between the two aliases"),
         pytest.param(2, id="before the challenger's alias went"),
-        pytest.param(3, id="before the row of the rollout"),
+        pytest.param(3, id="before the row of the deployment"),
     ],
 )
 @pytest.mark.usefixtures("verdicts")
@@ -309,17 +317,19 @@ def test_a_deployment_that_was_stopped_is_finished_by_running_it_again(
     deployed(context, name, 2, name)
     assert served(context) == [("champion", 2, 100)]
     assert context.registry.aliases(name) == states[-1]
-    assert rollouts(context, name) == [(2, 1)]
+    assert deployments(context, name) == [(2, 1)]
 
 
 @pytest.mark.usefixtures("verdicts")
-def test_the_row_of_a_rollout_is_written_once_and_says_why(context: Context, new_version: Callable[..., int]) -> None:
+def test_the_row_of_a_deployment_is_written_once_and_says_why(
+    context: Context, new_version: Callable[..., int]
+) -> None:
     number = new_version("first")
     for later in (AS_OF, AS_OF.replace(month=3)):
         deployed(replace(context, as_of=later), "first", number, "first")
-    (row,) = context.tables.read("rollouts").where("model_name = 'first'").collect()
-    assert (row["action"], row["verdict_id"], row["reason"]) == ("deploy", "first", "verdict PASS")
-    assert row["previous_version"] is None
+    (row,) = context.tables.read("decisions").where("model_name = 'first' AND kind = 'deploy'").collect()
+    assert (row["outcome"], row["allowed_by"], row["reasons"]) == ("DONE", "first", ["verdict PASS"])
+    assert row["other_version"] is None
     assert row["as_of"].astimezone(UTC) == AS_OF
 
 
@@ -360,4 +370,4 @@ def test_where_the_endpoint_cannot_serve_it_a_version_becomes_no_champion(
         deploy.run(context, model_name=name, model_version=2, verdict_id="passed", serving=serving)
     assert "\n" not in str(error.value)
     assert context.registry.aliases(name) == {"champion": 1}
-    assert rollouts(context, name) == []
+    assert deployments(context, name) == []

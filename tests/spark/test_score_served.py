@@ -11,10 +11,11 @@ from pyspark.sql import Row
 from rich.console import Console
 
 from flight_delays.core.errors import UserError
+from flight_delays.platform.context import Context
 from flight_delays.platform.registry import Registry
 from flight_delays.platform.tables import Tables
 from flight_delays.tasks import score_served
-from flight_delays.platform.context import Context
+from flight_delays.use_case import USE_CASE
 
 NAME = "served to all"
 AS_OF = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -37,7 +38,9 @@ def context(tables: Tables, registry: Registry, new_version: Callable[..., int])
     if not registry.client.search_registered_models(f"name = '{NAME}'"):
         assert [new_version(NAME), new_version(NAME)] == [1, 2]
     console = Console(file=io.StringIO(), width=200)
-    return Context(tables=tables, registry=registry, task_values=Values(), console=console, as_of=AS_OF)
+    return Context(
+        use_case=USE_CASE, tables=tables, registry=registry, task_values=Values(), console=console, as_of=AS_OF
+    )
 
 
 def request(*flights: int) -> str:
@@ -85,6 +88,7 @@ def test_each_answered_row_becomes_a_prediction_once(context: Context, entities:
             ("cut off", early, 200, 1, request(5)[:-9], response(0.1), "one"),
             ("one answer too few", early, 200, 1, request(5, 6), response(0.1), "one"),
             ("no answer", early, 200, 1, request(5), "{}", "one"),
+            ("half an answer", early, 200, 1, request(5), '{"predictions": [{"prediction": 1}]}', "one"),
             ("no request", early, 200, 1, None, response(0.1), "one"),
         ],
         "payloads",
@@ -92,9 +96,9 @@ def test_each_answered_row_becomes_a_prediction_once(context: Context, entities:
     for inserted in ("3", "0"):
         score_served.run(context, model_name=NAME, payload_table=table, served_entities=entities)
         assert context.task_values["served"] == inserted
-        found = context.tables.read("predictions").where(f"model_name = '{NAME}'").orderBy("flight_id").collect()
+        found = context.tables.read("predictions").where(f"model_name = '{NAME}'").orderBy("entity_id").collect()
         flights = [f"UA-{number}-EWR-ORD-20130115T1700Z" for number in (1, 2, 3)]
-        assert [row["flight_id"] for row in found] == flights
+        assert [row["entity_id"] for row in found] == flights
         assert [(row["probability"], row["prediction"], row["model_version"]) for row in found] == [
             (0.25, 0, 1),
             (0.5, 1, 1),
@@ -108,6 +112,7 @@ def test_each_answered_row_becomes_a_prediction_once(context: Context, entities:
             "cut off": "the body is no proper JSON, at line 1, column 144",
             "one answer too few": "the response has no prediction, or not one for each row of the request",
             "no answer": "the response has no prediction, or not one for each row of the request",
+            "half an answer": "the response has no prediction, or not one for each row of the request",
             "no request": "the body is no proper JSON, at line 1, column 1",
         }
 

@@ -1,7 +1,9 @@
-"""Batch scoring: the champion's own answers, once per flight, under its number."""
+"""Batch scoring: the champion's own answers, once per entity, under its number."""
 
 import io
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -11,32 +13,37 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 from rich.console import Console
+from tests.conftest import EXPERIMENT
+from tests.worlds import ROOT
 
+from flight_delays.core.columns import UTC_TIME
 from flight_delays.core.errors import UserError
+from flight_delays.platform.context import Context
 from flight_delays.platform.job_context import PrintedTaskValues
-from flight_delays.platform.registry import Registry
+from flight_delays.platform.precomputed import Prediction, find_prediction, predictions_store
+from flight_delays.platform.registry import Registry, Training
 from flight_delays.platform.runtime import LOCAL_DIR, online_store
 from flight_delays.platform.scorer import read_scorer
+from flight_delays.platform.shell import ONLINE_STORE
 from flight_delays.platform.tables import Tables
 from flight_delays.tasks import score_batch
-from flight_delays.platform.context import Context
 from flight_delays.tasks.score_batch import Window
-from flight_delays.use_case.model import INPUTS, ONLINE_STORE
-from flight_delays.use_case.precomputed import Prediction, find_prediction, predictions_store
+from flight_delays.use_case import USE_CASE
 
 pytestmark = pytest.mark.usefixtures("_interpreted")
 BEFORE_THE_LAST_DAY = datetime(2013, 2, 19, 9, 59, 59, tzinfo=UTC)
 LAST_DAY = datetime(2013, 2, 19, 10, tzinfo=UTC)
-KEEP = ["flight_id", "prediction_ts"]
+KEEP = ["entity_id", "prediction_ts"]
+TIME_ZONE = "spark.sql.session.timeZone"
 
 
 @pytest.fixture
 def features(tables: Tables, loaded: pd.DataFrame) -> DataFrame:
-    return tables.read("flight_features").where(F.col("flight_id").isin(list(loaded["flight_id"])))
+    return tables.read("features").where(F.col("entity_id").isin(list(loaded["entity_id"])))
 
 
 @pytest.fixture
@@ -50,27 +57,32 @@ def context(
     monkeypatch.setenv(LOCAL_DIR, str(tmp_path))
     console = Console(file=io.StringIO(), width=200)
     values = PrintedTaskValues(console)
-    yield Context(tables=tables, registry=registry, task_values=values, console=console, as_of=BEFORE_THE_LAST_DAY)
-    tables.spark.sql(
-        f"DELETE FROM {tables.schema}.flight_features WHERE flight_id RLIKE '^(picky|new since|looked up)'"
+    yield Context(
+        use_case=USE_CASE,
+        tables=tables,
+        registry=registry,
+        task_values=values,
+        console=console,
+        as_of=BEFORE_THE_LAST_DAY,
     )
+    tables.spark.sql(f"DELETE FROM {tables.schema}.features WHERE entity_id RLIKE '^(picky|new since|looked up)'")
 
 
 def test_spark_scores_as_the_model_itself_does_one_row_per_row(
     features: DataFrame, registry: Registry, new_version: Callable[..., int]
 ) -> None:
     number = new_version("same")
-    visibility = F.when(F.hash("flight_id") % 3 != 0, F.col("weather_visib"))
+    visibility = F.when(F.hash("entity_id") % 3 != 0, F.col("weather_visib"))
     rows = features.withColumn("weather_visib", visibility).repartition(2)
     scored = (
         read_scorer(registry, "same", number)
         .score(rows, keep=KEEP)
         .toPandas()
-        .sort_values("flight_id", ignore_index=True)
+        .sort_values("entity_id", ignore_index=True)
     )
-    given = rows.toPandas().sort_values("flight_id", ignore_index=True)
+    given = rows.toPandas().sort_values("entity_id", ignore_index=True)
     assert given["weather_visib"].isna().sum() > 100
-    expected = registry.load("same", number).predict(given[INPUTS.input_names()])
+    expected = registry.load("same", number).predict(given[[*USE_CASE.inputs]])
     pd.testing.assert_frame_equal(scored[KEEP], given[KEEP])
     pd.testing.assert_frame_equal(scored[["probability", "prediction"]], expected, rtol=0, atol=1e-9)
 
@@ -81,18 +93,130 @@ def test_no_rows_are_no_predictions(features: DataFrame, registry: Registry, new
     assert scored.collect() == []
 
 
-def test_spark_udf_answers_the_same(features: DataFrame, registry: Registry, new_version: Callable[..., int]) -> None:
-    """The documented alternative."""
+@pytest.mark.parametrize("longest", [1, 333, 10_000])
+def test_a_worker_answers_batches_of_mixed_sizes(
+    features: DataFrame, registry: Registry, new_version: Callable[..., int], longest: int
+) -> None:
     number = new_version("same")
-    udf = mlflow.pyfunc.spark_udf(
-        features.sparkSession, f"models:/same/{number}", result_type="probability double, prediction long"
-    )
-    columns = INPUTS.input_names()
-    theirs = features.select("flight_id", udf(F.struct(*columns)).alias("answer")).select("flight_id", "answer.*")
-    ours = read_scorer(registry, "same", number).score(features, keep=["flight_id"])
-    frames = [frame.toPandas().sort_values("flight_id", ignore_index=True) for frame in (theirs, ours)]
+    spark, rows = features.sparkSession, features.coalesce(1)
+    scorer = read_scorer(registry, "same", number)
+    with configured(spark, "spark.sql.execution.arrow.maxRecordsPerBatch", str(longest)):
+        sizes = {row["rows"] for row in rows.select("entity_id").mapInArrow(_sizes, "rows long").collect()}
+        scored = scorer.score(rows, keep=["entity_id"]).toPandas().sort_values("entity_id", ignore_index=True)
+    assert sizes == {1: {1}, 333: {333, 1}, 10_000: {1_000}}[longest]
+    given = rows.toPandas().sort_values("entity_id", ignore_index=True)
+    expected = registry.load("same", number).predict(given[[*USE_CASE.inputs]])
+    pd.testing.assert_frame_equal(scored[["probability", "prediction"]], expected, rtol=0, atol=1e-9)
+
+
+def _sizes(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        yield pa.RecordBatch.from_pydict({"rows": [batch.num_rows]})
+
+
+@contextmanager
+def configured(spark: SparkSession, key: str, value: str) -> Iterator[None]:
+    """With a setting of the session, which comes back afterwards."""
+    before = str(spark.conf.get(key))
+    spark.conf.set(key, value)
+    try:
+        yield
+    finally:
+        spark.conf.set(key, before)
+
+
+ZONES = ("UTC", "America/New_York")
+# The last two of each night are an hour apart; on New York's clocks two hours, and none.
+TIMES = (
+    datetime(2013, 1, 15, 17, 0, 0, 1, tzinfo=UTC),
+    *(datetime(2013, 3, 10, hour, 30, tzinfo=UTC) for hour in (6, 7)),
+    *(datetime(2013, 11, 3, hour, 30, tzinfo=UTC) for hour in (5, 6)),
+)
+# What answers how much of the year 2013 has passed at sched_dep_ts.
+CLOCK = {
+    "prepare": """
+import numpy as np
+
+RULES = ()
+
+
+def prepare(columns, learnt):
+    passed = columns["sched_dep_ts"].astype("datetime64[us]") - np.datetime64("2013-01-01", "us")
+    return {"passed": passed / np.timedelta64(365, "D")}
+""",
+    "learner": """
+class Clock:
+    def predict(self, matrix):
+        return matrix[:, 0]
+
+
+def load(folder):
+    return Clock()
+""",
+}
+
+
+@pytest.fixture
+def clock(registry: Registry, training: Callable[..., Training], tmp_path: Path) -> int:
+    """A version of the model `clock`, which tells the time that it is given, to a few microseconds."""
+    registry.client.create_registered_model("clock")
+    made = training("clock")
+    files = {name: tmp_path / f"{name}.py" for name in CLOCK}
+    for name, file in files.items():
+        file.write_text(CLOCK[name])
+    return registry.register(EXPERIMENT, "clock", replace(made, artifacts={**made.artifacts, **files}))
+
+
+def at_times(features: DataFrame) -> DataFrame:
+    """One entity at each of TIMES; entity_id is the number."""
+    times = pa.table({"number": range(len(TIMES)), "at": pa.array(TIMES, UTC_TIME)})
+    one = features.where("entity_id = 'flight-0000'").crossJoin(features.sparkSession.createDataFrame(times))
+    moved = {"entity_id": F.col("number").cast("string"), "sched_dep_ts": F.col("at")}
+    return one.withColumns(moved).drop("number", "at")
+
+
+def from_the_page(features: DataFrame, name: str, number: int) -> DataFrame:
+    """The answers of the documented alternative: the code of docs/scoring.md, with another version."""
+    page = (ROOT / "docs" / "scoring.md").read_text(encoding="utf-8")
+    _, section = page.split("\n## By mlflow.pyfunc.spark_udf\n")
+    (snippet,) = re.findall(r"^```python\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
+    version = "models:/prod.flights.delay/7"
+    assert snippet.count(version) == 1
+    names = {
+        **{"mlflow": mlflow, "F": F, "spark": features.sparkSession},
+        **{"features": features, "columns": USE_CASE.inputs},
+    }
+    exec(snippet.replace(version, f"models:/{name}/{number}"), names)  # noqa: S102  # of this repository
+    answers = names["answers"]
+    assert isinstance(answers, DataFrame)
+    return answers
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_spark_udf_as_documented_answers_the_same_in_every_time_zone(
+    features: DataFrame, registry: Registry, new_version: Callable[..., int], zone: str
+) -> None:
+    number = new_version("same")
+    ours = read_scorer(registry, "same", number).score(features, keep=["entity_id"]).toPandas()
+    with configured(features.sparkSession, TIME_ZONE, zone):
+        theirs = from_the_page(features, "same", number).toPandas()
+    frames = [frame.sort_values("entity_id", ignore_index=True) for frame in (theirs, ours)]
     assert len(frames[0]) == 1_000
     pd.testing.assert_frame_equal(*frames, rtol=0, atol=1e-9, check_dtype=False)
+
+
+def test_a_model_gets_each_time_in_utc_whatever_the_sessions_time_zone(
+    features: DataFrame, registry: Registry, clock: int
+) -> None:
+    rows, year = at_times(features), datetime(2013, 1, 1, tzinfo=UTC)
+    expected = {str(number): (at - year) / timedelta(days=365) for number, at in enumerate(TIMES)}
+    for zone in ZONES:
+        with configured(features.sparkSession, TIME_ZONE, zone):
+            ours = read_scorer(registry, "clock", clock).score(rows, keep=["entity_id"]).collect()
+            theirs = from_the_page(rows, "clock", clock).collect()
+        for answers in (ours, theirs):
+            told = {row["entity_id"]: row["probability"] for row in answers}
+            assert told == pytest.approx(expected, rel=0, abs=1e-12), zone
 
 
 @pytest.mark.parametrize(
@@ -126,10 +250,10 @@ def test_columns_are_checked_against_the_signature(
     rows = features.select(*others, *(F.expr(sql).alias(name) for name, sql in change.items() if sql is not None))
     scorer = read_scorer(registry, "same", number)
     if why is None:
-        assert scorer.score(rows, keep=["flight_id"]).columns == ["flight_id", "probability", "prediction"]
+        assert scorer.score(rows, keep=["entity_id"]).columns == ["entity_id", "probability", "prediction"]
         return
     with pytest.raises(UserError) as raised:
-        scorer.score(rows, keep=["flight_id"])
+        scorer.score(rows, keep=["entity_id"])
     assert str(raised.value) == why.format(number)
 
 
@@ -158,24 +282,24 @@ def test_rows_that_cannot_be_scored_say_why_and_do_not_hold_up_the_rest(
     context.registry.set_alias("picky", "champion", number)
     one = features.limit(1).toPandas()
     rows = pd.concat(
-        [one.assign(flight_id=f"picky: {name}", **changes) for name, (changes, _) in REASONS.items()], ignore_index=True
+        [one.assign(entity_id=f"picky: {name}", **changes) for name, (changes, _) in REASONS.items()], ignore_index=True
     )
     required = {"carrier", "dest"}  # which the table itself refuses to be without
     kept = rows[rows[[*required]].notna().all(axis=1)]
     frame = context.tables.spark.createDataFrame(pa.Table.from_pandas(kept, preserve_index=False), features.schema)
-    context.tables.append_new("flight_features", frame, key=["flight_id"])
+    context.tables.append_new("features", frame, key=["entity_id"])
 
     loose = StructType([StructField(field.name, field.dataType) for field in features.schema])
     all_of_them = context.tables.spark.createDataFrame(pa.Table.from_pandas(rows, preserve_index=False), loose)
     scorer = read_scorer(context.registry, "picky", number)
-    told = all_of_them.select("flight_id", scorer.reasons(), scorer.fits()).collect()
+    told = all_of_them.select("entity_id", scorer.reasons(), scorer.fits()).collect()
     assert all(fits == (not reasons) for _, reasons, fits in told)
     found = {row[0]: row[1] for row in told}
     assert found == {f"picky: {name}": expected for name, (_, expected) in REASONS.items()}
 
     score_batch.run(context, model_name="picky", window=Window(), online_store=False)
-    scored = context.tables.read("predictions").where("model_name = 'picky' AND flight_id LIKE 'picky%'").toPandas()
-    assert set(scored["flight_id"]) == {f"picky: {name}" for name, (_, reasons) in REASONS.items() if not reasons}
+    scored = context.tables.read("predictions").where("model_name = 'picky' AND entity_id LIKE 'picky%'").toPandas()
+    assert set(scored["entity_id"]) == {f"picky: {name}" for name, (_, reasons) in REASONS.items() if not reasons}
     rejected = context.tables.read("raw_rejects").where("table_name = 'predictions' AND source_row LIKE '%picky%'")
     assert {row["reasons"][0] for row in rejected.collect()} == {
         "weather_temp is infinite",
@@ -194,23 +318,19 @@ def test_batch_goes_on_from_where_the_version_got_to(context: Context, new_versi
         return context.tables.read("predictions").where("model_name = 'further'").count()
 
     def add(name: str) -> None:
-        row = (
-            context.tables.read("flight_features")
-            .where("flight_id = 'flight-0000'")
-            .withColumn("flight_id", F.lit(name))
-        )
-        context.tables.append_new("flight_features", row, key=["flight_id"])
+        row = context.tables.read("features").where("entity_id = 'flight-0000'").withColumn("entity_id", F.lit(name))
+        context.tables.append_new("features", row, key=["entity_id"])
 
     first, last = date(2013, 1, 2), date(2013, 1, 3)
     assert scored(first=first, last=last) == 40  # both ends included, and no mark is left
     all_before = scored(BEFORE_THE_LAST_DAY)
-    known = context.tables.read("flight_features").where(F.col("prediction_ts") <= F.lit(BEFORE_THE_LAST_DAY)).count()
+    known = context.tables.read("features").where(F.col("prediction_ts") <= F.lit(BEFORE_THE_LAST_DAY)).count()
     assert all_before == known
     assert scored(LAST_DAY) == all_before + 20  # those not known before are not forgotten
     add("new since")
     assert scored() == all_before + 21
     assert scored() == scored(full=True) == all_before + 21
-    context.tables.spark.sql(f"DELETE FROM {context.tables.schema}.predictions WHERE flight_id = 'flight-0001'")
+    context.tables.spark.sql(f"DELETE FROM {context.tables.schema}.predictions WHERE entity_id = 'flight-0001'")
     assert scored() == all_before + 20  # it looks at what has changed, not at everything
     assert scored(full=True) == all_before + 21
     with pytest.raises(UserError, match="first_date 2013-01-03 is after last_date 2013-01-02; swap them"):
@@ -221,8 +341,8 @@ def test_the_newest_prediction_of_each_flight_is_there_to_be_looked_up(
     context: Context, new_version: Callable[..., int], tmp_path: Path
 ) -> None:
     older, newer, newest = (new_version("looked up", wrong=wrong) for wrong in (False, True, False))
-    flight = context.tables.read("flight_features").where("flight_id = 'flight-0002'")
-    context.tables.append_new("flight_features", flight.withColumn("flight_id", F.lit("looked up")), key=["flight_id"])
+    flight = context.tables.read("features").where("entity_id = 'flight-0002'")
+    context.tables.append_new("features", flight.withColumn("entity_id", F.lit("looked up")), key=["entity_id"])
     day = {"first": date(2013, 1, 1), "last": date(2013, 1, 1)}
 
     def found(as_of: datetime, number: int) -> Prediction | None:
@@ -279,11 +399,11 @@ def test_every_flight_is_scored_once_by_the_version_that_is_written_on_its_row(
     assert context.registry.aliases("scored") == {"champion": 2}
     first = predictions()
     assert len(first) == 49 * 20  # the flights of the last day are not known yet
-    assert not first[["flight_id", "prediction_ts"]].duplicated().any()
+    assert not first[["entity_id", "prediction_ts"]].duplicated().any()
     assert set(first["model_version"]) == {good}
     assert set(first["source"]) == {"batch"}
     assert set(first["scored_at"].dt.tz_localize("UTC")) == {BEFORE_THE_LAST_DAY}
-    low_visibility = first.merge(loaded, on="flight_id")["weather_visib"] < 3
+    low_visibility = first.merge(loaded, on="entity_id")["weather_visib"] < 3
     assert np.corrcoef(first["probability"], low_visibility)[0, 1] > 0.8  # and not the wrong model's answers
 
     context.registry.set_alias("scored", "champion", good)
@@ -291,15 +411,15 @@ def test_every_flight_is_scored_once_by_the_version_that_is_written_on_its_row(
     pd.testing.assert_frame_equal(predictions(), first)
 
     late = (
-        context.tables.read("flight_features")
-        .where("flight_id = 'flight-0000'")
-        .withColumn("flight_id", F.lit("arrived late in the table"))
+        context.tables.read("features")
+        .where("entity_id = 'flight-0000'")
+        .withColumn("entity_id", F.lit("arrived late in the table"))
     )
-    context.tables.append_new("flight_features", late, key=["flight_id"])
+    context.tables.append_new("features", late, key=["entity_id"])
     score_batch.run(replace(context, as_of=LAST_DAY), model_name="scored", window=Window(), online_store=False)
     then = predictions()
     added = then[~then["prediction_id"].isin(first["prediction_id"])]
-    assert set(added["flight_id"]) == {"arrived late in the table", *loaded["flight_id"].tail(20)}
+    assert set(added["entity_id"]) == {"arrived late in the table", *loaded["entity_id"].tail(20)}
     assert set(added["scored_at"].dt.tz_localize("UTC")) == {LAST_DAY}
     kept = then[then["prediction_id"].isin(first["prediction_id"])].reset_index(drop=True)
     pd.testing.assert_frame_equal(kept, first)

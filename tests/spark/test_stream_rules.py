@@ -1,6 +1,7 @@
 """What becomes of an event. Times are minutes after midnight; the watermark is 60 minutes behind."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 
@@ -8,11 +9,14 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from flight_delays.core.errors import UserError
 from flight_delays.core.gates import Outcome
 from flight_delays.core.stream import Progress, healthy, sort_out, watermark
+from flight_delays.platform.events import envelope, from_messages, incoming, rows_told, with_problems
 from flight_delays.platform.tables import Tables
-from flight_delays.use_case import events as source
-from flight_delays.use_case.events import from_messages
+from flight_delays.tasks.score_stream import raw_schemas
+from flight_delays.use_case import USE_CASE
+from flight_delays.use_case.sources import FLIGHTS
 
 DELAY = timedelta(minutes=60)
 MIDNIGHT = datetime(2013, 1, 1, tzinfo=UTC)
@@ -200,23 +204,56 @@ BODIES: list[tuple[str | None, str | None, list[str]]] = [
 
 
 def test_an_event_whose_body_cannot_be_landed_says_why(spark: SparkSession, tables: Tables) -> None:
-    raw = {
-        source.FLIGHT_EVENTS: tables.read("raw_flights").schema,
-        source.WEATHER_EVENTS: tables.read("raw_weather").schema,
-    }
     rows = [(number, kind, body) for number, (kind, body, _) in enumerate(BODIES)]
     events = spark.createDataFrame(rows, "sequence int, kind string, body string")
-    found = source.with_problems(events, raw)
+    found = with_problems(events, USE_CASE, raw_schemas(USE_CASE, tables))
     assert found.columns == [*events.columns, "problems"]
     assert sorted(map(tuple, found.collect())) == [(*row, why) for row, (*_, why) in zip(rows, BODIES, strict=True)]
 
 
-def test_columns_that_are_added_to_a_source_are_ignored_and_missing_or_other_ones_refused(tables) -> None:
+def test_columns_that_are_added_to_a_source_are_ignored_and_missing_or_other_ones_refused(tables: Tables) -> None:
     raw = tables.read("raw_weather").schema
     events = tables.read("weather_events")
-    widened = source.envelope(events.withColumn("new", F.lit(1)), "weather_events", raw)
-    assert widened.columns == source.envelope(events, "weather_events", raw).columns
-    with pytest.raises(source.UserError, match="weather_events: column temp is missing, not double"):
-        source.envelope(events.drop("temp"), "weather_events", raw)
-    with pytest.raises(source.UserError, match="weather_events: column sequence is string, not bigint"):
-        source.envelope(events.withColumn("sequence", F.lit("1")), "weather_events", raw)
+    widened = envelope(events.withColumn("new", F.lit(1)), "weather_events", raw)
+    assert widened.columns == envelope(events, "weather_events", raw).columns
+    with pytest.raises(UserError, match="weather_events: column temp is missing, not double"):
+        envelope(events.drop("temp"), "weather_events", raw)
+    with pytest.raises(UserError, match="weather_events: column sequence is string, not bigint"):
+        envelope(events.withColumn("sequence", F.lit("1")), "weather_events", raw)
+
+
+def test_a_use_case_without_events_has_no_stream(spark: SparkSession, tables: Tables) -> None:
+    silent = replace(USE_CASE, sources=tuple(replace(source, events=None) for source in USE_CASE.sources))
+    assert raw_schemas(silent, tables) == {}
+    with pytest.raises(UserError, match=r"^flight_delays declares no events; give a source of the use case some"):
+        incoming(spark, tables.schema, silent, {}, max_bytes="1m")
+
+
+# Sequence, kind and body: an event is later than another by its sequence, in whatever order it is read.
+TOLD: list[tuple[int, str, dict[str, object]]] = [
+    (3, "departed", {"flight_id": "a", "carrier": "UA", "distance": 2, "dep_delay": 7.0}),
+    (1, "scheduled", {"flight_id": "a", "carrier": "UA", "distance": 1, "tailnum": "N1"}),
+    (2, "scheduled", {"flight_id": "b", "carrier": "AA", "distance": 5}),
+    (4, "weather", {"origin": "JFK"}),
+]
+
+
+def test_events_of_one_key_make_one_row_of_what_was_told_last(spark: SparkSession, tables: Tables) -> None:
+    rows = [(number, f"{number}", MIDNIGHT, kind, json.dumps(body)) for number, kind, body in TOLD]
+    events = spark.createDataFrame(
+        rows, "sequence long, event_id string, event_time timestamp, kind string, body string"
+    )
+    row = raw_schemas(USE_CASE, tables)["flight_events"]
+    found = rows_told(events, FLIGHTS, ("scheduled", "departed"), row)
+    assert found.columns == row.names
+    told = found.select("flight_id", "carrier", "distance", "tailnum", "dep_delay", "arr_delay").orderBy("flight_id")
+    assert [tuple(one) for one in told.collect()] == [
+        ("a", "UA", 2, "N1", 7.0, None),
+        ("b", "AA", 5, None, None, None),
+    ]
+    assert [
+        one["distance"] for one in rows_told(events, FLIGHTS, ["scheduled"], row).orderBy("flight_id").collect()
+    ] == [
+        1,
+        5,
+    ]

@@ -1,17 +1,14 @@
 """Delta tables: merges that can be done twice, tables that sql/ declares."""
 
-from importlib.resources import files
-
 import pytest
 from chispa import assert_df_equality
 from pyspark.sql import DataFrame, SparkSession
 
 from flight_delays.core.errors import UserError
-from flight_delays.platform.tables import Merged, Tables
+from flight_delays.platform.tables import Merged, Tables, declarations
+from flight_delays.use_case import USE_CASE
 
-DECLARED = sorted(
-    file.name.removesuffix(".sql") for file in files("flight_delays.sql").iterdir() if ".sql" in file.name
-)
+DECLARED = [*declarations(USE_CASE.sql)]
 SCHEMA = "id int, part string, value double"
 BEFORE = [(1, "a", 1.0), (2, "a", None), (3, "a", 3.0)]
 
@@ -101,8 +98,8 @@ def test_a_missing_table_is_one_line_that_says_which_job_makes_it(spark: SparkSe
 
 def test_every_declared_table_exists_and_declaring_it_again_changes_nothing(tables: Tables) -> None:
     before = {table: tables.version(table) for table in DECLARED}
-    assert len(before) == 17
-    assert tables.apply_ddl() == DECLARED
+    assert len(before) == 16
+    assert tables.apply_ddl(USE_CASE.sql) == DECLARED
     assert {table: tables.version(table) for table in DECLARED} == before
 
 
@@ -116,31 +113,36 @@ def test_every_table_and_every_column_of_it_says_what_it_is(tables: Tables, tabl
 
 PREDICTION = {
     "prediction_id": "'bad'",
-    "flight_id": "'f'",
+    "entity_id": "'e'",
     "prediction_ts": "timestamp '2013-01-01 00:00'",
     "model_name": "'m'",
     "model_version": "1",
     "scored_at": "timestamp '2013-01-01 00:00'",
     "scored_date": "date '2013-01-01'",
     "probability": "0.5D",
-    "prediction": "1L",
+    "prediction": "1D",
     "response_time_ms": "cast(null AS double)",
     "source": "'batch'",
 }
-VERDICT = {
-    "verdict_id": "'bad'",
+DECISION = {
+    "decision_id": "'bad'",
+    "kind": "'verdict'",
     "model_name": "'m'",
     "model_version": "1",
-    "champion_version": "cast(null AS int)",
-    "verdict": "'PASS'",
+    "other_version": "cast(null AS int)",
+    "outcome": "'PASS'",
     "reasons": "array('why')",
     "evidence": "'{}'",
     "policy": "'{}'",
-    "holdout_first": "date '2013-01-01'",
-    "holdout_end": "date '2013-01-02'",
-    "holdout_digest": "cast(null AS string)",
+    "allowed_by": "cast(null AS string)",
     "as_of": "timestamp '2013-01-03 00:00'",
     "recorded_at": "current_timestamp()",
+}
+LABEL = {
+    "entity_id": "'bad'",
+    "day": "date '2013-01-01'",
+    "label": "1D",
+    "known_at": "timestamp '2013-01-01 00:00'",
 }
 
 
@@ -152,8 +154,12 @@ VERDICT = {
         ("predictions", PREDICTION, "probability", "double('NaN')"),
         ("predictions", PREDICTION, "source", "'guess'"),
         ("predictions", PREDICTION, "model_version", "cast(null AS int)"),
-        ("verdicts", VERDICT, "verdict", "'MAYBE'"),
-        ("verdicts", VERDICT, "verdict", "cast(null AS string)"),
+        ("predictions", PREDICTION, "prediction", "cast(null AS double)"),
+        ("decisions", DECISION, "outcome", "'MAYBE'"),
+        ("decisions", DECISION, "outcome", "cast(null AS string)"),
+        ("decisions", DECISION, "kind", "cast(null AS string)"),
+        ("labels", LABEL, "label", "cast(null AS double)"),
+        ("labels", LABEL, "known_at", "cast(null AS timestamp)"),
     ],
 )
 def test_a_table_refuses_a_row_that_cannot_be(

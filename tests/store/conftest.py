@@ -31,7 +31,7 @@ def postgresql_server() -> Iterator[Postgresql]:
 def postgresql(postgresql_server: Postgresql) -> Postgresql:
     """The server, up and without a table."""
     postgresql_server.start()
-    postgresql_server.write("DROP TABLE IF EXISTS flight_features_online, predictions_online")
+    postgresql_server.write("DROP TABLE IF EXISTS features_online, predictions_online")
     return postgresql_server
 
 

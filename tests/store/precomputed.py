@@ -6,29 +6,29 @@ import pyarrow as pa
 from tests.store.stores import Sqlite, Store
 
 from flight_delays.platform.online_store import fill_sqlite
-from flight_delays.use_case.precomputed import COLUMNS, PREDICTIONS_TABLE, Prediction
+from flight_delays.platform.precomputed import COLUMNS, PREDICTIONS_TABLE, Prediction
 
 FLIGHT = "UA-1545-EWR-IAH-20130101T1015Z"
 FOUND = Prediction(
-    flight_id=FLIGHT,
+    entity_id=FLIGHT,
     prediction_ts=datetime(2013, 1, 1, 8, 15, tzinfo=UTC),
     model_name="cat.flights.delay",
     model_version=3,
     scored_at=datetime(2013, 1, 1, 9, tzinfo=UTC),
     probability=0.1 + 0.2,  # not a short number
-    prediction=0,
+    prediction=0.0,
     source="batch",
 )
 SCHEMA = pa.schema(
     [
-        *(("flight_id", pa.string()), ("prediction_ts", pa.timestamp("us", "UTC")), ("model_name", pa.string())),
+        *(("entity_id", pa.string()), ("prediction_ts", pa.timestamp("us", "UTC")), ("model_name", pa.string())),
         *(("model_version", pa.int32()), ("scored_at", pa.timestamp("us", "UTC")), ("probability", pa.float64())),
-        *(("prediction", pa.int64()), ("source", pa.string())),
+        *(("prediction", pa.float64()), ("source", pa.string())),
     ]
 )
 _POSTGRESQL = (
     *("TEXT PRIMARY KEY", "TIMESTAMPTZ", "TEXT", "INTEGER"),
-    *("TIMESTAMPTZ", "DOUBLE PRECISION", "BIGINT", "TEXT"),
+    *("TIMESTAMPTZ", "DOUBLE PRECISION", "DOUBLE PRECISION", "TEXT"),
 )
 
 
@@ -41,11 +41,15 @@ def fill(store: Store, *predictions: Prediction) -> None:
     """Hold these, and only these."""
     if isinstance(store, Sqlite):
         fill_sqlite(
-            store.file, PREDICTIONS_TABLE, [rows(*predictions)], columns=COLUMNS, key="flight_id", newest_by="scored_at"
+            store.file, PREDICTIONS_TABLE, [rows(*predictions)], columns=COLUMNS, key="entity_id", newest_by="scored_at"
         )
         return
     declared = ", ".join(f"{name} {kind}" for name, kind in zip(COLUMNS, _POSTGRESQL, strict=True))
     store.write(f"DROP TABLE IF EXISTS {PREDICTIONS_TABLE}", f"CREATE TABLE {PREDICTIONS_TABLE} ({declared})")
     for each in predictions:
-        told = ", ".join("'{}'".format(str(getattr(each, name)).replace("'", "''")) for name in COLUMNS)
+        told = ", ".join(_literal(getattr(each, name)) for name in COLUMNS)
         store.write(f"INSERT INTO {PREDICTIONS_TABLE} VALUES ({told})")
+
+
+def _literal(value: str | float | datetime | None) -> str:
+    return "NULL" if value is None else "'{}'".format(str(value).replace("'", "''"))

@@ -12,10 +12,13 @@ from pathlib import Path
 
 import psycopg
 
-from flight_delays.use_case.model import LOOKED_UP, ONLINE_TABLE
+from flight_delays.platform.shell import ONLINE_TABLE
+from flight_delays.use_case import USE_CASE
+
+LOOKED_UP = USE_CASE.looked_up
 
 Flights = Mapping[str, Mapping[str, float]]
-"""What is known of each flight_id; the rest of LOOKED_UP is null."""
+"""What is known of each entity_id; the rest of LOOKED_UP is null."""
 
 PASSWORD = "s3cret"  # noqa: S105
 
@@ -32,7 +35,7 @@ class Store(ABC):
         """Hold these flights, and only these, in a table that is made anew."""
         rows = [(key, *(known.get(name) for name in LOOKED_UP)) for key, known in flights.items()]
         columns = ", ".join(f"{name} DOUBLE PRECISION" for name in LOOKED_UP)
-        self.write(f"DROP TABLE IF EXISTS {ONLINE_TABLE}", f"CREATE TABLE {ONLINE_TABLE} (flight_id TEXT, {columns})")
+        self.write(f"DROP TABLE IF EXISTS {ONLINE_TABLE}", f"CREATE TABLE {ONLINE_TABLE} (entity_id TEXT, {columns})")
         self.insert(rows)
 
     @abstractmethod

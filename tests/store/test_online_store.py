@@ -10,16 +10,17 @@ import numpy.typing as npt
 import pandas as pd
 import psycopg
 import pytest
-from tests.store.stores import PASSWORD, Postgresql, Sqlite, Store
+from tests.store.stores import LOOKED_UP, PASSWORD, Postgresql, Sqlite, Store
 
+from flight_delays.platform import shell
 from flight_delays.platform.registry import Registry
-from flight_delays.use_case import model
-from flight_delays.use_case.model import LOOKED_UP, Columns, DelayModel, Lookup, OnlineStore
+from flight_delays.platform.shell import Columns, Lookup, OnlineStore, Shell
+from flight_delays.use_case import USE_CASE, prepare
 
 KNOWN = {name: float(at) for at, name in enumerate(LOOKED_UP)}
 FLIGHT = "UA-7-EWR-ORD-20130115T1700Z"
-PATIENT, HASTY = {model.ONLINE_STORE_LIMIT_MS: "30000"}, {model.ONLINE_STORE_LIMIT_MS: "50"}
-STRICT = {model.ONLINE_STORE_FAILURE: "error"}
+PATIENT, HASTY = {shell.ONLINE_STORE_LIMIT_MS: "30000"}, {shell.ONLINE_STORE_LIMIT_MS: "50"}
+STRICT = {shell.ONLINE_STORE_FAILURE: "error"}
 NOTHING = dict.fromkeys(LOOKED_UP, np.nan)
 
 
@@ -32,17 +33,23 @@ def columns(*flights: int, carrier: str = "UA", **given: float | None) -> Column
             **{name: np.float64("nan" if value is None else value) for name, value in given.items()},
         }
     )
-    return model.columns_of(numbers)
+    return {name: numbers[name].to_numpy() for name in numbers}
 
 
-def reader(store: Store, *settings: Mapping[str, str]) -> DelayModel:
+def reader(store: Store, *settings: Mapping[str, str]) -> Shell:
     """The model, with a time limit that only a store that does not answer reaches."""
-    environment = {model.ONLINE_STORE: store.url, **PATIENT}
+    environment = {shell.ONLINE_STORE: store.url, **PATIENT}
     for each in settings:
         environment |= each
-    delay = DelayModel()
-    delay.connect(environment)
-    return delay
+    return shell_of(environment)
+
+
+def shell_of(environment: Mapping[str, str]) -> Shell:
+    """What `complete` needs of a version, and nothing to score with."""
+    made = Shell()
+    made.code, made.looked_up = prepare, list(USE_CASE.looked_up)
+    made.connect(environment)
+    return made
 
 
 def row(found: Columns, at: int = 0) -> dict[str, float]:
@@ -72,7 +79,9 @@ def test_what_a_request_gives_stays_and_what_it_leaves_out_is_looked_up(
     found, told = reader(store).complete(request)
     assert same(row(found), expected)
     assert told == lookup
-    assert {name: found[name].tolist() for name in model.REQUEST} == {n: before[n].tolist() for n in model.REQUEST}
+    assert {name: found[name].tolist() for name in USE_CASE.request} == {
+        n: before[n].tolist() for n in USE_CASE.request
+    }
     assert list(request) == list(before)
 
 
@@ -115,9 +124,7 @@ def test_what_no_store_can_hold_is_not_found_rather_than_a_failure(store: Store,
 
 
 def test_without_a_store_nothing_is_asked() -> None:
-    delay = DelayModel()
-    delay.connect({})
-    found, lookup = delay.complete(columns(weather_temp=1.5))
+    found, lookup = shell_of({}).complete(columns(weather_temp=1.5))
     assert found["weather_temp"].tolist() == [1.5]
     assert lookup == Lookup()
 
@@ -127,12 +134,12 @@ def down(store: Store) -> None:
 
 
 def empty(store: Store) -> None:
-    store.write(f"DROP TABLE {model.ONLINE_TABLE}")
+    store.write(f"DROP TABLE {shell.ONLINE_TABLE}")
 
 
 FAILURES = [
     pytest.param("sqlite", down, "failed: unable to open database file", id="sqlite, down"),
-    pytest.param("sqlite", empty, "failed: no such table: flight_features_online", id="sqlite, no table"),
+    pytest.param("sqlite", empty, "failed: no such table: features_online", id="sqlite, no table"),
     pytest.param("postgresql", down, "failed: OperationalError", id="postgresql, down"),
     pytest.param("postgresql", empty, "failed: UndefinedTable", id="postgresql, no table"),
 ]
@@ -159,8 +166,8 @@ def test_a_store_that_fails_is_told_or_raised_as_the_settings_say_until_it_is_ba
 
     store.start()
     store.fill({FLIGHT: KNOWN})
-    for delay in (forgiving, strict):
-        found, lookup = delay.complete(columns())
+    for model in (forgiving, strict):
+        found, lookup = model.complete(columns())
         assert same(row(found), KNOWN)
         assert lookup == Lookup(asked=1, found=1)
 
@@ -180,85 +187,85 @@ def test_a_store_that_is_slow_fails_at_the_time_limit_and_answers_afterwards(sto
     assert answered(forgiving) == answered(strict) == Lookup(asked=1, found=1)
 
 
-def answered(delay: DelayModel) -> Lookup:
+def answered(model: Shell) -> Lookup:
     """Of the first request that found the store in time: a busy machine may miss 50 ms."""
     deadline = time.monotonic() + 30
-    while (lookup := _asked(delay)).failed and time.monotonic() < deadline:
+    while (lookup := _asked(model)).failed and time.monotonic() < deadline:
         pass
     return lookup
 
 
-def _asked(delay: DelayModel) -> Lookup:
+def _asked(model: Shell) -> Lookup:
     try:
-        return delay.complete(columns())[1]
+        return model.complete(columns())[1]
     except ConnectionError:
         return Lookup(asked=1, failed=True)
 
 
 def test_a_server_that_no_longer_answers_holds_up_no_request(postgresql: Postgresql) -> None:
     postgresql.fill({FLIGHT: KNOWN})
-    delay = reader(postgresql, HASTY)
-    answered(delay)
+    model = reader(postgresql, HASTY)
+    answered(model)
     with postgresql.frozen():
         started = time.monotonic()
-        for _ in range(3 * model.STORE_CONNECTIONS):
-            assert delay.complete(columns())[1] == Lookup(asked=1, failed=True)
+        for _ in range(3 * shell.STORE_CONNECTIONS):
+            assert model.complete(columns())[1] == Lookup(asked=1, failed=True)
         assert time.monotonic() - started < 5  # twelve times 50 ms, on a busy machine
-    assert answered(delay) == Lookup(asked=1, found=1)
+    assert answered(model) == Lookup(asked=1, found=1)
 
 
 def test_a_lookup_that_took_too_long_is_not_done_again(postgresql: Postgresql) -> None:
     """Else a slow store would get twice the load."""
     postgresql.fill({FLIGHT: KNOWN})
-    delay = reader(postgresql, {model.ONLINE_STORE_LIMIT_MS: "300"})
-    answered(delay)
+    model = reader(postgresql, {shell.ONLINE_STORE_LIMIT_MS: "300"})
+    answered(model)
     kept = _connections(postgresql)
     with postgresql.locked():
-        assert delay.complete(columns())[1].failed
-        assert delay.complete(columns())[1].failed  # by now the server has ended the first
+        assert model.complete(columns())[1].failed
+        assert model.complete(columns())[1].failed  # by now the server has ended the first
     assert kept
     assert kept <= _connections(postgresql)
 
 
 def _connections(server: Postgresql) -> set[int]:
-    query = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT flight_id, %'"
+    query = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT entity_id, %'"
     with psycopg.connect(server.url) as connection:
         return {row[0] for row in connection.execute(query)}
 
 
 def test_a_restart_between_two_requests_is_not_noticed(store: Store) -> None:
     store.fill({FLIGHT: KNOWN})
-    delay = reader(store, STRICT)
+    model = reader(store, STRICT)
     for _ in range(3):
-        assert delay.complete(columns())[1] == Lookup(asked=1, found=1)
+        assert model.complete(columns())[1] == Lookup(asked=1, found=1)
         store.stop()
         store.start()
 
 
 def test_a_table_that_is_made_anew_is_read_from_then_on(store: Store) -> None:
-    delay = reader(store, STRICT)
+    model = reader(store, STRICT)
     for value in (1.5, 2.5, 3.5, 4.5):
         store.fill({FLIGHT: {"weather_temp": value}})
         for _ in range(3):  # PostgreSQL prepares what it is asked repeatedly
-            assert delay.complete(columns())[0]["weather_temp"].tolist() == [value]
+            assert model.complete(columns())[0]["weather_temp"].tolist() == [value]
 
 
 def test_a_file_that_is_replaced_is_read_from_then_on(sqlite: Sqlite) -> None:
-    delay = reader(sqlite, STRICT)
+    model = reader(sqlite, STRICT)
     for value in (1.5, 2.5):
         other = Sqlite(sqlite.file.with_name("other"))
         other.fill({FLIGHT: {"weather_temp": value}})
         other.file.replace(sqlite.file)
-        assert delay.complete(columns())[0]["weather_temp"].tolist() == [value]
+        assert model.complete(columns())[0]["weather_temp"].tolist() == [value]
 
 
 def test_a_version_that_is_no_longer_served_keeps_no_connection(postgresql: Postgresql) -> None:
     postgresql.fill({FLIGHT: KNOWN})
-    before, delay = _connections(postgresql), reader(postgresql, STRICT)
-    delay.complete(columns())
+    before, model = _connections(postgresql), reader(postgresql, STRICT)
+    model.complete(columns())
     kept = _connections(postgresql) - before
     assert len(kept) == 1
-    del delay
+    del model
     deadline = time.monotonic() + 30
     while kept & _connections(postgresql) and time.monotonic() < deadline:
         pass
@@ -267,11 +274,11 @@ def test_a_version_that_is_no_longer_served_keeps_no_connection(postgresql: Post
 
 def test_many_threads_get_their_own_rows(store: Store) -> None:
     store.fill({f"UA-{n}-EWR-ORD-20130115T1700Z": {"weather_temp": n} for n in range(200)})
-    delay = reader(store, STRICT)
+    model = reader(store, STRICT)
 
     def ask(first: int) -> npt.NDArray[np.float64]:
         numbers = [first, (first * 7) % 200, first + 1_000]
-        return delay.complete(columns(*numbers))[0]["weather_temp"] - [numbers[0], numbers[1], 0]
+        return model.complete(columns(*numbers))[0]["weather_temp"] - [numbers[0], numbers[1], 0]
 
     with ThreadPoolExecutor(16) as threads:
         differences = np.array(list(threads.map(ask, range(200))))
@@ -282,16 +289,16 @@ def test_many_threads_get_their_own_rows(store: Store) -> None:
 URL = f"postgresql://u:{PASSWORD}@h/db"
 WRONG = [
     (
-        {model.ONLINE_STORE_FAILURE: "ignore"},
+        {shell.ONLINE_STORE_FAILURE: "ignore"},
         "FLIGHT_DELAYS_ONLINE_STORE_FAILURE is 'ignore'; set it to default or err",
     ),
-    ({model.ONLINE_STORE_LIMIT_MS: "soon"}, "soon"),
+    ({shell.ONLINE_STORE_LIMIT_MS: "soon"}, "soon"),
     *(
-        ({model.ONLINE_STORE_LIMIT_MS: text}, f"_LIMIT_MS is {text}; set it to 1 ")
+        ({shell.ONLINE_STORE_LIMIT_MS: text}, f"_LIMIT_MS is {text}; set it to 1 ")
         for text in ("0", "-1", "nan", "inf")
     ),
     *(
-        ({model.ONLINE_STORE: url}, "FLIGHT_DELAYS_ONLINE_STORE is neither sqlite:////<path> nor postgresql://<user>:")
+        ({shell.ONLINE_STORE: url}, "FLIGHT_DELAYS_ONLINE_STORE is neither sqlite:////<path> nor postgresql://<user>:")
         for url in (
             *("/data/online.db", "sqlite:online.db", "sqlite:///online.db", "mysql://u:s3cret@h/db", "s3cret"),
             *(f"{URL}?s3cret=1", "postgresql://u:s3cret%ZZ@h/db", "postgresql:u:s3cret", "postgresql://"),
@@ -303,7 +310,7 @@ WRONG = [
 @pytest.mark.parametrize(("settings", "says"), WRONG)
 def test_settings_that_make_no_sense_are_refused_at_once(settings: dict[str, str], says: str) -> None:
     with pytest.raises(ValueError) as error:
-        DelayModel().connect({model.ONLINE_STORE: URL, **settings})
+        shell_of({shell.ONLINE_STORE: URL, **settings})
     assert says in str(error.value)
     assert PASSWORD not in "".join(traceback.format_exception(error.value))
 
@@ -321,7 +328,7 @@ def test_settings_that_make_no_sense_are_refused_at_once(settings: dict[str, str
     ids=["user", "password", "database", "host", "options", "unquoted"],
 )
 def test_the_password_is_in_no_message(postgresql: Postgresql, change: Callable[[str], str]) -> None:
-    store = OnlineStore(change(postgresql.url), 30)
+    store = OnlineStore(change(postgresql.url), 30, table=shell.ONLINE_TABLE, columns=LOOKED_UP)
     with pytest.raises(ConnectionError, match=r"^the online store failed: [A-Za-z]+$") as error:
         store.find([FLIGHT])
     assert PASSWORD not in "".join(traceback.format_exception(error.value))
@@ -337,7 +344,7 @@ def test_a_registered_version_answers_with_what_the_store_holds(
     assert expected["probability"].nunique() == 3
 
     store.fill({f"AA-{n}-EWR-ORD-20130115T1700Z": {"weather_visib": value} for n, value in ((1, 0.5), (2, 9.5))})
-    for name, value in (PATIENT | STRICT | {model.ONLINE_STORE: store.url}).items():
+    for name, value in (PATIENT | STRICT | {shell.ONLINE_STORE: store.url}).items():
         monkeypatch.setenv(name, value)
     loaded = registry.load("online", number)
     pd.testing.assert_frame_equal(loaded.predict(bare), expected, check_exact=True)

@@ -1,4 +1,4 @@
-"""Predictions that were made beforehand are found by their flight, in either kind of store."""
+"""Predictions that were made beforehand are found by their id, in either kind of store."""
 
 import traceback
 from collections.abc import Callable
@@ -8,35 +8,46 @@ from pathlib import Path
 
 import pytest
 from tests.store.precomputed import FLIGHT, FOUND, fill
-from tests.store.stores import PASSWORD, Postgresql, Store
+from tests.store.stores import LOOKED_UP, PASSWORD, Postgresql, Store
 
 from flight_delays.core.errors import UserError
 from flight_delays.local.dictionary import columns
-from flight_delays.use_case import model
-from flight_delays.use_case.model import NoTableError, OnlineStore
-from flight_delays.use_case.precomputed import COLUMNS, PREDICTIONS_TABLE, find_prediction, predictions_store
+from flight_delays.platform.precomputed import COLUMNS, PREDICTIONS_TABLE, find_prediction, predictions_store
+from flight_delays.platform.shell import ONLINE_STORE, ONLINE_STORE_LIMIT_MS, ONLINE_TABLE, NoTableError, OnlineStore
 
 
 def opened(url: str) -> OnlineStore:
-    store = predictions_store({model.ONLINE_STORE: url, model.ONLINE_STORE_LIMIT_MS: "30000"})
+    store = predictions_store({ONLINE_STORE: url, ONLINE_STORE_LIMIT_MS: "30000"})
     assert store is not None
     return store
 
 
+def features(store: Store) -> OnlineStore:
+    return OnlineStore(store.url, 30, table=ONLINE_TABLE, columns=LOOKED_UP)
+
+
 def test_a_prediction_is_found_with_its_version_and_times_in_utc(store: Store) -> None:
-    fill(store, replace(FOUND, flight_id="another", probability=0.9), FOUND)
+    fill(store, replace(FOUND, entity_id="another", probability=0.9), FOUND)
     found = find_prediction(opened(store.url), FLIGHT)
     assert found == FOUND
     assert found.as_json() == {
-        "flight_id": FLIGHT,
+        "entity_id": FLIGHT,
         "prediction_ts": "2013-01-01T08:15:00Z",
         "model_name": "cat.flights.delay",
         "model_version": 3,
         "scored_at": "2013-01-01T09:00:00Z",
         "probability": 0.30000000000000004,
-        "prediction": 0,
+        "prediction": 0.0,
         "source": "batch",
     }
+
+
+def test_a_forecast_of_a_number_has_no_probability(store: Store) -> None:
+    number = replace(FOUND, probability=None, prediction=-12.75)
+    fill(store, number)
+    found = find_prediction(opened(store.url), FLIGHT)
+    assert found == number
+    assert found.as_json() == FOUND.as_json() | {"probability": None, "prediction": -12.75}
 
 
 def test_times_are_in_utc_wherever_the_server_is(postgresql: Postgresql) -> None:
@@ -45,15 +56,15 @@ def test_times_are_in_utc_wherever_the_server_is(postgresql: Postgresql) -> None
 
 
 @pytest.mark.parametrize("flight", ["", "UA", f"{FLIGHT} ", f"{FLIGHT}\0", "\0", "\ud800", "'; --", "%", "x" * 10_000])
-def test_a_flight_that_was_not_predicted_is_not_found(store: Store, flight: str) -> None:
+def test_what_was_not_predicted_is_not_found(store: Store, flight: str) -> None:
     fill(store, FOUND)
     assert find_prediction(opened(store.url), flight) is None
 
 
 @pytest.mark.parametrize("flight", ["Ü-飛行-🛩", "it's", '"', "\\", "a/b?c=d", "x" * 1_000])
 def test_an_id_may_hold_any_character(store: Store, flight: str) -> None:
-    fill(store, FOUND, replace(FOUND, flight_id=flight))
-    assert find_prediction(opened(store.url), flight) == replace(FOUND, flight_id=flight)
+    fill(store, FOUND, replace(FOUND, entity_id=flight))
+    assert find_prediction(opened(store.url), flight) == replace(FOUND, entity_id=flight)
 
 
 def test_what_was_predicted_anew_is_found_from_then_on(store: Store) -> None:
@@ -68,14 +79,14 @@ def test_a_store_without_predictions_says_so_and_features_are_still_found(store:
     store.write(f"DROP TABLE IF EXISTS {PREDICTIONS_TABLE}")
     with pytest.raises(NoTableError):
         find_prediction(opened(store.url), FLIGHT)
-    assert OnlineStore(store.url, 30).find([FLIGHT]).keys() == {FLIGHT}
+    assert features(store).find([FLIGHT]).keys() == {FLIGHT}
 
 
 def test_features_and_predictions_lie_in_one_store(store: Store) -> None:
     store.fill({FLIGHT: {"weather_temp": 1.5}})
     fill(store, FOUND)
     assert find_prediction(opened(store.url), FLIGHT) == FOUND
-    assert 1.5 in OnlineStore(store.url, 30).find([FLIGHT])[FLIGHT]
+    assert 1.5 in features(store).find([FLIGHT])[FLIGHT]
 
 
 def test_a_store_that_is_down_is_an_error_until_it_is_back(store: Store) -> None:
@@ -114,7 +125,7 @@ def test_without_an_address_there_is_no_store() -> None:
 def test_a_wrong_setting_is_one_line(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/online.db"
     with pytest.raises(UserError, match=r"_LIMIT_MS is 'soon'; set it to 1 to 60000 milliseconds$"):
-        predictions_store({model.ONLINE_STORE: url, model.ONLINE_STORE_LIMIT_MS: "soon"})
+        predictions_store({ONLINE_STORE: url, ONLINE_STORE_LIMIT_MS: "soon"})
 
 
 def test_what_is_looked_up_are_the_columns_of_the_table() -> None:

@@ -17,7 +17,7 @@ from flight_delays.platform.online_store import fill_sqlite, refresh
 
 SCHEMA = pa.schema(
     [
-        *(("flight_id", pa.string()), ("prediction_ts", pa.timestamp("us", "UTC")), ("flight_date", pa.date32())),
+        *(("entity_id", pa.string()), ("prediction_ts", pa.timestamp("us", "UTC")), ("day", pa.date32())),
         *(("flight", pa.int64()), ("tailnum", pa.string()), ("weather_temp", pa.float64())),
     ]
 )
@@ -25,15 +25,15 @@ EARLY, LATE, LATER = (datetime(2013, 1, 15, hour, tzinfo=UTC) for hour in (15, 1
 
 
 def chunk(*rows: tuple[str, datetime, float | None]) -> pa.Table:
-    columns = [{"flight_id": key, "prediction_ts": at, "weather_temp": temp} for key, at, temp in rows]
-    return pa.Table.from_pylist([row | {"flight_date": date(2013, 1, 15), "flight": 7} for row in columns], SCHEMA)
+    columns = [{"entity_id": key, "prediction_ts": at, "weather_temp": temp} for key, at, temp in rows]
+    return pa.Table.from_pylist([row | {"day": date(2013, 1, 15), "flight": 7} for row in columns], SCHEMA)
 
 
 def fill(file: Path, *chunks: pa.Table) -> int:
-    return fill_sqlite(file, "online", chunks, columns=SCHEMA.names, key="flight_id", newest_by="prediction_ts")
+    return fill_sqlite(file, "online", chunks, columns=SCHEMA.names, key="entity_id", newest_by="prediction_ts")
 
 
-def rows(file: Path, query: str = "SELECT * FROM online ORDER BY flight_id") -> list[tuple[object, ...]]:
+def rows(file: Path, query: str = "SELECT * FROM online ORDER BY entity_id") -> list[tuple[object, ...]]:
     with closing(sqlite3.connect(file)) as store:
         return store.execute(query).fetchall()
 
@@ -68,9 +68,9 @@ def test_times_are_told_in_utc(file: Path, zone: str | None) -> None:
         [chunk(("a", LATE, 2.5)), chunk(("b", EARLY, 9.5)), chunk(("a", EARLY, None))],
     ],
 )
-def test_a_flight_has_one_row_the_newest(file: Path, chunks: list[pa.Table]) -> None:
+def test_each_key_has_one_row_the_newest(file: Path, chunks: list[pa.Table]) -> None:
     assert fill(file, *chunks) == 2
-    assert rows(file, "SELECT flight_id, weather_temp FROM online ORDER BY 1") == [("a", 2.5), ("b", 9.5)]
+    assert rows(file, "SELECT entity_id, weather_temp FROM online ORDER BY 1") == [("a", 2.5), ("b", 9.5)]
 
 
 @pytest.mark.parametrize("chunks", [[], [chunk()]])
@@ -80,10 +80,10 @@ def test_nothing_known_is_an_empty_table(file: Path, chunks: list[pa.Table]) -> 
     assert rows(file) == []
 
 
-def test_a_flight_is_found_without_reading_the_others(file: Path) -> None:
+def test_a_key_is_found_without_reading_the_others(file: Path) -> None:
     fill(file, chunk(("a", EARLY, 1.5)))
-    ((*_, plan),) = rows(file, "EXPLAIN QUERY PLAN SELECT * FROM online WHERE flight_id IN ('a')")
-    assert plan == "SEARCH online USING INDEX sqlite_autoindex_online_1 (flight_id=?)"
+    ((*_, plan),) = rows(file, "EXPLAIN QUERY PLAN SELECT * FROM online WHERE entity_id IN ('a')")
+    assert plan == "SEARCH online USING INDEX sqlite_autoindex_online_1 (entity_id=?)"
 
 
 def test_a_reader_has_the_old_rows_until_it_has_the_new_ones_and_nothing_else_is_left(file: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_reader_has_the_old_rows_until_it_has_the_new_ones_and_nothing_else_is
     with closing(sqlite3.connect(file)) as reader:
         reader.execute("BEGIN")
         before = reader.execute("SELECT * FROM online").fetchall()
-        fill_sqlite(file, "online", chunks(), columns=SCHEMA.names, key="flight_id", newest_by="prediction_ts")
+        fill_sqlite(file, "online", chunks(), columns=SCHEMA.names, key="entity_id", newest_by="prediction_ts")
         assert reader.execute("SELECT * FROM online").fetchall() == before
     assert seen == [(1.5,)]
     assert rows(file, "SELECT weather_temp FROM online ORDER BY 1") == [(2.5,), (3.5,)]
@@ -114,7 +114,7 @@ def test_a_failure_half_way_leaves_the_old_rows_and_nothing_else(file: Path) -> 
         raise RuntimeError("Spark is gone")
 
     with pytest.raises(RuntimeError, match="Spark is gone"):
-        fill_sqlite(file, "online", chunks(), columns=SCHEMA.names, key="flight_id", newest_by="prediction_ts")
+        fill_sqlite(file, "online", chunks(), columns=SCHEMA.names, key="entity_id", newest_by="prediction_ts")
     assert rows(file) == before
     assert list(file.parent.iterdir()) == [file]
 
@@ -122,17 +122,17 @@ def test_a_failure_half_way_leaves_the_old_rows_and_nothing_else(file: Path) -> 
 def test_the_files_other_tables_stay_as_they_were(file: Path) -> None:
     for table in ("online", "other", "online"):
         chunks = [chunk((table, EARLY, 1.5))]
-        fill_sqlite(file, table, chunks, columns=SCHEMA.names, key="flight_id", newest_by="prediction_ts")
-    assert rows(file, "SELECT flight_id FROM online UNION ALL SELECT flight_id FROM other") == [("online",), ("other",)]
-    ((*_, plan),) = rows(file, "EXPLAIN QUERY PLAN SELECT * FROM other WHERE flight_id IN ('a')")
+        fill_sqlite(file, table, chunks, columns=SCHEMA.names, key="entity_id", newest_by="prediction_ts")
+    assert rows(file, "SELECT entity_id FROM online UNION ALL SELECT entity_id FROM other") == [("online",), ("other",)]
+    ((*_, plan),) = rows(file, "EXPLAIN QUERY PLAN SELECT * FROM other WHERE entity_id IN ('a')")
     assert plan.startswith("SEARCH other USING INDEX")
     assert list(file.parent.iterdir()) == [file]
 
 
 def test_a_table_made_anew_may_have_other_columns(file: Path) -> None:
     fill(file, chunk(("a", EARLY, 1.5)))
-    few = ["flight_id", "prediction_ts"]
-    fill_sqlite(file, "online", [chunk(("b", LATE, 2.5))], columns=few, key="flight_id", newest_by="prediction_ts")
+    few = ["entity_id", "prediction_ts"]
+    fill_sqlite(file, "online", [chunk(("b", LATE, 2.5))], columns=few, key="entity_id", newest_by="prediction_ts")
     assert rows(file) == [("b", "2013-01-15T16:00:00")]
 
 
@@ -140,7 +140,7 @@ def test_a_file_that_is_no_database_is_told_and_left(file: Path) -> None:
     file.parent.mkdir()
     file.write_text("no database " * 100)
     with pytest.raises(UserError, match=r"online.db cannot be read: file is not a database; delete it, then run"):
-        fill_sqlite(file, "online", [], columns=SCHEMA.names, key="flight_id", newest_by="prediction_ts")
+        fill_sqlite(file, "online", [], columns=SCHEMA.names, key="entity_id", newest_by="prediction_ts")
     assert list(file.parent.iterdir()) == [file]
 
 

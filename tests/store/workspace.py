@@ -10,7 +10,7 @@ from threading import Thread
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.config import Config
 
-TABLE = "main.flights.flight_features_online"
+TABLE = "main.flights.features_online"
 Answer = tuple[int, dict[str, object]]
 FOUND: Answer = (200, {"name": TABLE, "data_synchronization_status": {"pipeline_id": "p1"}})
 STARTED: Answer = (200, {"update_id": "u1"})

@@ -24,7 +24,7 @@ WRONG = [
     pytest.param([*SCORE, "--as-of="], "as_of is '', not an ISO 8601 time", id="empty time"),
     pytest.param(["train", "--holdout-days=0"], "Invalid value for '--holdout-days'", id="no days"),
     pytest.param(["deploy", "--model-version=champion"], "Invalid value for '--model-version'", id="an alias"),
-    pytest.param([*VALIDATE, "--log-loss-margin=-0.1"], "Invalid value for '--log-loss-margin'", id="negative margin"),
+    pytest.param([*VALIDATE, "--loss-margin=-0.1"], "Invalid value for '--loss-margin'", id="negative margin"),
 ]
 
 

@@ -7,9 +7,7 @@ import pytest
 
 from flight_delays.core.contract import (
     GOLDEN_TOLERANCE,
-    Column,
     Documentation,
-    Signature,
     documented,
     fast_enough,
     golden_requests,
@@ -17,11 +15,12 @@ from flight_delays.core.contract import (
     small_enough,
 )
 from flight_delays.core.gates import Outcome, Policy
+from flight_delays.core.signature import Column, Signature
 
 PASS, FAIL = Outcome.PASS, Outcome.FAIL
 POLICY = Policy(
     min_holdout_days=14,
-    log_loss_margin=0.005,
+    loss_margin=0.005,
     max_calibration_error=0.05,
     calibration_margin=0.02,
     slice_margin=0.02,
@@ -100,8 +99,8 @@ def test_time_and_size_are_not_told_so_that_two_machines_write_the_same_verdict(
 
 COMPLETE = Documentation(
     description="A model.",
-    tags={"git_commit": "0a1b2c3", "trained_until": "2013-10-01", "base_rate": "0.2"},
-    lineage={"flight_features": 3, "flight_labels": 0},
+    tags={"git_commit": "0a1b2c3", "trained_until": "2013-10-01", "baseline": "0.2"},
+    lineage={"features": 3, "labels": 0},
     files=frozenset({"model_card.md", "plots"}),
 )
 
@@ -112,9 +111,9 @@ COMPLETE = Documentation(
         ({}, None),
         ({"description": " "}, "a description"),
         ({"tags": {**COMPLETE.tags, "git_commit": ""}}, "the tag git_commit"),
-        ({"tags": {}}, "the tag git_commit, the tag trained_until, the tag base_rate"),
+        ({"tags": {}}, "the tag git_commit, the tag trained_until, the tag baseline"),
         ({"lineage": {}}, "the tables it was trained on"),
-        ({"lineage": {"flight_features": 3, "flight_labels": None}}, "the version of flight_labels"),
+        ({"lineage": {"features": 3, "labels": None}}, "the version of labels"),
         ({"files": frozenset({"plots"})}, "model_card.md"),
         ({"description": "", "files": frozenset()}, "a description, model_card.md"),
     ],

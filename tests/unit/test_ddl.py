@@ -1,10 +1,10 @@
-"""What of sql/*.sql is run where."""
-
-from importlib.resources import files
+"""What of the SQL that declares tables is run where."""
 
 import pytest
 
+from flight_delays.platform.ddl import declarations
 from flight_delays.platform.tables import Tables
+from flight_delays.use_case import USE_CASE
 
 TEXT = """CREATE TABLE {schema}.a (
   x INT COMMENT 'one; two'
@@ -13,11 +13,11 @@ TEXT = """CREATE TABLE {schema}.a (
 
 ALTER TABLE {schema}.a ADD CONSTRAINT positive CHECK (x > 0);
 """
-DECLARED = {file.name: file.read_text() for file in files("flight_delays.sql").iterdir() if ".sql" in file.name}
+DECLARED = declarations(USE_CASE.sql)
 
 
 # What was delivered, more than once maybe, has no key.
-LOGS = {"flight_events.sql", "weather_events.sql", "late_events.sql", "stream_state.sql"}
+LOGS = {"flight_events", "weather_events", "late_events", "stream_state"}
 
 
 def statements(text: str, *, unity_catalog: bool) -> list[str]:
@@ -39,10 +39,10 @@ def test_unity_catalog_gets_its_own_lines_too() -> None:
 @pytest.mark.parametrize("name", DECLARED)
 def test_every_table_but_a_log_has_a_primary_key_in_unity_catalog_and_only_there(name: str) -> None:
     ours, elsewhere = (statements(DECLARED[name], unity_catalog=where)[0] for where in (True, False))
-    assert f"CREATE TABLE IF NOT EXISTS cat.sch.{name.removesuffix('.sql')} (" in ours
+    assert f"CREATE TABLE IF NOT EXISTS cat.sch.{name} (" in ours
     assert ("PRIMARY KEY" in ours) == (name not in LOGS)
     assert "PRIMARY KEY" not in elsewhere
-    assert ("TIMESERIES" in ours) == (name == "flight_features.sql")
+    assert ("TIMESERIES" in ours) == (name == "features")
     assert "{schema}" not in ours
     assert "--" not in ours + elsewhere
 

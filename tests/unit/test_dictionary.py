@@ -1,14 +1,14 @@
 """The data dictionary says what the tables are."""
 
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
-from flight_delays.local.dictionary import FILE, columns, data_dictionary, dictionary
-from flight_delays.use_case import model
+from flight_delays.local.dictionary import FILE, data_dictionary, dictionary
+from flight_delays.platform.ddl import columns, declarations
+from flight_delays.use_case import USE_CASE
 
-DECLARED = {file.name: file.read_text() for file in files("flight_delays.sql").iterdir() if ".sql" in file.name}
+DECLARED = declarations(USE_CASE.sql)
 SQL = """CREATE TABLE IF NOT EXISTS {schema}.a (
   id STRING NOT NULL COMMENT 'The airline''s; own',
   x DOUBLE COMMENT 'Minutes'
@@ -19,23 +19,23 @@ COMMENT 'What is known';
 
 
 def test_a_table_is_told_by_its_comment_its_key_and_its_columns() -> None:
-    _, _, found = dictionary({"a": SQL}, {"weather": ("x",)}).partition("## a")
+    _, _, found = dictionary({"a": SQL}).partition("## a")
     assert found.split("\n") == [
         "",
         "",
         "What is known. Key: id, at.",
         "",
-        "| column | type | null | feature | what it says |",
-        "|---|---|---|---|---|",
-        "| id | STRING |  |  | The airline's; own |",
-        "| x | DOUBLE | yes | weather | Minutes |",
+        "| column | type | null | what it says |",
+        "|---|---|---|---|",
+        "| id | STRING |  | The airline's; own |",
+        "| x | DOUBLE | yes | Minutes |",
         "",
     ]
 
 
 def test_the_dictionary_in_docs_is_that_of_the_tables_as_they_are() -> None:
     written = (Path(__file__).parents[2] / FILE).read_text(encoding="utf-8")
-    assert written == data_dictionary(), "run: .venv/bin/flight-delays local dictionary"
+    assert written == data_dictionary(USE_CASE), "run: .venv/bin/flight-delays local dictionary"
 
 
 @pytest.mark.parametrize("name", DECLARED)
@@ -46,6 +46,6 @@ def test_no_column_goes_without_a_comment(name: str) -> None:
 
 
 def test_every_input_of_the_model_is_a_column_of_the_feature_table() -> None:
-    declared = {column: kind for column, kind, *_ in columns(DECLARED["flight_features.sql"])}
-    assert {*model.REQUEST, *model.LOOKED_UP} <= set(declared)
-    assert {declared[name] for name in model.LOOKED_UP} == {"DOUBLE"}
+    declared = {column: kind for column, kind, *_ in columns(DECLARED["features"])}
+    assert {*USE_CASE.inputs} <= set(declared)
+    assert {declared[name] for name in USE_CASE.looked_up} == {"DOUBLE"}

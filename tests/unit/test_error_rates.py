@@ -24,9 +24,11 @@ from flight_delays.core.error_rates import (
 )
 from flight_delays.core.gates import Evidence, Outcome, judge, judge_days
 from flight_delays.core.metrics import row_log_loss
+from flight_delays.core.objective import BinaryClassification, Regression
 
 DOCS = Path(__file__).parents[2] / "docs"
 POLICY = replace(default_policy(), draws=400)
+LATE = BinaryClassification(positive="late", negative="on time")
 DAYS, PER_DAY = 120, 500
 
 
@@ -46,12 +48,13 @@ def models() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 def made(delta: float) -> tuple[Evidence, Pair]:
     labels, challenger, champion, weak = models()
-    challenger, champion = worse_by(delta, labels, challenger, champion, weak)
+    challenger, champion = worse_by(delta, LATE, labels, challenger, champion, weak)
     evidence = Evidence(
+        objective=LATE,
         labels=labels,
-        probabilities=challenger,
+        forecasts=challenger,
         days=np.repeat(np.arange(DAYS), PER_DAY),
-        base_rate=float(labels.mean()),
+        baseline=float(labels.mean()),
         champion=champion,
         slices={"carrier": np.resize(np.array(["AA", "UA"]), len(labels))},
     )
@@ -68,7 +71,7 @@ def test_a_challenger_is_worse_by_exactly_the_amount_and_one_side_stays_as_it_is
     labels, challenger, champion, weak = models()
     if swapped:
         challenger, champion = champion, challenger
-    worse, better = worse_by(delta, labels, challenger, champion, weak)
+    worse, better = worse_by(delta, LATE, labels, challenger, champion, weak)
     assert mean_loss(labels, worse) - mean_loss(labels, better) == pytest.approx(delta, abs=1e-9)
     # Whoever is naturally further ahead than that is the one to be made worse.
     natural = mean_loss(labels, challenger) - mean_loss(labels, champion)
@@ -76,10 +79,24 @@ def test_a_challenger_is_worse_by_exactly_the_amount_and_one_side_stays_as_it_is
     assert (better is champion) == (natural <= delta)
 
 
+@pytest.mark.parametrize("delta", [0.0, 0.005, 0.02])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_regression_is_worse_by_exactly_the_amount_of_its_own_loss(delta: float, swapped: bool) -> None:
+    rng = np.random.default_rng(11)
+    minutes = Regression(unit="minutes", scale=30.0)
+    foreseen = 30 * rng.normal(size=5_000)
+    labels, *forecasts = (foreseen + spread * rng.normal(size=5_000) for spread in (30, 5, 6))
+    challenger, champion = forecasts[::-1] if swapped else forecasts
+    worse, better = worse_by(delta, minutes, labels, challenger, champion, np.full_like(labels, labels.mean()))
+    above = minutes.loss(labels, worse).mean() - minutes.loss(labels, better).mean()
+    assert above == pytest.approx(delta, abs=1e-9)
+    assert (worse is challenger) != (better is champion)
+
+
 def test_a_model_cannot_be_made_worse_than_the_weak_one() -> None:
     labels, challenger, champion, weak = models()
     with pytest.raises(ValueError, match="the weak model is too good"):
-        worse_by(1.0, labels, challenger, champion, weak)
+        worse_by(1.0, LATE, labels, challenger, champion, weak)
 
 
 def test_days_are_drawn_in_blocks_of_days_that_follow_each_other_round_the_year() -> None:
@@ -104,7 +121,7 @@ def test_a_drawn_holdout_is_judged_as_its_rows_are() -> None:
             replace(
                 evidence,
                 labels=evidence.labels[rows],
-                probabilities=evidence.probabilities[rows],
+                forecasts=evidence.forecasts[rows],
                 champion=evidence.champion[rows],
                 days=np.repeat(np.arange(40), PER_DAY),
                 slices={name: values[rows] for name, values in evidence.slices.items()},
@@ -125,7 +142,7 @@ def test_the_normal_limit_agrees_with_rows_that_are_really_resampled() -> None:
     evidence, totals = made(0.005)
     days = np.arange(30)
     found = row_level(totals, days, 0.95)
-    worse = row_log_loss(evidence.labels, evidence.probabilities) - row_log_loss(evidence.labels, evidence.champion)
+    worse = row_log_loss(evidence.labels, evidence.forecasts) - row_log_loss(evidence.labels, evidence.champion)
     worse = worse[: 30 * PER_DAY]
     rng = np.random.default_rng(3)
     means = [worse[rng.integers(len(worse), size=len(worse))].mean() for _ in range(2_000)]
@@ -137,7 +154,7 @@ def test_the_normal_limit_agrees_with_rows_that_are_really_resampled() -> None:
 def test_the_gate_lets_a_model_worse_by_twice_the_margin_pass_less_often_than_rows_or_the_point_do() -> None:
     passed = {}
     for times in (0, 1, 2):
-        _, totals = made(times * POLICY.log_loss_margin)
+        _, totals = made(times * POLICY.loss_margin)
         found = tally(totals, POLICY, holdout_days=60, replicates=150, seed=times)
         assert sum(found[GATE, str(outcome)] for outcome in Outcome) == 150
         passed[times] = {rule: found[rule, "PASS"] / 150 for rule in RULES}

@@ -1,15 +1,21 @@
-"""Why the body of an event cannot be landed."""
+"""What an event tells, and why its body cannot be landed."""
 
 from datetime import UTC, date, datetime
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
+from tests.raw import raw_tables
 
-from flight_delays.use_case.events import ARRIVED, DEPARTED, SCHEDULED, WEATHER, problems
-from flight_delays.use_case.sources import FLIGHTS
+from flight_delays.core.events import Events, Kind, by_kind, problems
+from flight_delays.use_case import USE_CASE
+from flight_delays.use_case.sources import FLIGHT_EVENTS, FLIGHTS, WEATHER_EVENTS
 from flight_delays.use_case.sources import WEATHER as HOURS
 
+EVENTS, RULES = (FLIGHT_EVENTS, WEATHER_EVENTS), (*FLIGHTS.rules, *HOURS.rules)
+SCHEDULED, DEPARTED, ARRIVED, WEATHER = "scheduled", "departed", "arrived", "weather"
 SCHEMA = pa.schema({"kind": pa.string(), **{field.name: field.type for of in (FLIGHTS, HOURS) for field in of.schema}})
 TEN = datetime(2013, 1, 1, 10, tzinfo=UTC)
 FLIGHT: dict[str, Any] = {
@@ -68,7 +74,7 @@ CASES: list[tuple[dict[str, Any], list[str]]] = [
     ({"kind": ARRIVED}, missing(*SCHEDULE, "arr_delay", "air_time", "outcome_known_at")),
     ({"kind": WEATHER}, missing("origin", "observed_at", "known_at")),
     ({"kind": WEATHER, "origin": "JFK"}, missing("observed_at", "known_at")),
-    ({"kind": "sneezed"}, [KIND, *missing(*SCHEDULE)]),
+    ({"kind": "sneezed"}, [KIND]),
     ({**FLIGHT, "kind": "sneezed"}, [KIND]),
     ({**FLIGHT, "kind": ""}, [KIND]),
     ({**FLIGHT, "tailnum": None}, []),
@@ -107,7 +113,7 @@ CASES: list[tuple[dict[str, Any], list[str]]] = [
 
 
 def found(*bodies: dict[str, Any]) -> list[list[str]]:
-    return problems(pa.RecordBatch.from_pylist(list(bodies), SCHEMA))
+    return problems(pa.RecordBatch.from_pylist(list(bodies), SCHEMA), EVENTS, RULES)
 
 
 @pytest.mark.parametrize(("body", "why"), CASES)
@@ -124,4 +130,68 @@ def test_every_event_of_a_batch_says_its_own() -> None:
 def test_every_rule_has_a_case_but_the_one_that_needs_more_than_an_event_says() -> None:
     reasons = {why for _, told in CASES for why in told}
     (clock,) = (rule.reason for rule in FLIGHTS.rules if "local_time" in rule.columns)
-    assert {rule.reason for rule in (*FLIGHTS.rules, *HOURS.rules)} - reasons == {clock}
+    assert {rule.reason for rule in RULES} - reasons == {clock}
+
+
+def test_without_events_any_kind_is_unknown_and_nothing_is_needed() -> None:
+    bodies = pa.RecordBatch.from_pylist([{}, {"kind": SCHEDULED}], SCHEMA)
+    assert problems(bodies, (), ()) == [[], ["kind is none of "]]
+
+
+ASKED, CHANGED, ENDED = (
+    Kind(name="asked", known_at="asked_at", asks=True),
+    Kind(name="changed", known_at="changed_at", reveals=("colour", "changed_at")),
+    Kind(name="ended", known_at="ended_at", reveals=("result", "ended_at"), concludes=True),
+)
+COLUMNS = ("id", "colour", "result", "asked_at", "changed_at", "ended_at")
+
+
+@pytest.mark.parametrize(
+    ("kinds", "kind", "columns"),
+    [
+        ((ASKED, CHANGED, ENDED), ASKED, ("id", "asked_at")),
+        ((ASKED, CHANGED, ENDED), CHANGED, ("id", "colour", "asked_at", "changed_at")),
+        ((ASKED, CHANGED, ENDED), ENDED, COLUMNS),
+        # Their order decides what is known already.
+        ((ASKED, ENDED, CHANGED), ENDED, ("id", "result", "asked_at", "ended_at")),
+        ((ASKED, ENDED, CHANGED), CHANGED, COLUMNS),
+        ((ENDED, ASKED), ASKED, COLUMNS),
+        # What no kind reveals is told from the start.
+        ((ASKED,), ASKED, COLUMNS),
+        ((ASKED, CHANGED), ASKED, ("id", "result", "asked_at", "ended_at")),
+    ],
+)
+def test_an_event_tells_what_no_later_kind_reveals(
+    kinds: tuple[Kind, ...], kind: Kind, columns: tuple[str, ...]
+) -> None:
+    events = Events(table="events", needs=("id",), kinds=kinds)
+    assert events.told(kind, COLUMNS) == columns
+    assert events.told(kind, COLUMNS[::-1]) == columns[::-1]
+    assert events.told(kind, ("id",)) == ("id",)
+
+
+def test_a_kind_is_found_by_its_name() -> None:
+    assert list(by_kind(EVENTS)) == [SCHEDULED, DEPARTED, ARRIVED, WEATHER]
+    assert by_kind(EVENTS)[ARRIVED] is FLIGHT_EVENTS.kinds[2]
+    asking = [name for name, kind in by_kind(EVENTS).items() if kind.asks]
+    concluding = [name for name, kind in by_kind(EVENTS).items() if kind.concludes]
+    assert (asking, concluding) == ([SCHEDULED], [ARRIVED])
+
+
+def test_what_an_event_must_say_is_told_by_its_kind() -> None:
+    told = [(source.contract, source.events) for source in USE_CASE.sources if source.events]
+    assert [events for _, events in told] == list(EVENTS)
+    for contract, events in told:
+        for kind in events.kinds:
+            columns = events.told(kind, contract.columns)
+            assert {*events.needs, *kind.reveals, kind.known_at} <= {*columns}
+
+
+def test_the_kinds_of_an_event_stand_in_the_order_in_which_rows_come_to_be_known() -> None:
+    """A week of real flights: none arrives before it has left, and none is known before it is announced."""
+    raw = raw_tables(datetime(2013, 2, 4, tzinfo=UTC), datetime(2013, 2, 11, tzinfo=UTC))
+    times = [raw["raw_flights"][kind.known_at] for kind in FLIGHT_EVENTS.kinds]
+    assert all(pc.sum(pc.is_valid(time)).as_py() > 4_000 for time in times)
+    for earlier, later in pairwise(times):
+        assert not pc.any(pc.and_(pc.is_null(earlier), pc.is_valid(later))).as_py()
+        assert pc.all(pc.less(earlier, later)).as_py()

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -11,22 +10,15 @@ import pytest
 from tests.raw import raw_tables
 
 from flight_delays.core.as_of import Facts, Question, prepared, usable
-from flight_delays.core.columns import UTC_TIME, from_arrow, to_arrow
-from flight_delays.local.dictionary import columns
-from flight_delays.use_case.features import FEATURES, SPINE
-from flight_delays.use_case.labels import LABELS, flight_labels
-from flight_delays.use_case.model import LOOKED_UP, REQUEST
+from flight_delays.core.columns import from_arrow, to_arrow
+from flight_delays.core.use_case import LABELS
+from flight_delays.platform.ddl import TYPES, columns, declarations
+from flight_delays.use_case import USE_CASE
+from flight_delays.use_case.features import GROUPS
+from flight_delays.use_case.labels import flight_labels
 from flight_delays.use_case.sources import FLIGHTS, PLANES, READINGS, WEATHER
 
 DAY = date(2013, 6, 1)
-TYPES = {
-    "STRING": pa.string(),
-    "INT": pa.int32(),
-    "BIGINT": pa.int64(),
-    "DOUBLE": pa.float64(),
-    "DATE": pa.date32(),
-    "TIMESTAMP": UTC_TIME,
-}
 Row = Mapping[str, Any]
 
 
@@ -62,7 +54,7 @@ def build(
         "raw_weather": pa.Table.from_pylist(weather, WEATHER.schema),
         "raw_planes": pa.Table.from_pylist(planes, PLANES.schema),
     }
-    return FEATURES.build(flights(*asking), tables)
+    return USE_CASE.features.build(flights(*asking), tables)
 
 
 def rows(features: pa.Table, *names: str) -> list[tuple[Any, ...]]:
@@ -88,7 +80,7 @@ def test_weather_is_the_last_of_6_hours_that_was_known_at_prediction_time() -> N
         if hour
     ]
     features = build([{"flight_id": origin, "origin": origin} for origin in REPORTS], weather=weather)
-    found = rows(features, "flight_id", *(f"weather_{name}" for name in READINGS), "weather_age_minutes")
+    found = rows(features, "entity_id", *(f"weather_{name}" for name in READINGS), "weather_age_minutes")
     assert found == [(origin, *(readings.values() if age else [None] * 9), age) for origin, (_, age) in REPORTS.items()]
 
 
@@ -129,7 +121,7 @@ def test_departures_from_an_airport_count_once_known_and_for_two_hours() -> None
     others = [departure(case, *told) for case, (departures, *_) in OTHERS.items() for told in departures]
     features = build([{"flight_id": case, "origin": case} for case in OTHERS], others)
     found = rows(
-        features, "flight_id", "origin_departures_2h_late_rate", "origin_departures_2h_delay", "origin_overdue"
+        features, "entity_id", "origin_departures_2h_late_rate", "origin_departures_2h_delay", "origin_overdue"
     )
     assert found == [(case, *rates, overdue) for case, (_, rates, overdue) in OTHERS.items()]
 
@@ -187,15 +179,25 @@ def test_the_plane_is_found_by_its_tail_number_and_otherwise_unknown() -> None:
 def test_a_flight_keeps_its_schedule_and_is_as_of_the_time_it_was_known() -> None:
     given = [{"flight_id": "a", "tailnum": "N1"}, *[{"flight_id": "b", "origin": "nowhere"}] * 2]
     known = flights(*given)
-    kept = known.rename_columns({"known_at": "prediction_ts"}).select(SPINE.names).cast(SPINE)
-    assert build(given).select(SPINE.names).equals(kept)
+    names = {"flight_id": "entity_id", "known_at": "prediction_ts", "flight_date": "day"}
+    keep = USE_CASE.features.keep
+    kept = known.rename_columns(names).select(keep.names).cast(keep)
+    assert build(given).select(keep.names).equals(kept)
+    assert keep.names == [*names.values(), *USE_CASE.request, "tailnum"]
 
 
 def test_features_and_labels_have_the_columns_and_types_of_their_tables_and_all_that_the_model_takes() -> None:
-    for name, schema in (("flight_features", build([{}]).schema), ("flight_labels", LABELS)):
-        declared = columns(files("flight_delays.sql").joinpath(f"{name}.sql").read_text())
-        assert dict(zip(schema.names, schema.types, strict=True)) == {name: TYPES[kind] for name, kind, *_ in declared}
-    assert {*REQUEST, *LOOKED_UP} <= {*build([{}]).schema.names}
+    built, sql = build([{}]).schema, declarations(USE_CASE.sql)
+    for name, schema in (("features", built), ("labels", LABELS)):
+        declared = {name: TYPES[kind] for name, kind, *_ in columns(sql[name])}
+        assert dict(zip(schema.names, schema.types, strict=True)) == declared
+    assert {*USE_CASE.inputs} <= {*built.names}
+    assert USE_CASE.looked_up == tuple(built.names[len(USE_CASE.features.keep) :])
+    assert {built.field(name).type for name in USE_CASE.looked_up} == {pa.float64()}
+
+
+def test_every_feature_is_in_one_group() -> None:
+    assert sorted(name for names in GROUPS.values() for name in names) == sorted(USE_CASE.looked_up)
 
 
 def test_a_flight_is_late_from_15_minutes_on_and_has_no_label_without_an_arrival() -> None:
@@ -204,15 +206,15 @@ def test_a_flight_is_late_from_15_minutes_on_and_has_no_label_without_an_arrival
     given = flights(
         *({"flight_id": key, "arr_delay": delay, "outcome_known_at": known} for key, delay in delays.items())
     )
-    found = to_arrow(flight_labels(from_arrow(given)), LABELS)
-    labels = [("14", 0, 14.0), ("15", 1, 15.0), ("16", 1, 16.0), ("early", 0, -20.0)]
-    assert rows(found, *LABELS.names) == [(key, DAY, late, delay, known) for key, late, delay in labels]
+    found = to_arrow(flight_labels(from_arrow(given, USE_CASE.labels.columns)), LABELS)
+    labels = {"14": 0.0, "15": 1.0, "16": 1.0, "early": 0.0, "never": None}
+    assert rows(found, *LABELS.names) == [(key, DAY, late, known) for key, late in labels.items()]
 
 
 def test_every_fact_becomes_usable_between_the_earliest_and_the_latest_time_of_its_row() -> None:
     """In January 2013."""
     raw = raw_tables(datetime(2013, 1, 1, tzinfo=UTC), datetime(2013, 2, 1, tzinfo=UTC))
-    found = {*facts_of(FEATURES.questions)}
+    found = {*facts_of(USE_CASE.questions)}
     assert len(found) == 8
     for facts in found:
         known = prepared(facts.table, from_arrow(raw[facts.table.name], facts.table.columns))

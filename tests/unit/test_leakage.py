@@ -11,8 +11,8 @@ from tests.raw import KNOWN, MEASURED, Raw, changed, gone, other, raw_tables
 
 from flight_delays.core.as_of import Question
 from flight_delays.core.columns import Columns
-from flight_delays.use_case import model
-from flight_delays.use_case.features import FEATURES, FLIGHTS
+from flight_delays.use_case import USE_CASE
+from flight_delays.use_case.features import FLIGHTS
 
 T = datetime(2013, 2, 8, 18, tzinfo=UTC)
 Build = Callable[[Raw], pd.DataFrame]
@@ -25,7 +25,7 @@ def raw() -> Raw:
 
 
 def built(raw: Raw) -> pd.DataFrame:
-    return FEATURES.build(raw["raw_flights"], raw).to_pandas()
+    return USE_CASE.features.build(raw["raw_flights"], raw).to_pandas()
 
 
 def careless(raw: Raw) -> pd.DataFrame:
@@ -39,9 +39,9 @@ def careless(raw: Raw) -> pd.DataFrame:
 
     flights = changed(raw["raw_flights"], hasty)
     weather = changed(raw["raw_weather"], early)
-    features = replace(FEATURES, questions=tuple(map(unchecked, FEATURES.questions)))
+    features = replace(USE_CASE.features, questions=tuple(map(unchecked, USE_CASE.questions)))
     rows = features.build(flights, {**raw, "raw_flights": flights, "raw_weather": weather}).to_pandas()
-    of_day = raw["raw_flights"]["arr_delay"].to_pandas().groupby(rows["flight_date"])
+    of_day = raw["raw_flights"]["arr_delay"].to_pandas().groupby(rows["day"])
     return rows.assign(delay_of_the_day=of_day.transform("mean"))
 
 
@@ -55,7 +55,7 @@ def unchecked(question: Question) -> Question:
 
 def leaks(build: Build, one: Raw, another: Raw) -> set[str]:
     """The features at T or before that differ between two worlds, which knew the same until T."""
-    first, second = (build(world).set_index("flight_id").query("prediction_ts <= @T") for world in (one, another))
+    first, second = (build(world).set_index("entity_id").query("prediction_ts <= @T") for world in (one, another))
     first, second = first.align(second)
     same = first.eq(second) | (first.isna() & second.isna())
     return {name for name in same if not same[name].all()}
@@ -71,7 +71,7 @@ def test_no_feature_at_t_changes_when_all_that_became_known_later(
 
 def test_features_that_do_leak_are_caught(raw: Raw) -> None:
     caught = leaks(careless, raw, other(raw, T))
-    late = {name for name in model.LOOKED_UP if "_departures_" in name or "_arrivals_" in name}
+    late = {name for name in USE_CASE.looked_up if "_departures_" in name or "_arrivals_" in name}
     weather = {f"weather_{name}" for name in MEASURED}
     trends = {f"weather_{name}_change" for name in ("temp", "wind_speed", "pressure", "visib")}
     # It also tells which of the overdue flights were going to be cancelled.
@@ -79,6 +79,6 @@ def test_features_that_do_leak_are_caught(raw: Raw) -> None:
 
 
 def test_each_flight_has_one_row_of_features(raw: Raw) -> None:
-    found = FEATURES.build(raw["raw_flights"], raw)
-    assert len({*found["flight_id"].to_pylist()}) == found.num_rows > 5_000
-    assert found["flight_id"].equals(raw["raw_flights"]["flight_id"])
+    found = USE_CASE.features.build(raw["raw_flights"], raw)
+    assert len({*found["entity_id"].to_pylist()}) == found.num_rows > 5_000
+    assert found["entity_id"].equals(raw["raw_flights"]["flight_id"])

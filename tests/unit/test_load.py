@@ -17,10 +17,10 @@ from rich.console import Console
 
 from flight_delays.core.errors import UserError
 from flight_delays.core.load import Limits, Measured, broken
-from flight_delays.platform.load import drive
 from flight_delays.platform.context import Context
+from flight_delays.platform.load import drive
 from flight_delays.tasks.load_test import put_under_load, request_bodies
-from flight_delays.use_case.model import LOOKED_UP, REQUEST
+from flight_delays.use_case import USE_CASE
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Serve = Callable[[Handler], str]
@@ -250,10 +250,10 @@ def test_it_runs_where_an_event_loop_runs_already(serve: Serve) -> None:
     assert asyncio.run(notebook()).requests == 1
 
 
-def test_a_request_is_one_flight_in_mlflows_protocol() -> None:
+def test_a_request_is_one_row_in_mlflows_protocol() -> None:
     rows = pd.DataFrame(
         {
-            "flight_id": ["a", "b"],
+            "entity_id": ["a", "b"],
             "carrier": ["AA", "UA"],
             "flight": [1, 2],
             "origin": "JFK",
@@ -261,17 +261,22 @@ def test_a_request_is_one_flight_in_mlflows_protocol() -> None:
             "distance": [740, 741],
             "sched_dep_ts": pd.to_datetime(["2013-12-31 23:59", "2014-01-01 00:00"]),
             "sched_arr_time": 915,
-            **dict.fromkeys(LOOKED_UP, np.nan),
+            **dict.fromkeys(USE_CASE.looked_up, np.nan),
             "weather_temp": [0.1 + 0.2, np.nan],
         }
     )
-    first, second = (json.loads(body)["dataframe_split"] for body in request_bodies(rows, [*REQUEST, *LOOKED_UP]))
-    assert first["columns"] == second["columns"] == [*REQUEST, *LOOKED_UP]
+    first, second = (json.loads(body)["dataframe_split"] for body in request_bodies(rows, USE_CASE.inputs))
+    assert first["columns"] == second["columns"] == [*USE_CASE.inputs]
     assert first["data"][0][:8] == ["AA", 1, "JFK", "ORD", 740, "2013-12-31T23:59:00", 915, 0.1 + 0.2]
-    assert second["data"] == [["UA", 2, "JFK", "ORD", 741, "2014-01-01T00:00:00", 915, *[None] * len(LOOKED_UP)]]
+    assert second["data"] == [
+        ["UA", 2, "JFK", "ORD", 741, "2014-01-01T00:00:00", 915, *[None] * len(USE_CASE.looked_up)]
+    ]
     assert [type(value) for value in second["data"][0] if value is not None] == [str, int, str, str, int, str, int]
-    assert [len(json.loads(body)["dataframe_split"]["data"][0]) for body in request_bodies(rows, [*REQUEST])] == [7, 7]
-    assert request_bodies(rows.head(0), [*REQUEST]) == []
+    assert [len(json.loads(body)["dataframe_split"]["data"][0]) for body in request_bodies(rows, USE_CASE.request)] == [
+        7,
+        7,
+    ]
+    assert request_bodies(rows.head(0), USE_CASE.request) == []
 
 
 class Values(dict[str, str]):
@@ -288,6 +293,7 @@ def under_load(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> Callable[[Handl
         monkeypatch.setenv("FLIGHT_DELAYS_CONTROL_PLANE", serve(handler))
         values, printed = Values(), StringIO()
         context = Context(
+            use_case=USE_CASE,
             tables=None,  # type: ignore[arg-type]  # not asked
             registry=None,  # type: ignore[arg-type]
             task_values=values,

@@ -1,14 +1,20 @@
 """`flight-delays lookup`, as a person calls it."""
 
 import sys
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from tests.store.precomputed import FLIGHT, FOUND, fill
 from tests.store.stores import PASSWORD, Sqlite
 
 from flight_delays import cli
-from flight_delays.use_case.model import ONLINE_STORE
+from flight_delays.core.objective import Objective, Regression
+from flight_delays.platform.shell import ONLINE_STORE
+from flight_delays.use_case import USE_CASE
+from flight_delays.views.ask import precomputed
 
 
 def looked_up(flight: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str, str]:
@@ -19,6 +25,11 @@ def looked_up(flight: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytes
         cli.console()
     printed = capfd.readouterr()
     return int(stopped.value.code or 0), printed.out, printed.err
+
+
+def rows_of(told: str) -> list[list[str]]:
+    """The cells of a table as printed."""
+    return [[cell.strip() for cell in line.strip("│").split("│")] for line in told.splitlines() if "│" in line]
 
 
 @pytest.fixture
@@ -41,15 +52,34 @@ def test_a_prediction_is_told(
         monkeypatch.chdir(tmp_path)
     code, out, err = looked_up(FLIGHT, capfd, monkeypatch)
     assert (code, err) == (0, "")
-    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in out.splitlines() if "│" in line]
-    assert rows == [
-        ["flight_id", FLIGHT],
-        ["probability of 15 minutes late or more", "30.0%"],
-        ["so the forecast is", "less than 15 minutes late"],
+    assert rows_of(out) == [
+        ["flight", FLIGHT],
+        ["Will this flight arrive 15 minutes late or more?", "late with a probability of 30.0%"],
+        ["so the forecast is", "on time"],
         ["from what was known at", "2013-01-01T08:15:00Z"],
         ["predicted by", "cat.flights.delay, version 3 (batch)"],
         ["as of", "2013-01-01T09:00:00Z"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("objective", "forecast", "lines"),
+    [
+        (USE_CASE.objective, (0.5, 1.0), ["late with a probability of 50.0%", "late"]),
+        (Regression(unit="minutes", scale=40.0), (None, 1234.5678), ["1,235"]),
+        (Regression(unit="minutes", scale=40.0), (None, -0.25), ["-0.25"]),
+    ],
+)
+def test_a_forecast_is_told_as_its_objective_has_it(
+    objective: Objective, forecast: tuple[float | None, float], lines: list[str]
+) -> None:
+    probability, prediction = forecast
+    found = replace(FOUND, probability=probability, prediction=prediction)
+    console = Console(file=StringIO(), width=120)
+    console.print(precomputed(replace(USE_CASE, objective=objective), found))
+    assert isinstance(console.file, StringIO)
+    named = [cells for cells in rows_of(console.file.getvalue()) if cells[0].endswith(("?", "forecast is"))]
+    assert [cell for _, cell in named] == lines
 
 
 def unknown(store: Sqlite, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +114,7 @@ def in_a_wheel(_: Sqlite, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("broken", "says"),
     [
-        (unknown, "there is no precomputed prediction of this flight; its id is like UA-1545-EWR-IAH-20130101T1015Z"),
+        (unknown, "there is no precomputed prediction of this id; table predictions has those that there are"),
         (no_table, "nothing is precomputed yet: the online store has no table predictions_online; run the job"),
         (down, "the online store failed: unable to open database file; see that it is up"),
         (no_file, "there is no online store yet; run flight-delays local run features train score_batch"),

@@ -1,36 +1,14 @@
-"""Metrics against scikit-learn's and against cases counted by hand."""
+"""Losses and bins against cases counted by hand, ranked pairs against scikit-learn's area under the curve."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+from sklearn.metrics import roc_auc_score
 
-from flight_delays.core.metrics import calibration_bins, calibration_error, metrics, row_log_loss
+from flight_delays.core.metrics import auc, calibration_bins, log_odds, pairs_ranked, probability, row_log_loss
 
-ROWS = st.lists(st.tuples(st.booleans(), st.floats(0.001, 0.999)), min_size=1, max_size=60).map(
-    lambda rows: (np.array([float(y) for y, _ in rows]), np.array([p for _, p in rows]))
-)
-
-
-@given(ROWS)
-def test_all_metrics_agree_with_scikit_learn(rows: tuple[np.ndarray, np.ndarray]) -> None:
-    labels, probabilities = rows
-    found = metrics(labels, probabilities)
-    assert found.rows == len(labels)
-    assert found.positive_rate == pytest.approx(labels.mean())
-    assert found.log_loss == pytest.approx(log_loss(labels, probabilities, labels=[0, 1]))
-    assert found.brier == pytest.approx(brier_score_loss(labels, probabilities, pos_label=1))
-    if len(set(labels)) == 2:
-        assert found.auc == pytest.approx(roc_auc_score(labels, probabilities))
-
-
-@pytest.mark.parametrize("label", [0.0, 1.0])
-def test_one_class_alone_has_no_area_under_the_curve_but_every_other_metric(label: float) -> None:
-    found = metrics(np.full(3, label), np.array([0.2, 0.4, 0.6])).as_dict()
-    assert np.isnan(found.pop("auc"))
-    assert all(np.isfinite(value) for value in found.values())
-    assert len(found) == 5
+PROBABILITIES = st.lists(st.floats(0.001, 0.999), min_size=1, max_size=60).map(np.array)
 
 
 @pytest.mark.parametrize(
@@ -43,22 +21,17 @@ def test_certainty_costs_nothing_when_right_and_much_but_not_everything_when_wro
     assert row_log_loss(np.array([float(label)]), np.array([probability])) == pytest.approx([loss], abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("labels", "probabilities", "bins", "error"),
-    [
-        ([0, 1], [0.0, 1.0], 2, 0.0),
-        ([1, 0], [0.0, 1.0], 2, 1.0),
-        ([0, 1, 0, 1], [0.5, 0.5, 0.5, 0.5], 2, 0.0),  # all tied: one bin, right on average
-        ([0, 0, 1, 1], [0.25, 0.25, 0.75, 0.75], 2, 0.25),  # each half is off by a quarter, in opposite directions
-        ([0, 0, 1, 1], [0.25, 0.25, 0.75, 0.75], 1, 0.0),  # one bin lets them cancel
-        ([1], [0.3], 20, 0.7),  # fewer rows than bins
-        ([0, 0, 0, 1], [0.1, 0.1, 0.1, 0.9], 2, (0.3 - 0.1) / 4),  # a tie across the middle goes up
-    ],
-)
-def test_calibration_error_of_cases_counted_by_hand(
-    labels: list[int], probabilities: list[float], bins: int, error: float
-) -> None:
-    assert calibration_error(np.array(labels, float), np.array(probabilities), bins) == pytest.approx(error)
+@given(PROBABILITIES)
+def test_log_odds_of_a_probability_are_those_of_its_odds_and_lead_back_to_it(probabilities: np.ndarray) -> None:
+    odds = log_odds(probabilities)
+    assert np.exp(odds) == pytest.approx(probabilities / (1 - probabilities))
+    assert probability(odds) == pytest.approx(probabilities)
+
+
+def test_certainty_has_large_log_odds_but_finite_ones() -> None:
+    never, always = log_odds(np.array([0.0, 1.0]))
+    assert never == pytest.approx(np.log(1e-15))
+    assert always == pytest.approx(-np.log(1e-15), rel=0.01)  # numbers just below 1 are further apart
 
 
 @pytest.mark.parametrize(("rows", "filled"), [(100, [5] * 20), (20, [1] * 20)])
@@ -66,11 +39,42 @@ def test_bins_without_ties_are_equally_filled(rows: int, filled: list[int]) -> N
     assert np.bincount(calibration_bins(np.linspace(0, 1, rows))).tolist() == filled
 
 
-@given(ROWS)
-def test_equal_probabilities_share_a_bin_and_greater_ones_never_have_a_lower_bin(
-    rows: tuple[np.ndarray, np.ndarray],
-) -> None:
-    probabilities = np.sort(np.round(rows[1], 1))
-    steps, rises = np.diff(calibration_bins(probabilities)), np.diff(probabilities) > 0
+@pytest.mark.parametrize(
+    ("forecasts", "bins", "found"),
+    [
+        ([0.0, 1.0], 2, [0, 1]),
+        ([0.5, 0.5, 0.5, 0.5], 2, [1, 1, 1, 1]),  # all tied
+        ([0.1, 0.1, 0.1, 0.9], 2, [1, 1, 1, 1]),  # a tie across the middle goes up
+        ([0.1, 0.2, 0.2, 0.9], 4, [0, 2, 2, 3]),
+        ([4.0, 1.0, 3.0, 2.0], 2, [1, 0, 1, 0]),  # whatever their order, and not probabilities only
+        ([4.0, 1.0, 3.0, 2.0], 1, [0, 0, 0, 0]),
+    ],
+)
+def test_bins_of_cases_counted_by_hand(forecasts: list[float], bins: int, found: list[int]) -> None:
+    assert calibration_bins(np.array(forecasts), bins).tolist() == found
+
+
+@given(PROBABILITIES)
+def test_equal_forecasts_share_a_bin_and_greater_ones_never_have_a_lower_bin(probabilities: np.ndarray) -> None:
+    forecasts = np.sort(np.round(probabilities, 1))
+    steps, rises = np.diff(calibration_bins(forecasts)), np.diff(forecasts) > 0
     assert (steps >= 0).all()
     assert (steps[~rises] == 0).all()
+
+
+@pytest.mark.parametrize("label", [0.0, 1.0])
+def test_one_class_alone_has_no_area_under_the_curve(label: float) -> None:
+    assert np.isnan(auc(np.full(3, label), np.array([0.2, 0.4, 0.6])))
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5), st.integers(0, 3)), min_size=1, max_size=40))
+def test_ranked_pairs_of_days_sum_up_to_the_area_under_the_curve(rows: list[tuple[bool, int, int]]) -> None:
+    labels, tenths, days = (np.array(column) for column in zip(*rows, strict=True))
+    labels, forecasts = labels.astype(float), tenths / 10
+    pairs = pairs_ranked(labels, forecasts, days)
+    assert pairs.shape == (days.max() + 1, days.max() + 1)
+    positive, negative = labels.sum(), (1 - labels).sum()
+    if positive and negative:
+        assert pairs.sum() / (positive * negative) == pytest.approx(roc_auc_score(labels, forecasts))
+    else:
+        assert not pairs.any()

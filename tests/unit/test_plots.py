@@ -10,13 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from flight_delays.core import plots
 from flight_delays.core.bootstrap import Interval
 from flight_delays.core.gates import Check, Outcome, Slice, SliceOutcome, at_most
-from flight_delays.core.metrics import metrics
+from flight_delays.core.objective import BinaryClassification, Objective, Regression, calibration_error
+from flight_delays.views import plots
 
 pytestmark = pytest.mark.filterwarnings("error")
 
+LATE = BinaryClassification(positive="late", negative="on time")
+MINUTES = Regression(unit="minutes", scale=2.0)
 LABELS = np.array([0.0, 0, 0, 1, 0, 1, 1, 1])
 PROBABILITIES = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8])
 
@@ -37,20 +39,49 @@ def words(figure: Figure) -> tuple[str, str, str]:
     return axes.get_title(), axes.get_xlabel(), axes.get_ylabel()
 
 
-def test_calibration_shows_each_filled_bin_and_the_error() -> None:
-    figure = plots.calibration(LABELS, PROBABILITIES)
-    error = metrics(LABELS, PROBABILITIES).calibration_error
-    assert words(figure) == (
-        f"Calibration: expected error {error:.4f}",
-        "forecast probability",
-        "observed rate",
-    )
+@pytest.mark.parametrize(("objective", "names"), [(LATE, ["calibration", "roc"]), (MINUTES, ["calibration", "errors"])])
+def test_quality_is_shown_by_calibration_and_by_what_suits_the_objective(
+    objective: Objective, names: list[str]
+) -> None:
+    found = plots.quality(objective, LABELS, PROBABILITIES)
+    assert [*found] == names
+    for figure in found.values():
+        drawn(figure)
+
+
+@pytest.mark.parametrize(("objective", "forecast"), [(LATE, "probability"), (MINUTES, "prediction")])
+def test_calibration_shows_each_filled_bin_and_the_error(objective: Objective, forecast: str) -> None:
+    figure = plots.calibration(objective, LABELS, PROBABILITIES)
+    error = calibration_error(objective, LABELS, PROBABILITIES)
+    assert words(figure) == (f"Calibration: expected error {error:.4f}", f"forecast {forecast}", "mean outcome")
     assert model_line(figure) == (pytest.approx(PROBABILITIES), pytest.approx(LABELS))
 
 
 def test_calibration_draws_no_point_for_an_empty_bin() -> None:
-    figure = plots.calibration(np.array([0.0, 1, 1, 1]), np.array([0.5, 0.5, 0.8, 0.8]))
+    figure = plots.calibration(LATE, np.array([0.0, 1, 1, 1]), np.array([0.5, 0.5, 0.8, 0.8]))
     assert model_line(figure) == (pytest.approx([0.5, 0.8]), pytest.approx([0.5, 1.0]))
+
+
+@pytest.mark.parametrize("forecasts", [[1.0, 2.0], [-3.0, 5.0], [-9.0, -2.0], [0.0, 0.0], [-1.0, -1.0]])
+def test_calibration_shows_numbers_of_either_sign_and_zero_on_equal_axes(forecasts: list[float]) -> None:
+    labels = np.array(forecasts) - 0.5
+    (axes,) = drawn(plots.calibration(MINUTES, labels, np.array(forecasts))).axes
+    low, high = axes.get_xlim()
+    assert (low, high) == axes.get_ylim()
+    shown = [*forecasts, *labels]
+    assert low < min(shown) if min(shown) < 0 else low == 0
+    assert high > max(shown) if max(shown) > 0 else high >= 0
+    assert low < high
+
+
+def test_errors_are_counted_by_their_size_and_sign() -> None:
+    (axes,) = drawn(plots.errors(np.array([1.0, 1.0, 5.0, 5.0]), np.array([1.0, 1.0, 2.0, 6.0]))).axes
+    counts = {round(bar.get_x() + bar.get_width() / 2, 1): bar.get_height() for bar in axes.patches}
+    assert sum(counts.values()) == 4
+    assert {middle: count for middle, count in counts.items() if count} == {-1.0: 1, 0.0: 2, 3.0: 1}
+    assert words(axes.figure) == ("Errors", "outcome minus forecast", "rows")
+    (zero,) = axes.lines
+    assert set(zero.get_xdata()) == {0}
 
 
 def test_roc_goes_from_corner_to_corner_and_says_its_area() -> None:
@@ -66,7 +97,7 @@ def test_importance_lists_every_input_by_its_share_of_the_gain() -> None:
     axes = figure.axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["unused", "hour", "wind"]
     assert [bar.get_width() for bar in axes.patches] == [0, 25, 75]
-    assert words(figure) == ("What the model looks at", "share of the total gain (%)", "")
+    assert words(figure) == ("What the model looks at", "share of the total (%)", "")
 
 
 @pytest.mark.parametrize(
@@ -83,6 +114,13 @@ def test_inputs_after_the_most_important_ones_are_one_bar(most: int, names: list
     assert [bar.get_width() for bar in axes.patches] == pytest.approx(widths)
 
 
+def test_an_input_that_is_to_be_seen_has_a_bar_of_its_own_however_little_it_matters() -> None:
+    gains = {"wind": 6.0, "rain": 1.0, "hour": 2.5, "new": 0.5}
+    (axes,) = plots.importance(gains, 2, ["new", "wind"]).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["1 others", "new", "hour", "wind"]
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx([10, 5, 25, 60])
+
+
 def test_importance_of_a_model_that_learnt_nothing_is_zero() -> None:
     assert [bar.get_width() for bar in plots.importance({"wind": 0.0}).axes[0].patches] == [0]
 
@@ -93,13 +131,14 @@ NAN = math.nan
 
 def test_daily_shows_rows_as_bars_and_each_rate_as_a_line_by_its_name() -> None:
     rates = {"forecast": np.array([0.1, 0.2, 0.3, 0.4]), "arrived late": np.array([0.2, 0.2, 0.2, 0.5])}
-    figure = drawn(plots.daily(DAYS, np.array([10.0, 20, 0, 40]), rates))
+    figure = drawn(plots.daily(DAYS, np.array([10.0, 20, 0, 40]), rates, shares=True))
     bars, lines = figure.axes
     assert [bar.get_height() for bar in bars.patches] == [10, 20, 0, 40]
     assert {line.get_label(): list(line.get_ydata()) for line in lines.lines} == {k: list(v) for k, v in rates.items()}
     assert pd.DatetimeIndex(lines.lines[0].get_xdata()).equals(DAYS)
     assert [text.get_text() for text in lines.get_legend().get_texts()] == ["forecast", "arrived late"]
     assert lines.get_ylim() == (0, pytest.approx(0.6))
+    assert lines.get_yticklabels()[-1].get_text() == "60%"
     assert bars.get_ylim() == (0, 100)
 
 
@@ -113,7 +152,7 @@ def test_daily_shows_rows_as_bars_and_each_rate_as_a_line_by_its_name() -> None:
     ],
 )
 def test_a_day_without_labels_leaves_a_gap_and_the_others_are_shown(rates: dict[str, list[float]], top: float) -> None:
-    figure = drawn(plots.daily(DAYS, np.ones(4), {name: np.array(rate) for name, rate in rates.items()}))
+    figure = drawn(plots.daily(DAYS, np.ones(4), {name: np.array(rate) for name, rate in rates.items()}, shares=True))
     lines = figure.axes[1]
     assert [line.get_ydata() for line in lines.lines] == [
         pytest.approx(rate, nan_ok=True) for rate in rates.values()
@@ -122,21 +161,32 @@ def test_a_day_without_labels_leaves_a_gap_and_the_others_are_shown(rates: dict[
 
 
 def test_a_day_alone_between_days_without_labels_is_seen() -> None:
-    (line,) = plots.daily(DAYS, np.ones(4), {"late": np.array([NAN, 0.3, NAN, 0.1])}).axes[1].lines
+    (line,) = plots.daily(DAYS, np.ones(4), {"late": np.array([NAN, 0.3, NAN, 0.1])}, shares=True).axes[1].lines
     assert line.get_marker() == "o"
     assert line.get_markersize() > line.get_linewidth()
 
 
 def test_no_day_at_all_is_an_empty_picture() -> None:
-    figure = drawn(plots.daily(DAYS[:0], np.empty(0), {"late": np.empty(0)}))
+    figure = drawn(plots.daily(DAYS[:0], np.empty(0), {"late": np.empty(0)}, shares=True))
     assert len(figure.axes[0].patches) == 0
+
+
+@pytest.mark.parametrize(
+    ("minutes", "low", "high"), [([-5.0, NAN, 10, 20], -6, 24), ([-5.0, -10, -1, -2], -12, 0), ([3.0, 4, 5, 10], 0, 12)]
+)
+def test_means_that_are_no_shares_are_shown_as_they_are_negative_ones_too(
+    minutes: list[float], low: float, high: float
+) -> None:
+    lines = drawn(plots.daily(DAYS, np.ones(4), {"delay": np.array(minutes)}, shares=False)).axes[1]
+    assert lines.get_ylim() == (pytest.approx(low), pytest.approx(high))
+    assert not [label.get_text() for label in lines.get_yticklabels() if "%" in label.get_text()]
 
 
 def late_rate(values: object, label: object = None) -> Axes:
     """The one picture of a column whose rows are late in turn, unless `label` says which."""
     column = pd.Series(values)
     labels = pd.Series(np.arange(len(column)) % 2 if label is None else label)
-    (axes,) = drawn(plots.rate_by_value({"x": (column, labels)})).axes
+    (axes,) = drawn(plots.mean_by_value({"x": (column, labels)}, shares=True)).axes
     return axes
 
 
@@ -227,9 +277,25 @@ def test_days_are_levels_too() -> None:
 def test_every_column_has_its_picture_and_room_above_rates_that_differ_little() -> None:
     label = pd.Series([0, 1] * 50)
     columns = {str(number): (pd.Series(np.arange(100) // 10), label) for number in range(5)}
-    figure = drawn(plots.rate_by_value(columns))
+    figure = drawn(plots.mean_by_value(columns, shares=True))
     assert [axes.get_title() for axes in figure.axes] == list("01234")
     assert all(axes.get_ylim()[0] == 0 and axes.get_ylim()[1] >= 0.55 for axes in figure.axes)
+
+
+@pytest.mark.parametrize("values", [[0, 1, 2, 3], ["A", "B", "C", "D"]])
+@pytest.mark.parametrize(
+    ("means", "low", "high"), [([-8.0, -4, 0, 4], -8, 4), ([-8.0, -4, -2, -1], -8, 0), ([1.0, 2, 3, 4], 0, 4)]
+)
+def test_means_of_numbers_are_shown_from_the_lowest_to_the_highest_and_zero_in_their_own_unit(
+    values: list[object], means: list[float], low: float, high: float
+) -> None:
+    figure = drawn(plots.mean_by_value({"x": (pd.Series(values), pd.Series(means))}, shares=False))
+    (axes,) = figure.axes
+    bottom, top = axes.get_ylim()
+    assert bottom < low if low else bottom == 0
+    assert top > high if high else top >= 0
+    assert not [label.get_text() for label in axes.get_yticklabels() if "%" in label.get_text()]
+    assert any("%" in label.get_text() for label in late_rate(values).get_yticklabels())
 
 
 def check(low: float, high: float, limit: float) -> Check:
@@ -279,8 +345,9 @@ def a_slice(value: str, outcome: SliceOutcome) -> Slice:
 
 def test_each_measured_slice_is_a_bar_that_is_red_where_harm_was_shown() -> None:
     outcomes = {"AA": SliceOutcome.NOT_SHOWN, "OO": SliceOutcome.NOT_MEASURED, "UA": SliceOutcome.HARMED}
-    figure = drawn(plots.slices([a_slice(value, outcome) for value, outcome in outcomes.items()]))
+    figure = drawn(plots.slices([a_slice(value, outcome) for value, outcome in outcomes.items()], "log loss"))
     (axes,) = figure.axes
+    assert axes.get_xlabel() == "log loss, candidate minus baseline"
     assert [label.get_text() for label in axes.get_yticklabels()] == ["carrier AA", "carrier UA"]
     bars = [line for line in axes.lines if list(line.get_xdata()) == [0.01, 0.05]]
     assert [bar.get_color() for bar in bars] == ["tab:green", "tab:red"]
@@ -288,7 +355,7 @@ def test_each_measured_slice_is_a_bar_that_is_red_where_harm_was_shown() -> None
 
 @pytest.mark.parametrize("found", [[], [a_slice("OO", SliceOutcome.NOT_MEASURED)]])
 def test_where_no_slice_was_measured_the_picture_says_so(found: list[Slice]) -> None:
-    figure = drawn(plots.slices(found))
+    figure = drawn(plots.slices(found, "log loss"))
     assert [text.get_text() for text in figure.texts] == ["no slice was measured: too few days or rows"]
 
 
@@ -298,7 +365,8 @@ def test_no_check_was_measured_if_there_is_no_check() -> None:
 
 def test_distribution_shows_a_density_per_group_so_that_the_smaller_is_seen_too() -> None:
     groups = {"arrived on time": np.full(900, 0.11), "arrived late": np.full(100, 0.71)}
-    (axes,) = drawn(plots.distribution(groups)).axes
+    (axes,) = drawn(plots.distribution(groups, "probability")).axes
+    assert axes.get_xlabel() == "forecast probability"
     shown = [
         [(round(bar.get_x(), 2), round(bar.get_height())) for bar in group if bar.get_height()]
         for group in axes.containers
@@ -308,6 +376,21 @@ def test_distribution_shows_a_density_per_group_so_that_the_smaller_is_seen_too(
 
 
 def test_a_group_without_rows_is_named_and_has_no_height() -> None:
-    (axes,) = drawn(plots.distribution({"arrived on time": np.array([0.2]), "arrived late": np.empty(0)})).axes
+    groups = {"arrived on time": np.array([0.2]), "arrived late": np.empty(0)}
+    (axes,) = drawn(plots.distribution(groups, "probability")).axes
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["arrived on time", "arrived late"]
     assert {bar.get_height() for bar in axes.containers[1]} == {0}
+
+
+@pytest.mark.parametrize(
+    ("forecasts", "low", "high"),
+    [([-10.0, 40.0], -10, 40), ([-10.0, -5.0], -10, 0), ([5.0, 40.0], 0, 40), ([0.0, 0.0], 0, 1), ([], 0, 1)],
+)
+def test_forecast_numbers_are_counted_between_the_lowest_and_the_highest_and_zero(
+    forecasts: list[float], low: float, high: float
+) -> None:
+    (axes,) = drawn(plots.distribution({"all": np.array(forecasts)}, "prediction")).axes
+    first, last = axes.patches[0], axes.patches[-1]
+    assert (first.get_x(), last.get_x() + last.get_width()) == (pytest.approx(low), pytest.approx(high))
+    assert sum(bar.get_height() * bar.get_width() for bar in axes.patches) == pytest.approx(1 if forecasts else 0)
+    assert axes.get_xlabel() == "forecast prediction"

@@ -377,7 +377,7 @@ def test_a_delivery_that_lacks_columns_is_refused_by_their_names(columns: Texts,
         check_columns(nulls.schema.names, CONTRACT)
         assert inspect(nulls, CONTRACT).num_rows == 1
         return
-    message = f"^{re.escape(f'the source of raw_things has no column {lacking}; fix use_case/sources.py')}$"
+    message = f"^{re.escape(f'the source of raw_things has no column {lacking}; fix the contract in the use case')}$"
     with pytest.raises(UserError, match=message):
         check_columns(nulls.schema.names, CONTRACT)
     with pytest.raises(UserError, match=message):

@@ -1,6 +1,8 @@
 """The registry, on a real MLflow database."""
 
+import io
 from collections.abc import Callable
+from dataclasses import replace
 
 import mlflow
 import numpy as np
@@ -9,8 +11,8 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from flight_delays.core.errors import UserError
-from flight_delays.platform.registry import Registry, Training, golden_difference, signature
-from flight_delays.use_case import model
+from flight_delays.platform.registry import Registry, Training, golden_difference, predict, signature
+from flight_delays.use_case import USE_CASE
 
 EXPERIMENT = "experiment"
 
@@ -37,13 +39,12 @@ def test_registering_keeps_all_that_a_version_is_known_by(
     assert run.data.metrics == {"test_auc": 0.8}
     assert run.data.tags["training_days"] == "January"
     (read,) = run.inputs.dataset_inputs
-    assert (read.dataset.name, [tag.value for tag in read.tags]) == ("flight_features", ["training"])
+    assert (read.dataset.name, [tag.value for tag in read.tags]) == ("features", ["training"])
     assert '"delta_table_version": 3' in read.dataset.source
 
     loaded = registry.load(name, number)
-    assert loaded.metadata.get_input_schema() == model.INPUTS
-    columns = flights.reindex(columns=model.INPUTS.input_names()).astype(dict.fromkeys(model.LOOKED_UP, "float64"))
-    probabilities = loaded.predict(columns)["probability"]
+    assert signature(loaded) == USE_CASE.signature
+    probabilities = predict(loaded, flights)["probability"]
     assert np.corrcoef(probabilities, flights["weather_visib"] < 3)[0, 1] > 0.8
 
     assert registry.find(EXPERIMENT, name, "this very training") == number
@@ -63,10 +64,22 @@ def test_each_trial_is_a_run_beneath_that_of_the_version_and_only_that_one_is_fo
     for run in nested:
         assert (run.info.status, run.data.tags["state"]) == ("FINISHED", "complete")
         assert run.data.params == {"num_leaves": "4"}
-        history = registry.client.get_metric_history(run.info.run_id, "log_loss")
+        history = registry.client.get_metric_history(run.info.run_id, "loss")
         assert {(metric.step, metric.value) for metric in history} == {(0, 0.5), (1, 0.25)}
     (found,) = registry.client.search_runs([experiment], "tags.fingerprint = 'searched'")
     assert found.info.run_id == parent
+
+
+def test_rows_that_a_run_keeps_are_read_again_by_the_name_of_their_file(
+    registry: Registry, name: str, training: Callable[..., Training]
+) -> None:
+    rows = pd.DataFrame({"entity_id": ["a", "b"], "forecast": [0.25, 0.5]})
+    made = replace(training("with rows"), frames={"folds.parquet": rows})
+    version = registry.version(name, registry.register(EXPERIMENT, name, made))
+    pd.testing.assert_frame_equal(pd.read_parquet(io.BytesIO(registry.kept(version, "folds.parquet"))), rows)
+    assert registry.kept(version, "model_card.md") == b"Tiny."
+    with pytest.raises(UserError, match=f"{name} version 1 has kept no other.json; register it by the train job"):
+        registry.kept(version, "other.json")
 
 
 def test_a_run_that_registered_nothing_is_not_found(registry: Registry, name: str) -> None:
@@ -77,7 +90,7 @@ def test_a_run_that_registered_nothing_is_not_found(registry: Registry, name: st
 
 def test_a_version_whose_run_was_killed_after_registering_is_found_and_finished(registry: Registry, name: str) -> None:
     run = registry.client.create_run(registry.client.get_experiment_by_name(EXPERIMENT).experiment_id)
-    tags = {"fingerprint": "killed late", "version.base_rate": "0.2", "mlflow.note.content": "Late."}
+    tags = {"fingerprint": "killed late", "version.baseline": "0.2", "mlflow.note.content": "Late."}
     for tag, value in tags.items():
         registry.client.set_tag(run.info.run_id, tag, value)
     registry.client.create_model_version(name, "file:///nowhere", run.info.run_id)
@@ -85,7 +98,7 @@ def test_a_version_whose_run_was_killed_after_registering_is_found_and_finished(
     assert registry.find(EXPERIMENT, name, "killed late") == 1
     for _ in range(2):
         registry.finish(name, 1)
-        assert registry.version(name, 1).tags == {"base_rate": "0.2"}
+        assert registry.version(name, 1).tags == {"baseline": "0.2"}
         assert registry.client.get_model_version(name, "1").description == "Late."
         assert registry.client.get_run(run.info.run_id).info.status == "FINISHED"
 
@@ -148,7 +161,7 @@ def test_what_documents_a_version_is_found_with_the_tables_it_was_made_from(
 ) -> None:
     number = registry.register(EXPERIMENT, name, training("documented"))
     found = registry.documentation(registry.version(name, number))
-    assert (found.description, found.lineage) == ("A tiny model.", {"flight_features": 3})
+    assert (found.description, found.lineage) == ("A tiny model.", {"features": 3})
     assert found.tags["trained_until"] == "2013-02-01"
     assert "model_card.md" in found.files
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from flight_delays.core.errors import UserError
 from flight_delays.local.replay import Disorder, Injected, Slice, disorder, events_of, paced
+from flight_delays.use_case.sources import FLIGHT_EVENTS, FLIGHTS, READINGS, WEATHER, WEATHER_EVENTS
 
 HOUR = timedelta(hours=1)
 NOON = datetime(2013, 1, 1, 12, tzinfo=UTC)
@@ -51,7 +52,13 @@ def flights(*known: tuple[datetime, datetime | None, datetime | None]) -> pd.Dat
 
 def weather(*observed: datetime) -> pd.DataFrame:
     hours = utc(*observed).dt.tz_localize(None)
-    return pd.DataFrame({"origin": "EWR", "observed_at": hours, "known_at": hours + HOUR, "temp": np.nan})
+    readings = dict.fromkeys(READINGS, np.nan)
+    return pd.DataFrame({"origin": "EWR", "observed_at": hours, "known_at": hours + HOUR, **readings})
+
+
+def told(rows: pd.DataFrame) -> pd.DataFrame:
+    """The events of flights."""
+    return events_of(rows, FLIGHTS, FLIGHT_EVENTS)
 
 
 def log(hours: list[float]) -> pd.DataFrame:
@@ -84,14 +91,14 @@ def found(sent: pd.DataFrame, watermark: timedelta) -> tuple[Injected, list[str]
 
 def test_a_flight_tells_in_three_events_no_more_than_was_known() -> None:
     times = (NOON, NOON + 3 * HOUR, NOON + 7 * HOUR)
-    events = events_of(flights(times), weather())["flight_events"]
+    events = told(flights(times))
     assert events["event_id"].tolist() == ["flight-0/scheduled", "flight-0/departed", "flight-0/arrived"]
     assert events["kind"].tolist() == ["scheduled", "departed", "arrived"]
     assert events["event_time"].tolist() == list(times)
     assert events["known_at"].tolist() == [NOON] * 3
     assert events["sched_dep_ts"].tolist() == [NOON + 2 * HOUR] * 3
-    told = events[["dep_delay", "departure_known_at", "arr_delay", "air_time", "outcome_known_at"]]
-    assert told.astype(object).where(told.notna(), None).to_numpy().tolist() == [
+    later = events[["dep_delay", "departure_known_at", "arr_delay", "air_time", "outcome_known_at"]]
+    assert later.astype(object).where(later.notna(), None).to_numpy().tolist() == [
         [None] * 5,
         [2.0, times[1], None, None, None],
         [2.0, times[1], 11.0, 227.0, times[2]],
@@ -102,25 +109,52 @@ def test_a_flight_tells_in_three_events_no_more_than_was_known() -> None:
     ("departed", "kinds"), [(None, ["scheduled"]), (NOON + 3 * HOUR, ["scheduled", "departed"])], ids=str
 )
 def test_what_never_happened_is_no_event(departed: datetime | None, kinds: list[str]) -> None:
-    events = events_of(flights((NOON, departed, None)), weather())
-    assert events["flight_events"]["kind"].tolist() == kinds
-    assert events["weather_events"].empty
+    assert told(flights((NOON, departed, None)))["kind"].tolist() == kinds
 
 
 def test_an_hour_of_weather_is_an_event_when_it_is_over() -> None:
-    events = events_of(flights((NOON, None, None)), weather(NOON + HOUR, NOON))["weather_events"]
-    assert events["event_id"].tolist() == ["EWR/20130101T1200Z", "EWR/20130101T1300Z"]
+    events = events_of(weather(NOON + HOUR, NOON), WEATHER, WEATHER_EVENTS)
+    assert events["event_id"].tolist() == [
+        "EWR/20130101T1200Z/20130101T1300Z/weather",
+        "EWR/20130101T1300Z/20130101T1400Z/weather",
+    ]
     assert events["event_time"].tolist() == events["known_at"].tolist() == [NOON + HOUR, NOON + 2 * HOUR]
     assert set(events["kind"]) == {"weather"}
 
 
-def test_without_flights_there_are_no_events() -> None:
-    assert events_of(flights((NOON, None, None))[:0], weather())["flight_events"].empty
+def test_without_rows_there_are_no_events() -> None:
+    some, none = (told(flights((NOON, None, None))[:rows]) for rows in (1, 0))
+    assert (len(some), len(none)) == (1, 0)
+    assert none.columns.tolist() == some.columns.tolist()
+
+
+def test_an_event_is_named_by_its_rows_whole_key_and_its_kind() -> None:
+    """A row of the same station and hour that is known later is another."""
+    again = weather(NOON, NOON).assign(known_at=[NOON + HOUR, NOON + 25 * HOUR])
+    events = events_of(again, WEATHER, WEATHER_EVENTS)
+    assert events["event_id"].is_unique
+    assert events["event_id"].tolist() == [
+        "EWR/20130101T1200Z/20130101T1300Z/weather",
+        "EWR/20130101T1200Z/20130102T1300Z/weather",
+    ]
+    many = told(flights(*[(NOON, NOON + HOUR, NOON + 3 * HOUR)] * 3))
+    assert many["event_id"].is_unique
+    assert set(many["event_id"]) == {
+        f"flight-{number}/{kind}" for number in range(3) for kind in ("scheduled", "departed", "arrived")
+    }
+
+
+def test_an_event_has_the_columns_of_its_raw_row_and_leaves_the_row_as_it_was() -> None:
+    rows = flights((NOON, NOON + HOUR, None))
+    before = rows.copy()
+    found = told(rows)
+    assert set(found.columns) == {*FLIGHTS.columns, "event_id", "kind", "event_time"}
+    pd.testing.assert_frame_equal(rows, before)
 
 
 def test_events_of_one_instant_go_by_their_id() -> None:
     row = (NOON, NOON, NOON)
-    events = events_of(flights(row, row)[::-1], weather())["flight_events"]
+    events = told(flights(row, row)[::-1])
     assert events["event_id"].tolist() == [
         f"flight-{n}/{kind}" for n in (0, 1) for kind in ("arrived", "departed", "scheduled")
     ]

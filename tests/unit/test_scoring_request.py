@@ -9,18 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flight_delays.core.contract import Column, Signature
-from flight_delays.core.quarantine import Rule
+from flight_delays.core.quarantine import Rule, rules_of
 from flight_delays.core.scoring_request import BadRequestError, RequestParser, ScoringRequest
-from flight_delays.use_case import model
-from flight_delays.use_case.sources import FLIGHTS
+from flight_delays.core.signature import Column, Signature
+from flight_delays.use_case import USE_CASE
 
 JSON: TypeAlias = Any
 MAX_ROWS = 3
-SIGNATURE = Signature(
-    inputs=tuple(Column(name=spec.name, type=repr(spec.type), required=spec.required) for spec in model.INPUTS.inputs),
-    outputs=(),
-)
+SIGNATURE = USE_CASE.signature
+RULES = rules_of(USE_CASE.prepare.RULES)
 ROW: dict[str, JSON] = {
     "carrier": "AA",
     "flight": 1,
@@ -237,7 +234,7 @@ BAD: list[tuple[str, bytes, str]] = [
         records(ROW, without("weather_visib")),
         "dataframe_records: row 2: column weather_visib must be in every row or in none",
     ),
-    *((f"no {name}", records(without(name)), f"column {name} is missing") for name in model.REQUEST),
+    *((f"no {name}", records(without(name)), f"column {name} is missing") for name in USE_CASE.request),
     # cells
     *(
         (f"null in {name}", holding(name, "null"), f"column {name}, row 1: must be {what}, not null")
@@ -529,10 +526,10 @@ def test_a_row_that_ingest_would_reject_is_refused_by_its_number(
     for before in range(MAX_ROWS):
         body = WAYS[way]([*[ROW] * before, ROW | changes])
         if reason is None:
-            assert parsed(body, FLIGHTS.rules).rows == before + 1
+            assert parsed(body, RULES).rows == before + 1
         else:
             with pytest.raises(BadRequestError) as error:
-                parsed(body, FLIGHTS.rules)
+                parsed(body, RULES)
             assert str(error.value) == f"row {before + 1}: {reason}"
     assert parsed(WAYS[way]([ROW | changes])).rows == 1  # without rules
 
@@ -540,12 +537,12 @@ def test_a_row_that_ingest_would_reject_is_refused_by_its_number(
 def test_the_first_row_that_breaks_a_rule_is_told() -> None:
     bad = ROW | {"distance": 0}
     with pytest.raises(BadRequestError, match=f"^row 2: {NEGATIVE}$"):
-        parsed({"inputs": [ROW, bad, bad]}, FLIGHTS.rules)
+        parsed({"inputs": [ROW, bad, bad]}, RULES)
 
 
 def test_a_value_of_another_type_is_told_before_any_rule() -> None:
     with pytest.raises(BadRequestError, match=r"^column distance, row 2: must be an integer, not a number$"):
-        parsed({"inputs": [ROW | {"distance": 0}, ROW | {"distance": 1.5}]}, FLIGHTS.rules)
+        parsed({"inputs": [ROW | {"distance": 0}, ROW | {"distance": 1.5}]}, RULES)
 
 
 ALWAYS = np.ones(1, dtype=bool)
@@ -573,7 +570,7 @@ BOTH = Rule(
     ],
 )
 def test_a_rule_about_a_column_that_is_not_there_is_not_judged(row: dict[str, JSON], reason: str | None) -> None:
-    rules = (UNKNOWN, LOW, BOTH, *FLIGHTS.rules)
+    rules = (UNKNOWN, LOW, BOTH, *RULES)
     if reason is None:
         assert parsed({"inputs": [row]}, rules).rows == 1
     else:
@@ -621,12 +618,12 @@ def test_whatever_stands_anywhere_is_read_or_refused_and_never_told_again(
     body = WAYS[way]([ROW, ROW]) | {"client_request_id": "mine"}
     body = placed(body, data.draw(st.sampled_from(places(body)), label="place"), anything)
     try:
-        found = parsed(body, FLIGHTS.rules)
+        found = parsed(body, RULES)
     except BadRequestError as error:
         assert MARK not in str(error)
         assert len(str(error).splitlines()) == 1
     else:
-        assert set(model.REQUEST) <= set(found.columns) <= {*model.REQUEST, *model.LOOKED_UP}
+        assert {*USE_CASE.request} <= set(found.columns) <= {*USE_CASE.inputs}
         assert {len(values) for values in found.columns.values()} == {found.rows}
 
 

@@ -11,7 +11,7 @@ import pytest
 from flight_delays.core.columns import from_arrow
 from flight_delays.core.delivery import Batches
 from flight_delays.core.quarantine import Contract, inspect
-from flight_delays.use_case import model, sources
+from flight_delays.use_case import prepare, sources
 from flight_delays.use_case.sources import FLIGHTS, PLANES, READINGS, SOURCES, WEATHER
 
 FLIGHT = {
@@ -214,11 +214,12 @@ def test_the_contract_names_flights_as_the_model_does() -> None:
         {**FLIGHT, "time_hour": hour, "minute": minute, "sched_dep_time": clock} for hour, minute, clock, *_ in UTC_OF
     ]
     rows += [{**FLIGHT, "carrier": "Å-1", "dest": "", "flight": number} for number in ("-1", "0", "2147483647", "7.0")]
-    (_, flights), *_ = SOURCES
+    flights = SOURCES[0].delivery
+    assert isinstance(flights, Batches)
     of_a_day = pa.Table.from_batches(flights.read(datetime(2013, 1, 2, tzinfo=UTC)))
     for found in (landed(rows, FLIGHTS), inspect(of_a_day, FLIGHTS)):
         columns = from_arrow(found, ["carrier", "flight", "origin", "dest", "sched_dep_ts"])
-        assert found["flight_id"].to_pylist() == model.flight_ids(columns)
+        assert found["flight_id"].to_pylist() == prepare.entity_ids(columns)
     assert found.num_rows > 700
 
 
@@ -239,12 +240,12 @@ def test_a_file_has_all_its_rows_and_every_column_of_its_contract(contract: Cont
 def read(as_of: datetime) -> dict[str, pa.Table]:
     """What is delivered, by table; checks that it is batches of text."""
     found = {}
-    for contract, delivery in SOURCES:
-        assert isinstance(delivery, Batches)
-        batches = list(delivery.read(as_of))
+    for source in SOURCES:
+        assert isinstance(source.delivery, Batches)
+        batches = list(source.delivery.read(as_of))
         assert {type(batch) for batch in batches} <= {pa.RecordBatch}
         assert {column.type for batch in batches for column in batch.schema} <= {pa.string()}
-        found[contract.table] = pa.Table.from_batches(batches, batches[0].schema if batches else pa.schema([]))
+        found[source.contract.table] = pa.Table.from_batches(batches, batches[0].schema if batches else pa.schema([]))
     return found
 
 
@@ -276,12 +277,12 @@ def test_before_its_year_the_example_delivers_aircraft_and_nothing_else() -> Non
 
 
 def test_what_the_example_delivers_is_good_but_for_one_hour_of_wind() -> None:
-    for contract, delivery in SOURCES:
-        assert isinstance(delivery, Batches)
-        given = pa.Table.from_batches(delivery.read(datetime(2014, 1, 1, tzinfo=UTC)))
-        found = pa.Table.from_batches([inspect(batch, contract) for batch in given.to_batches()])
+    for source in SOURCES:
+        assert isinstance(source.delivery, Batches)
+        given = pa.Table.from_batches(source.delivery.read(datetime(2014, 1, 1, tzinfo=UTC)))
+        found = pa.Table.from_batches([inspect(batch, source.contract) for batch in given.to_batches()])
         bad = [why for why in found["reasons"].to_pylist() if why]
-        assert bad == ([[WIND]] if contract is WEATHER else [])
+        assert bad == ([[WIND]] if source.contract is WEATHER else [])
 
 
 def utc(moment: datetime | None) -> str | None:

@@ -4,12 +4,13 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flight_delays.core.errors import UserError
-from flight_delays.core.splits import Fold, Holdout, expanding_folds, last_whole_days, midnight
+from flight_delays.core.splits import Fold, Holdout, expanding_folds, last_whole_days, midnight, split_at
 
 NEW_YORK = ZoneInfo("America/New_York")
 SECOND = timedelta(seconds=1)
@@ -76,6 +77,25 @@ def test_a_holdout_that_ends_before_it_begins_has_no_days() -> None:
 @pytest.mark.parametrize(("day", "hour"), [(date(2013, 7, 1), 4), (date(2013, 3, 10), 5), (date(2013, 3, 11), 4)])
 def test_a_day_begins_at_local_midnight(day: date, hour: int) -> None:
     assert midnight(day, NEW_YORK) == datetime(day.year, day.month, day.day, hour, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("day", "known_at", "learns", "judges"),
+    [
+        ("2013-06-30", "2013-06-30 23:00", True, False),
+        ("2013-06-30", "2013-07-01 04:00", True, False),  # at midnight in New York
+        ("2013-06-30", "2013-07-01 04:00:01", False, False),  # later: it could not have been learnt from
+        ("2013-07-01", "2013-07-01 23:00", False, True),
+        ("2013-07-01", "2013-07-01 04:00", False, True),
+        ("2013-07-20", "2013-07-21 04:00", False, True),
+    ],
+)
+def test_rows_before_the_split_whose_outcome_was_known_by_then_are_learnt_from_and_later_ones_judge(
+    day: str, known_at: str, learns: bool, judges: bool
+) -> None:
+    rows = pd.DataFrame({"day": [date.fromisoformat(day)], "label_known_at": [pd.Timestamp(known_at)]})
+    found = split_at(rows, date(2013, 7, 1), NEW_YORK)
+    assert (len(found.training), len(found.test), found.trained_until) == (learns, judges, date(2013, 7, 1))
 
 
 JUNE = date(2013, 6, 1)

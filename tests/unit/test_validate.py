@@ -1,8 +1,9 @@
 """A verdict that could not be reached, and the report of one that was. No Spark: no table is read."""
 
 import io
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
 
 import mlflow
@@ -12,14 +13,16 @@ from rich.console import Console
 from flight_delays.core.bootstrap import Interval
 from flight_delays.core.errors import UserError
 from flight_delays.core.gates import Check, Outcome, Policy, Slice, SliceOutcome, verdict
+from flight_delays.core.objective import Regression
 from flight_delays.core.splits import Holdout
+from flight_delays.platform.context import Context
 from flight_delays.platform.registry import Registry, Version
 from flight_delays.tasks import validate
-from flight_delays.platform.context import Context
+from flight_delays.use_case import USE_CASE
 
 POLICY = Policy(
     min_holdout_days=14,
-    log_loss_margin=0.005,
+    loss_margin=0.005,
     max_calibration_error=0.05,
     calibration_margin=0.02,
     slice_margin=0.02,
@@ -39,7 +42,7 @@ class Unreadable:
         raise self.trouble
 
     def append_decision(self, table: str, row: Mapping[str, object], *, key: Sequence[str]) -> None:
-        assert (table, key) == ("verdicts", ["verdict_id"])
+        assert (table, key) == ("decisions", ["decision_id"])
         self.decisions.append(row)
 
 
@@ -55,6 +58,7 @@ class Remembered:
 
 def context_of(registry: Registry, trouble: Exception) -> Context:
     return Context(
+        use_case=USE_CASE,
         tables=Unreadable(trouble),
         registry=registry,
         task_values=Remembered(),
@@ -83,14 +87,18 @@ def test_whatever_went_wrong_is_an_inconclusive_verdict_that_is_written_before_i
 
     (row,) = context.tables.decisions
     says = f"judged_without_error: {type(trouble).__name__}: {' '.join(str(trouble).split())}"
-    assert row["verdict"] == "INCONCLUSIVE"
+    assert (row["kind"], row["outcome"]) == ("verdict", "INCONCLUSIVE")
+    assert (row["model_name"], row["model_version"], row["other_version"]) == (name, number, None)
+    assert json.loads(row["policy"]) == asdict(POLICY)
     assert [line.startswith(f"INCONCLUSIVE {says}") for line in row["reasons"]] == [True]
-    assert (row["holdout_first"], row["holdout_end"]) == (date(2013, 2, 6), date(2013, 2, 20))
-    assert row["holdout_digest"] is None
-    decided = {"verdict": "INCONCLUSIVE", "verdict_id": row["verdict_id"]}
-    assert context.task_values.values == decided
+    rests_on = json.loads(row["evidence"])
+    assert (rests_on["holdout_first"], rests_on["holdout_end"]) == ("2013-02-06", "2013-02-20")
+    assert rests_on["holdout_digest"] is None
+    assert [check["name"] for check in rests_on["checks"]] == ["judged_without_error"]
+    decision_id = row["decision_id"]
+    assert context.task_values.values == {"verdict": "INCONCLUSIVE", "verdict_id": decision_id}
     version = registry.version(name, number)
-    assert {key: version.tags[key] for key in decided} == decided
+    assert (version.tags["verdict"], version.tags["decision_id"]) == ("INCONCLUSIVE", decision_id)
     report = mlflow.artifacts.load_text(f"runs:/{version.run_id}/verdict.md")
     assert report.startswith(f"# INCONCLUSIVE: {name} version {number}\n\nno champion yet, on 14 days from 2013-02-06")
     assert says.replace("judged_without_error: ", "| judged_without_error | INCONCLUSIVE | ") in report
@@ -106,7 +114,7 @@ def test_a_version_without_the_day_it_was_trained_until_is_inconclusive(
     context = context_of(registry, AssertionError("not to be read"))
     with pytest.raises(UserError, match="lacks the tag trained_until; register it by the train job"):
         judged(context, name, number)
-    assert [row["verdict"] for row in context.tables.decisions] == ["INCONCLUSIVE"]
+    assert [row["outcome"] for row in context.tables.decisions] == ["INCONCLUSIVE"]
 
 
 def test_a_version_that_does_not_exist_gets_no_verdict(registry: Registry, new_version: Callable[..., int]) -> None:
@@ -132,10 +140,22 @@ def test_the_report_reads_from_the_headline_to_the_slices() -> None:
         holdout=Holdout(first=date(2013, 10, 1), end=date(2013, 10, 15)),
         digest="0a1b",
     )
-    text = validate.report(candidate, champion, found)
+    text = validate.report(USE_CASE, candidate, champion, found)
     assert text.startswith("# FAIL: delay version 7\n\nagainst champion version 6, on 14 days from 2013-10-01")
     assert "| no_slice_harmed | FAIL | harm / in EWR |" in text
     assert "How much higher the log loss is than that of version 6" in text
     assert "| origin EWR | 4,500 | 14 | 0.0400 [0.0210, 0.0600] | harmed |\n| origin LGA | 12 | 14 |  | not" in text
     assert "`0a1b`" in text
-    assert "that of the training period's base rate" in validate.report(candidate, None, found)
+    assert "that of the training period's base rate" in validate.report(USE_CASE, candidate, None, found)
+
+
+def test_a_report_on_a_regression_speaks_of_its_own_loss_and_baseline() -> None:
+    use_case = replace(USE_CASE, objective=Regression(unit="minutes", scale=30.0))
+    too_few = Check(name="enough_days", outcome=Outcome.INCONCLUSIVE, reason="3 unseen days")
+    slices = [Slice(dimension="origin", value="LGA", rows=12, days=3, outcome=SliceOutcome.NOT_MEASURED, worse_by=None)]
+    found = validate.Judged(
+        verdict=verdict([too_few], slices), holdout=Holdout(first=date(2013, 10, 1), end=date(2013, 10, 4))
+    )
+    text = validate.report(use_case, Version(name="delay", number=7, run_id="r", tags={}), None, found)
+    assert "How much higher the squared error is than that of the training period's mean" in text
+    assert "SHA-256" not in text

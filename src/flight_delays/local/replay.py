@@ -101,8 +101,8 @@ def events_of(rows: pd.DataFrame, contract: Contract, events: Events) -> pd.Data
     parts = []
     for kind in events.kinds:
         told = rows.assign(kind=kind.name, event_time=rows[kind.known_at], event_id=key + "/" + kind.name)
-        hidden = [name for name in contract.columns if name not in events.told(kind, contract.columns)]
-        told[hidden] = told[hidden].where(np.zeros(len(told), dtype=bool)[:, None])
+        hidden = {*contract.columns} - {*events.told(kind, contract.columns)}
+        told = told.assign(**{name: told[name].where(np.zeros(len(told), dtype=bool)) for name in hidden})
         parts.append(told[told["event_time"].notna()])
     return pd.concat(parts).sort_values(["event_time", "event_id"], ignore_index=True)
 

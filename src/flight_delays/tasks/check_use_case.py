@@ -6,7 +6,8 @@ On a sample of what it delivers, in seconds, without Spark.
 import ast
 import json
 import runpy
-from collections.abc import Iterator, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,26 +30,50 @@ from flight_delays.platform.ddl import TYPES, columns
 Sample = Mapping[str, pa.Table]
 """Good rows of each raw table, by name; none where they cannot be had here."""
 
+_SAMPLED = 50_000  # rows of each source
 _ROWS = 2_000  # that a model is fitted on
 _SAME = 1e-9
-_NOT_FOR_JSON = (pa.string(), pa.int64(), pa.float64(), UTC_TIME, pa.bool_())
+_IN_JSON = (pa.string(), pa.int64(), pa.float64(), UTC_TIME, pa.bool_())
 
 
-_SAMPLED = 50_000
+def run(use_case: UseCase, declared: Mapping[str, str], as_of: datetime) -> tuple[list[str], list[str]]:
+    """Findings, a line each, and the raw tables that could not be sampled here: those that files or tables deliver.
 
+    `declared` is the SQL of each table, by name. What is not whole is not run.
+    """
+    rows: dict[str, pa.Table] = {}
 
-def run(use_case: UseCase, declared: dict[str, str], as_of: datetime) -> tuple[list[str], list[str]]:
-    """Findings, a line each, and the raw tables that could not be sampled here: those that files or tables deliver."""
-    sample = {source.contract.table: _sampled(source, as_of) for source in use_case.sources}
-    findings = [*check(use_case, sample, declared)]
-    for source in use_case.sources:
-        if isinstance(source.delivery, Batches) and sample[source.contract.table].num_rows == 0:
-            findings.append(f"{source.contract.table}: no delivered row is good; see its rules, and what is delivered")
+    def sampled() -> Iterator[str]:
+        for source in use_case.sources:
+            table = source.contract.table
+            rows[table] = sampled_rows(source, as_of)
+            if isinstance(source.delivery, Batches) and rows[table].num_rows == 0:
+                yield f"{table}: no delivered row is good; see its rules, and what is delivered"
+
+    steps: list[tuple[str, Callable[[], Iterator[str]]]] = [
+        ("contracts", lambda: _contracts(use_case, declared)),
+        ("spine", lambda: _spine(use_case)),
+        ("questions", lambda: _questions(use_case)),
+        ("what travels", lambda: _code(use_case)),
+        ("sources", sampled),
+        ("labels", lambda: _labels(use_case, rows)),
+        ("features", lambda: _features(use_case, rows, declared)),
+        ("features", lambda: _leaks(use_case, rows)),
+        ("model", lambda: _model(use_case, rows)),
+    ]
+    findings: list[str] = []
+    for what, step in steps:
+        try:
+            findings += step()
+        except Exception as error:  # whatever a use case's functions may raise
+            findings.append(f"{what}: {_raised(error)}")
+        if findings or (what == "labels" and not rows[use_case.spine.table].num_rows):
+            break
     return findings, [one.contract.table for one in use_case.sources if not isinstance(one.delivery, Batches)]
 
 
-def _sampled(source: Source, as_of: datetime) -> pa.Table:
-    """Good rows of the first that are delivered."""
+def sampled_rows(source: Source, as_of: datetime) -> pa.Table:
+    """Good rows of the first that are delivered; none where a table or files deliver them."""
     found, rows = [source.contract.schema.empty_table()], 0
     batches = source.delivery.read(as_of) if isinstance(source.delivery, Batches) else ()
     for batch in batches:
@@ -61,20 +86,10 @@ def _sampled(source: Source, as_of: datetime) -> pa.Table:
     return pa.concat_tables(found)
 
 
-def check(use_case: UseCase, sample: Sample, declared: Mapping[str, str]) -> Iterator[str]:
-    """All findings; `declared` is the SQL of each table, by name."""
-    found = [*_contracts(use_case, declared), *_spine(use_case), *_questions(use_case), *_code(use_case)]
-    yield from found
-    if found:
-        return  # what is not whole can't be run
-    rows = {name: sample[name] for name in {*use_case.features.tables(), use_case.spine.table, use_case.labels.table}}
-    yield from _labels(use_case, rows)
-    if rows[use_case.spine.table].num_rows == 0:
-        return
-    features = use_case.features.build(rows[use_case.spine.table], rows)
-    yield from _features(use_case, features, declared)
-    yield from _leaks(use_case, rows)
-    yield from _model(use_case, features, rows)
+def _raised(error: Exception) -> str:
+    """What it says, and where."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {' '.join(str(error).split())} ({Path(frame.filename).name}, line {frame.lineno})"
 
 
 def _contracts(use_case: UseCase, declared: Mapping[str, str]) -> Iterator[str]:
@@ -128,7 +143,7 @@ def _spine(use_case: UseCase) -> Iterator[str]:
         if field.name not in raw.names:
             yield f"spine: {spine.table} has no column {field.name}; land it, or leave it out"
     for field in spine.request:
-        if field.type not in _NOT_FOR_JSON:
+        if field.type not in _IN_JSON:
             yield f"spine: a request cannot carry {field.name}, {field.type}; make it int64, float64, string or a time"
     taken = {ENTITY, PREDICTION_TIME, DAY} & {*spine.request.names, *spine.also.names}
     if taken:
@@ -171,7 +186,10 @@ def _imports(code: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def _labels(use_case: UseCase, rows: Sample) -> Iterator[str]:
-    table = rows[use_case.labels.table]
+    table = rows.get(use_case.labels.table)
+    if table is None:
+        yield f"labels: {use_case.labels.table} has no source; name the raw table that tells how it ended"
+        return
     if missing := [name for name in use_case.labels.columns if name not in table.schema.names]:
         yield f"labels: {use_case.labels.table} has no column {missing[0]}; name those of its contract"
         return
@@ -192,7 +210,8 @@ def _labels(use_case: UseCase, rows: Sample) -> Iterator[str]:
         yield "labels: all outcomes of the sample are the same; there is nothing to learn"
 
 
-def _features(use_case: UseCase, features: pa.Table, declared: Mapping[str, str]) -> Iterator[str]:
+def _features(use_case: UseCase, rows: Sample, declared: Mapping[str, str]) -> Iterator[str]:
+    features = use_case.features.build(rows[use_case.spine.table], rows)
     yield from _declared("features", features.schema, declared, "what features are made")
     if not use_case.looked_up:
         yield "finish: it gives no feature; give one column at least"
@@ -272,13 +291,11 @@ def _label_columns(use_case: UseCase) -> tuple[str, ...]:
     return tuple(name for name in use_case.labels.columns if name not in asked)
 
 
-def _model(use_case: UseCase, features: pa.Table, rows: Sample) -> Iterator[str]:
+def _model(use_case: UseCase, rows: Sample) -> Iterator[str]:
     """A small model, saved and loaded as a version is, answers as it did."""
-    frame = _pandas(features)
-    label = np.asarray(
-        use_case.labels.make(from_arrow(rows[use_case.labels.table], use_case.labels.columns))[LABEL], dtype="float64"
-    )
-    by_id = dict(zip(rows[use_case.labels.table][use_case.labels.columns[0]].to_pylist(), label.tolist(), strict=True))
+    frame = _pandas(use_case.features.build(rows[use_case.spine.table], rows))
+    made = use_case.labels.make(from_arrow(rows[use_case.labels.table], use_case.labels.columns))
+    by_id = dict(zip(made[ENTITY].tolist(), np.asarray(made[LABEL], dtype="float64").tolist(), strict=True))
     frame = frame.assign(**{LABEL: frame[ENTITY].map(by_id)}).dropna(subset=[LABEL]).head(_ROWS)
     learnt = use_case.prepare.learn(columns_of(use_case, frame))
     if json.loads(json.dumps(learnt)) != learnt:

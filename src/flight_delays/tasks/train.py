@@ -83,9 +83,9 @@ def _fingerprint(use_case: UseCase, rows: pd.DataFrame, trained_until: date, tri
     """Digest of what a model is made from: the rows, the code, the split, the length of the search."""
     package = Path(flight_delays.__file__).parent
     digest = sha256(pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes())
-    for folder in (package / "core", package / "tasks", use_case.sql.parent):
-        for file in sorted(folder.glob("*.py")):
-            digest.update(file.read_bytes())
-    digest.update(use_case.learner.code.read_bytes())
+    folders = (package / "core", package / "tasks", package / "views", use_case.sql.parent)
+    code = [file for folder in folders for file in sorted(folder.glob("*.py"))]
+    for file in (*code, package / "platform" / "shell.py", use_case.prepare_file, use_case.learner.code):
+        digest.update(file.read_bytes())
     digest.update(f"{trained_until} {trials} {made_with(use_case.learner)}".encode())
     return digest.hexdigest()

@@ -1,16 +1,15 @@
-"""The registered model: its preparation, its threshold, its contract."""
+"""What a model makes of a request: columns on the clocks of New York, codes, ages."""
 
-import ast
-from collections.abc import Callable
-from pathlib import Path
-from types import SimpleNamespace
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from flight_delays.platform.registry import Training
-from flight_delays.use_case import model
+from flight_delays.core.training import columns_of
+from flight_delays.use_case import USE_CASE, prepare
 
 LEVELS = {"carrier": ["AA", "UA"], "origin": ["EWR", "JFK"], "dest": ["LAX", "ORD"]}
 
@@ -21,13 +20,14 @@ def request(**changes: object) -> dict[str, object]:
     return {**flight, "sched_dep_ts": "2013-01-15 17:00", **changes}
 
 
-def rows(*requests: dict[str, object]) -> pd.DataFrame:
+def columns(*requests: Mapping[str, object]) -> dict[str, npt.NDArray[Any]]:
+    """The requests, with what was not looked up as unknown."""
     frame = pd.DataFrame(requests)
-    return frame.assign(sched_dep_ts=pd.to_datetime(frame["sched_dep_ts"]))
+    return columns_of(USE_CASE, frame.assign(sched_dep_ts=pd.to_datetime(frame["sched_dep_ts"])))
 
 
 def prepared(**changes: object) -> dict[str, float]:
-    return model.prepare(rows(request(**changes)), LEVELS).iloc[0].to_dict()
+    return {name: values[0] for name, values in prepare.prepare(columns(request(**changes)), LEVELS).items()}
 
 
 @pytest.mark.parametrize(
@@ -117,64 +117,61 @@ def test_the_age_of_the_plane_is_in_years_of_new_york(utc: str, built: float | N
     assert "plane_year_built" not in found
 
 
-def test_looked_up_columns_may_be_missing_and_are_then_unknown() -> None:
+def test_what_is_unknown_of_the_looked_up_columns_stays_unknown() -> None:
     found = prepared(weather_temp=41.5)
     assert found.pop("weather_temp") == 41.5
-    looked_up = {name for name in model.LOOKED_UP if name not in ("weather_temp", "plane_year_built")}
+    looked_up = {name for name in USE_CASE.looked_up if name not in ("weather_temp", "plane_year_built")}
     assert {name for name, value in found.items() if np.isnan(value)} == looked_up | {"plane_age"}
 
 
 def test_the_booster_gets_one_row_of_numbers_per_row_in_the_same_order() -> None:
-    given = rows(request(), request(distance=1), request(carrier=None)).set_axis([7, 3, 7])
-    before = given.copy()
-    found = model.prepare(given, LEVELS)
-    assert found.index.tolist() == [7, 3, 7]
+    given = columns(request(), request(distance=1), request(carrier=None))
+    before = {name: values.copy() for name, values in given.items()}
+    found = prepare.prepare(given, LEVELS)
     assert found["distance"].tolist() == [719, 1, 719]
-    assert set(found.dtypes) == {np.dtype("float64")}
-    pd.testing.assert_frame_equal(given, before)
-    assert model.prepare(given.iloc[:0], LEVELS).columns.tolist() == found.columns.tolist()
+    assert {(values.dtype, len(values)) for values in found.values()} == {(np.dtype("float64"), 3)}
+    assert list(given) == list(before)
+    for name, values in before.items():
+        np.testing.assert_array_equal(given[name], values)
+    none = prepare.prepare({name: values[:0] for name, values in given.items()}, LEVELS)
+    assert list(none) == list(found)
+    assert {len(values) for values in none.values()} == {0}
+
+
+def test_codes_are_of_columns_that_are_prepared() -> None:
+    assert set(prepare.CATEGORIES) <= set(prepared())
 
 
 def test_levels_are_the_sorted_values_of_each_category_without_missing_ones() -> None:
-    seen = rows(request(carrier="UA"), request(carrier=None), request(carrier="AA"), request(carrier="UA"))
-    assert model.levels(seen) == {"carrier": ["AA", "UA"], "origin": ["EWR"], "dest": ["ORD"]}
+    seen = columns(request(carrier="UA"), request(carrier=None), request(carrier="AA"), request(carrier="UA"))
+    assert prepare.learn(seen) == {"carrier": ["AA", "UA"], "origin": ["EWR"], "dest": ["ORD"]}
 
 
-@pytest.mark.parametrize(("probability", "prediction"), [(0.499999, 0), (0.5, 1), (0.500001, 1), (0.0, 0), (1.0, 1)])
-def test_a_flight_is_called_late_from_the_threshold_on(probability: float, prediction: int) -> None:
-    delay = model.DelayModel()
-    delay.levels, delay.calibration = LEVELS, {"slope": 1.0, "intercept": 0.0}
-    delay.booster = SimpleNamespace(predict=lambda matrix, **_: [probability] * len(matrix))
-    found = delay.predict(None, rows(request(), request()).set_axis([4, 2]))
-    expected = pd.DataFrame({"probability": probability, "prediction": prediction}, index=[4, 2])
-    pd.testing.assert_frame_equal(found, expected)
+@pytest.mark.parametrize(
+    ("utc", "minute"),
+    [("2013-01-15 17:00", "1700"), ("2013-01-15 17:00:59.999999", "1700"), ("2013-01-15 04:05", "0405")],
+)
+def test_a_flight_is_named_by_its_schedule_to_the_minute_in_utc(utc: str, minute: str) -> None:
+    given = columns(request(sched_dep_ts=utc), request(carrier="AA", flight=-1, dest="", sched_dep_ts=utc))
+    assert prepare.entity_ids(given) == [f"UA-7-EWR-ORD-20130115T{minute}Z", f"AA--1-EWR--20130115T{minute}Z"]
 
 
-def test_a_real_booster_answers_as_before_it_was_saved(
-    training: Callable[..., Training], flights: pd.DataFrame
-) -> None:
-    delay = model.DelayModel()
-    artifacts = {name: str(path) for name, path in training().artifacts.items()}
-    delay.load_context(SimpleNamespace(artifacts=artifacts))
-    found = delay.predict(None, flights)
-    assert found["probability"].between(0, 1).all()
-    assert ((found["probability"] >= model.THRESHOLD) == (found["prediction"] == 1)).all()
-    late = found["probability"][flights["weather_visib"] < 3].mean()
-    assert late > found["probability"][flights["weather_visib"] > 3].mean() + 0.4
+@pytest.mark.parametrize(
+    ("changes", "broken"),
+    [
+        ({}, []),
+        *(({"sched_arr_time": clock}, []) for clock in (0, 59, 2359, 2400)),
+        *(({"sched_arr_time": clock}, ["sched_arr_time is not a time of day"]) for clock in (-1, 60, 1460, 2401)),
+        ({"distance": 1}, []),
+        *(({"distance": miles}, ["distance is not positive"]) for miles in (0, -1)),
+    ],
+    ids=str,
+)
+def test_a_request_breaks_a_rule_or_none(changes: dict[str, object], broken: list[str]) -> None:
+    given = columns(request(**changes))
+    told = [reason for reason, names, breaks in prepare.RULES if breaks(*(given[name] for name in names))[0]]
+    assert told == broken
 
 
-def test_the_contract_asks_for_the_request_and_takes_what_is_looked_up() -> None:
-    required = [column.name for column in model.INPUTS.inputs if column.required]
-    optional = [column.name for column in model.INPUTS.inputs if not column.required]
-    assert required == ["carrier", "flight", "origin", "dest", "distance", "sched_dep_ts", "sched_arr_time"]
-    assert optional == list(model.LOOKED_UP)
-    assert model.OUTPUTS.input_names() == ["probability", "prediction"]
-
-
-def test_the_stored_code_of_a_version_imports_nothing_of_this_project() -> None:
-    """Else a version would change its preparation with the installed package."""
-    tree = ast.parse(Path(model.__file__).read_text())
-    imported = [node.module or "." for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    imported += [name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names]
-    assert "lightgbm" in imported
-    assert [name for name in imported if name.startswith((".", "flight_delays"))] == []
+def test_rules_ask_for_nothing_that_a_request_may_leave_out() -> None:
+    assert {name for _, names, _ in prepare.RULES for name in names} <= set(USE_CASE.request)

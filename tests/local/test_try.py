@@ -1,0 +1,47 @@
+"""`flight-delays try` on what the jobs have left, without Spark."""
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+from tests.worlds import MODEL, World
+
+from flight_delays.core.errors import UserError
+from flight_delays.core.moments import moment_of
+from flight_delays.local.cli import tried
+from flight_delays.tasks.try_out import HISTORY, run
+from flight_delays.use_case import USE_CASE
+
+
+def test_the_code_as_it_was_trained_is_the_champions_equal(world: World) -> None:
+    said = io.StringIO()
+    with tried(None, None, world.root) as (read, champion, options, folder):
+        run(
+            USE_CASE,
+            read=read,
+            champion=champion,
+            as_of=moment_of(options["as_of"]),
+            holdout_days=int(options["holdout_days"]),
+            own_parameters=False,
+            folder=folder,
+            note="",
+            console=Console(file=said, width=200),
+        )
+    (entry,) = (json.loads(line) for line in (folder / HISTORY).read_text().splitlines())
+    # Made from the raw tables, in memory, they are the rows that were trained on, in the same order: the same models.
+    assert entry["difference"].startswith("0.0000 [")
+    assert f"Against {MODEL} version 1: no difference shown" in said.getvalue()
+
+
+def test_a_target_without_a_model_is_one_line(world: World) -> None:
+    with pytest.raises(UserError, match=r"registered model .* does not exist"), tried(None, "staging", world.root):
+        pass
+
+
+def test_a_target_without_tables_is_one_line(world: World) -> None:
+    with (
+        tried("staging", "dev", world.root) as (read, *_),
+        pytest.raises(UserError, match=r"table .*raw_flights does not exist; run flight-delays local run features"),
+    ):
+        read("raw_flights")
