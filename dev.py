@@ -143,7 +143,8 @@ def install() -> None:
         if new:
             call("making .venv", sys.executable, "-m", "venv", "--clear", "--without-pip", str(VENV))
         command, options = [uv(), "pip"], ["--quiet", "--python", str(PYTHON)]
-        call("installing the locked packages", *command, "sync", *options, "--compile-bytecode", "--require-hashes", str(LOCK))
+        locked = ["--compile-bytecode", "--require-hashes", str(LOCK)]
+        call("installing the locked packages", *command, "sync", *options, *locked)
         call("installing the project", *command, "install", *options, "--no-deps", "--editable", str(ROOT))
         stamp.write_text(wanted)
     except BaseException:

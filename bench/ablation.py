@@ -14,9 +14,10 @@ from rich.progress import track
 from bench.flights import ROOT, labelled, without
 from flight_delays.core.bootstrap import day_weights, interval
 from flight_delays.core.gates import in_words
-from flight_delays.core.metrics import Floats, metrics, row_log_loss
-from flight_delays.use_case.model import GROUPS, LOOKED_UP
-from flight_delays.use_case.training import SEED, Fitted, fit
+from flight_delays.core.metrics import Floats
+from flight_delays.core.training import SEED, Fitted, fit
+from flight_delays.use_case import USE_CASE
+from flight_delays.use_case.features import GROUPS
 
 HOLDOUT = date(2013, 10, 1)
 EVERYTHING = "everything"
@@ -39,23 +40,23 @@ with all groups on the same flights, between two one-sided 95 % bounds from resa
 def configurations() -> Iterator[tuple[str, tuple[str, ...]]]:
     """Name of a model, and the columns that it goes without."""
     yield EVERYTHING, ()
-    yield "the schedule alone", tuple(LOOKED_UP)
+    yield "the schedule alone", USE_CASE.looked_up
     for group, columns in GROUPS.items():
         yield f"everything but {group}", columns
 
 
 def main() -> None:
     """Fit every model, and write the table."""
-    rows = labelled()
-    earlier, later = rows[rows["flight_date"] < HOLDOUT], rows[rows["flight_date"] >= HOLDOUT]
-    labels = later["is_late"].to_numpy(dtype=np.float64)
-    days = pd.factorize(later["flight_date"], sort=True)[0]
+    rows, objective = labelled(), USE_CASE.objective
+    earlier, later = rows[rows["day"] < HOLDOUT], rows[rows["day"] >= HOLDOUT]
+    labels = later["label"].to_numpy(dtype=np.float64)
+    days = pd.factorize(later["day"], sort=True)[0]
     made: dict[str, tuple[Fitted, Floats]] = {}
     for name, unknown in track(list(configurations()), "Fitting"):
-        fitted = fit(without(earlier, *unknown), until=HOLDOUT, trials=1)
+        fitted = fit(USE_CASE, without(earlier, *unknown), until=HOLDOUT, trials=1)
         made[name] = fitted, fitted.forecast(without(later, *unknown))
 
-    loss_of_all = row_log_loss(labels, made[EVERYTHING][1])
+    loss_of_all = objective.loss(labels, made[EVERYTHING][1])
     counts = np.bincount(days).astype(np.float64)
     weights = day_weights(len(counts), 2_000, SEED)
     lines = [
@@ -63,12 +64,12 @@ def main() -> None:
         "|---|---|---|---|---|---|---|",
     ]
     for name, (fitted, forecast) in made.items():
-        found = metrics(labels, forecast)
-        more = np.bincount(days, weights=row_log_loss(labels, forecast) - loss_of_all)
+        found = objective.metrics(labels, forecast)
+        more = np.bincount(days, weights=objective.loss(labels, forecast) - loss_of_all)
         bounds = interval(float(more.sum() / counts.sum()), weights @ more / (weights @ counts), 0.95)
         lines.append(
-            f"| {name} | {fitted.best.loss:.4f} | {found.auc:.4f} | {found.brier:.4f} | {found.log_loss:.4f} "
-            f"| {found.calibration_error:.4f} | {'' if name == EVERYTHING else in_words(bounds)} |"
+            f"| {name} | {fitted.best.loss:.4f} | {found['auc']:.4f} | {found['brier']:.4f} | {found['log_loss']:.4f} "
+            f"| {found['calibration_error']:.4f} | {'' if name == EVERYTHING else in_words(bounds)} |"
         )
     table = "\n".join(lines)
     (ROOT / "docs" / "ablation.md").write_text(PAGE.format(rows=len(later), table=table))

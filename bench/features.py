@@ -25,10 +25,11 @@ from bench.flights import AS_OF, ROOT, SCHEMA
 from flight_delays.core.markdown import table
 from flight_delays.local.world import local_dir
 from flight_delays.platform import as_of
-from flight_delays.platform.runtime import LOCAL_DIR
 from flight_delays.platform.context import open_context
-from flight_delays.use_case.features import FEATURES
+from flight_delays.platform.runtime import LOCAL_DIR
+from flight_delays.use_case import USE_CASE
 
+FEATURES = USE_CASE.features
 YEAR = 364  # days: whole weeks
 FEW, HISTORY = 60, 29  # flights, and days before them
 
@@ -91,15 +92,15 @@ def written(rows: DataFrame, folder: Path) -> DataFrame:
 
 def on_spark(size: Size, folder: Path) -> dict[str, object]:
     """Seconds, and the most memory of a worker; the copies are written to `folder` first."""
-    context = open_context(SCHEMA, AS_OF.isoformat())
+    context = open_context(USE_CASE, SCHEMA, AS_OF.isoformat())
     early = F.col("known_at") < "2013-03-01"
-    read = {name: context.tables.read(name) for name in (*FEATURES.tables(), "flight_features")}
+    read = {name: context.tables.read(name) for name in (*FEATURES.tables(), "features")}
     if size.a_day > 1:
         read = {
-            name: rows.where(early if "known_at" in rows.columns else "flight_date < '2013-03-01'")
+            name: rows.where(early if "known_at" in rows.columns else "day < '2013-03-01'")
             for name, rows in read.items()
         }
-    finished = read.pop("flight_features")
+    finished = read.pop("features")
     raw = {name: written(copies(rows, size), folder / name) for name, rows in read.items()}
     peer = written(reduce(DataFrame.unionByName, [finished] * (size.days * size.a_day)), folder / "finished")
     parts: list[str] = []
@@ -135,7 +136,7 @@ def on_spark(size: Size, folder: Path) -> dict[str, object]:
 
 def in_memory() -> dict[str, object]:
     """Seconds of the year, and of a few flights on some weeks of history; the best of three."""
-    context = open_context(SCHEMA, AS_OF.isoformat())
+    context = open_context(USE_CASE, SCHEMA, AS_OF.isoformat())
     raw = {name: context.tables.read(name).toArrow() for name in FEATURES.tables()}
     last = F.lit(AS_OF).cast("timestamp") - F.expr("INTERVAL 100 DAYS")
     few = context.tables.read("raw_flights").where(F.col("known_at") <= last).orderBy(F.desc("known_at")).limit(FEW)

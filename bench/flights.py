@@ -7,9 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from flight_delays.local.world import local_dir
-from flight_delays.platform.runtime import LOCAL_DIR
+from flight_delays.platform import dataset
 from flight_delays.platform.context import open_context
-from flight_delays.tasks.dataset import labelled_flights
+from flight_delays.platform.runtime import LOCAL_DIR
+from flight_delays.use_case import USE_CASE
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = "spark_catalog.dev_local_flights"
@@ -19,8 +20,8 @@ AS_OF = datetime(2014, 1, 2, tzinfo=UTC)
 def labelled() -> pd.DataFrame:
     """Features and labels of the whole year, as training reads them."""
     os.environ.setdefault(LOCAL_DIR, str(local_dir(ROOT, "dev")))
-    context = open_context(SCHEMA, AS_OF.isoformat())
-    return labelled_flights(context.tables, as_of=AS_OF, first=None, end=AS_OF.date()).rows
+    context = open_context(USE_CASE, SCHEMA, AS_OF.isoformat())
+    return dataset.labelled(context.tables, as_of=AS_OF, first=None, end=AS_OF.date()).rows
 
 
 def without(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:

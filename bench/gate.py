@@ -89,10 +89,10 @@ equal, most often where it is worse.
 {who_passes}
 
 - `the gate`: all statistical checks.
-- `log loss by day`: its check `not_worse_than_champion` alone.
-- `log loss by row`: the same check with a bootstrap of rows (its normal limit), as if a day's flights did not share
+- `loss by day`: its check `not_worse_than_champion` alone.
+- `loss by row`: the same check with a bootstrap of rows (its normal limit), as if a day's flights did not share
   their weather. Its bounds are too narrow: it lets far more than {promised} pass at the margin.
-- `lower log loss`: a log loss at most the champion's, no bounds.
+- `lower loss`: a log loss at most the champion's, no bounds.
 
 ## What the gate says
 

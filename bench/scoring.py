@@ -23,15 +23,16 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 from bench.flights import AS_OF, ROOT, SCHEMA
 from flight_delays.core.markdown import table
+from flight_delays.core.training import columns_of
 from flight_delays.local.world import local_dir
+from flight_delays.platform.context import Context, open_context
 from flight_delays.platform.runtime import LOCAL_DIR, LOCAL_SPARK
 from flight_delays.platform.scorer import read_scorer
-from flight_delays.platform.context import Context, open_context
-from flight_delays.use_case.model import INPUTS, DelayModel, columns_of, prepared
+from flight_delays.use_case import USE_CASE
 
 MODEL = f"{SCHEMA}.dev_local_delay"
 ROWS, SMALL = 2_000_000, 200_000
-KEEP = ("flight_id", "prediction_ts")
+KEEP = ("entity_id", "prediction_ts")
 BARE, OURS, UDF = "bare booster, 2 threads, in memory", "this project's scorer", "mlflow.pyfunc.spark_udf"
 PASSED_ON = "rows to the workers and back, not scored"
 THREADS = 2
@@ -88,14 +89,15 @@ def main() -> None:
     asked = parser.parse_args()
     os.environ.setdefault(LOCAL_DIR, str(local_dir(ROOT, "dev")))
     os.environ[LOCAL_SPARK] = "classic"  # spark_udf does not take a local Spark Connect session
-    context = open_context(SCHEMA, AS_OF.isoformat())
+    context = open_context(USE_CASE, SCHEMA, AS_OF.isoformat())
     number = context.registry.aliases(MODEL)["champion"]
     big, small = _copied(context, asked.rows), _copied(context, asked.rows // 10)
     scorer = read_scorer(context.registry, MODEL, number)
-    model: DelayModel = context.registry.load(MODEL, number).unwrap_python_model()
-    columns = columns_of(small.select(*INPUTS.input_names()).toPandas())
+    model = context.registry.load(MODEL, number).unwrap_python_model()
+    booster: lgb.Booster = model.model.booster
+    columns = columns_of(USE_CASE, small.select(*USE_CASE.inputs).toPandas())
     begun = time.perf_counter()
-    features = prepared(columns, model.levels)
+    features = model.code.prepare(columns, model.settings["learnt"])
     prepare_s = (time.perf_counter() - begun) * 10 / THREADS
     matrix = np.tile(np.column_stack(list(features.values())), (10, 1))
     udf = mlflow.pyfunc.spark_udf(
@@ -106,19 +108,19 @@ def main() -> None:
         scorer.score(rows, keep=KEEP).write.format("noop").mode("overwrite").save()
 
     def with_udf(rows: DataFrame) -> None:
-        answers = rows.select(*KEEP, udf(F.struct(*INPUTS.input_names())).alias("answer"))
+        answers = rows.select(*KEEP, udf(F.struct(*USE_CASE.inputs)).alias("answer"))
         answers.select(*KEEP, "answer.*").write.format("noop").mode("overwrite").save()
 
     def passed_on(rows: DataFrame) -> None:
         kept = rows.select(*KEEP).schema
         schema = to_arrow_schema(kept)
-        moved = rows.select(*KEEP, *(name for name in INPUTS.input_names() if name not in KEEP))
+        moved = rows.select(*KEEP, *(name for name in USE_CASE.inputs if name not in KEEP))
         moved.mapInArrow(lambda batches: (batch.select(schema.names) for batch in batches), kept).write.format(
             "noop"
         ).mode("overwrite").save()
 
     def bare() -> None:
-        model.booster.predict(matrix, num_threads=THREADS)
+        booster.predict(matrix, num_threads=THREADS)
 
     steps: dict[str, Callable[[], None]] = {
         BARE: bare,
@@ -136,7 +138,7 @@ def main() -> None:
             print(f"round {number_of_round + 1}: {name}: {runs[name][-1].seconds:.1f} s", flush=True)
         tenth.append(_timed(lambda: ours(small)))
     (ROOT / "docs" / "scoring-speed.md").write_text(
-        _page(asked.rows, asked.rounds, runs, tenth, prepare_s, model.booster), encoding="utf-8"
+        _page(asked.rows, asked.rounds, runs, tenth, prepare_s, booster), encoding="utf-8"
     )
 
 
@@ -157,7 +159,7 @@ def _page(
 
     return PAGE.format(
         rows=rows,
-        columns=len(INPUTS.input_names()),
+        columns=len(USE_CASE.inputs),
         trees=booster.num_trees(),
         cores=os.cpu_count(),
         rounds=rounds,
@@ -200,11 +202,11 @@ def _held(holds: bool) -> str:
 
 
 def _copied(context: Context, rows: int) -> DataFrame:
-    """flight_features repeated to so many rows, in a table of its own."""
+    """Table features repeated to so many rows, in a table of its own."""
     folder = Path(os.environ[LOCAL_DIR]) / "bench" / f"features_{rows}"
     spark = context.tables.spark
     if not folder.exists():
-        features = context.tables.read("flight_features")
+        features = context.tables.read("features")
         times = rows // features.count() + 1
         many = features.crossJoin(spark.range(times).withColumnRenamed("id", "_copy")).drop("_copy").limit(rows)
         many.repartition(8).write.format("delta").save(str(folder))

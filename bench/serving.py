@@ -29,16 +29,19 @@ import pandas as pd
 import yaml
 from deltalake import DeltaTable
 from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, Schema
 from rich.progress import Progress
 
 from bench.flights import ROOT
 from flight_delays.core.load import Measured
 from flight_delays.core.markdown import table
+from flight_delays.core.signature import Column
+from flight_delays.core.training import Fitted, columns_of, prepared
+from flight_delays.platform import shell
 from flight_delays.platform.load import drive
 from flight_delays.tasks.load_test import request_bodies
-from flight_delays.use_case import model
-from flight_delays.use_case.golden import golden_json, golden_requests
-from flight_delays.use_case.training import PARAMETERS, boost
+from flight_delays.tasks.record import artifacts
+from flight_delays.use_case import USE_CASE
 
 TREES, LEAVES, ROWS, REQUESTS = 300, 31, 20_000, 500
 CONNECTIONS = (1, 4)
@@ -99,7 +102,7 @@ class Round:
 def flights(rows: int) -> pd.DataFrame:
     """Made-up flights whose delay depends on all that is looked up, with a tenth of the values missing."""
     rng = np.random.default_rng(20130101)
-    looked_up = rng.normal(10, 5, (rows, len(model.LOOKED_UP)))
+    looked_up = rng.normal(10, 5, (rows, len(USE_CASE.looked_up)))
     late = looked_up @ rng.normal(0, 1, looked_up.shape[1]) + rng.normal(0, 20, rows)
     looked_up[rng.uniform(size=looked_up.shape) < 0.1] = np.nan
     return pd.DataFrame(
@@ -111,36 +114,47 @@ def flights(rows: int) -> pd.DataFrame:
             "distance": rng.integers(100, 3_000, rows),
             "sched_dep_ts": pd.Timestamp("2013-01-01") + pd.to_timedelta(rng.integers(0, 525_600, rows), "min"),
             "sched_arr_time": rng.integers(0, 24, rows) * 100 + rng.integers(0, 60, rows),
-            **dict(zip(model.LOOKED_UP, looked_up.T, strict=True)),
-            "is_late": (late > np.quantile(late, 0.75)).astype("int32"),
+            **dict(zip(USE_CASE.looked_up, looked_up.T, strict=True)),
+            "label": (late > np.quantile(late, 0.75)).astype("float64"),
         }
     )
 
 
 def save_model(rows: pd.DataFrame, folder: Path) -> Path:
     """The project's model fitted on `rows`, in MLflow's format, as a download from the registry looks."""
-    known = model.levels(rows)
-    settings = {**PARAMETERS, "num_leaves": LEAVES, "min_data_in_leaf": 100, "num_threads": 1}
-    booster = boost(model.prepare(rows, known), rows["is_late"], settings, TREES)
-    requests = golden_requests(rows)
-    files = {
-        "booster": booster.model_to_string(),
-        "levels": json.dumps(known),
-        "calibration": json.dumps({"slope": 1.0, "intercept": 0.0}),
-        "golden": golden_json(requests, np.asarray(booster.predict(model.prepare(requests, known)))),
-    }
-    for name, text in files.items():
-        (folder / name).write_text(text)
+    use_case, learner = USE_CASE, USE_CASE.learner
+    learnt = use_case.prepare.learn(columns_of(use_case, rows))
+    parameters = {**learner.parameters, "num_leaves": LEAVES, "min_data_in_leaf": 100}
+    labels, categories = rows["label"].to_numpy(dtype=np.float64), use_case.prepare.CATEGORIES
+    fitted = Fitted(
+        use_case=use_case,
+        model=learner.fit(prepared(use_case, rows, learnt), labels, categories, parameters, TREES),
+        learnt=learnt,
+        rounds=TREES,
+        parameters=parameters,
+        correction={"slope": 1.0, "intercept": 0.0},
+        folds=(),
+        trials=(),
+        judged=rows.head(0),
+    )
     saved = folder / "model"
+    files = folder / "artifacts"
+    files.mkdir()
     mlflow.pyfunc.save_model(
         saved,
-        python_model=model.__file__,
-        artifacts={name: str(folder / name) for name in files},
-        signature=ModelSignature(inputs=model.INPUTS, outputs=model.OUTPUTS),
+        python_model=shell.__file__,
+        artifacts={name: str(path) for name, path in artifacts(fitted, rows, files).items()},
+        signature=ModelSignature(
+            inputs=_schema(use_case.signature.inputs), outputs=_schema(use_case.signature.outputs)
+        ),
         pip_requirements=[f"lightgbm=={installed('lightgbm')}"],
     )
     (saved / "registered_model_meta").write_text(yaml.safe_dump({"model_name": "delay", "model_version": "1"}))
     return saved
+
+
+def _schema(columns: Sequence[Column]) -> Schema:
+    return Schema([ColSpec(DataType[one.type], one.name, required=one.required) for one in columns])
 
 
 def servers(saved: Path, folder: Path) -> tuple[Server, Server]:
@@ -280,7 +294,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         rows = flights(ROWS)
-        bodies = request_bodies(rows.head(REQUESTS), [*model.REQUEST, *model.LOOKED_UP])
+        bodies = request_bodies(rows.head(REQUESTS), [*USE_CASE.inputs])
         both = servers(save_model(rows, folder), folder)
         logs = [folder / f"{server.ready.strip('/')}.log" for server in both]
         with ExitStack() as running:

@@ -25,18 +25,19 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from bench.flights import AS_OF, ROOT, SCHEMA
 from flight_delays.core.markdown import table
-from flight_delays.local.replay import Disorder, disorder, events_of, replay, rows_between
+from flight_delays.local.replay import Disorder, disorder, events_between, replay
 from flight_delays.local.world import local_dir
 from flight_delays.platform.as_of import recent
+from flight_delays.platform.context import Context, open_context
+from flight_delays.platform.events import incoming, rows_told
 from flight_delays.platform.runtime import LOCAL_DIR, LOCAL_SPARK
 from flight_delays.platform.scorer import read_scorer
 from flight_delays.platform.tables import Tables, collected
-from flight_delays.platform.context import Context, open_context
 from flight_delays.tasks.score_stream import Stream, process, raw_schemas
-from flight_delays.use_case import events as source
-from flight_delays.use_case.features import FEATURES
-from flight_delays.use_case.model import INPUTS
+from flight_delays.use_case import USE_CASE
+from flight_delays.use_case.sources import FLIGHTS
 
+FEATURES = USE_CASE.features
 MODEL = f"{SCHEMA}.dev_local_delay"
 SCRATCH = "spark_catalog.bench_stream"
 START = datetime(2013, 10, 1, 8, tzinfo=UTC)
@@ -72,12 +73,11 @@ def main() -> None:
     asked = parser.parse_args()
     os.environ.setdefault(LOCAL_DIR, str(local_dir(ROOT, "dev")))
     os.environ[LOCAL_SPARK] = "classic"  # spark_udf does not take a local Spark Connect session
-    context = open_context(SCHEMA, AS_OF.isoformat())
+    context = open_context(USE_CASE, SCHEMA, AS_OF.isoformat())
     number = context.registry.aliases(MODEL)["champion"]
     end = START + timedelta(hours=asked.hours)
-    rows = rows_between(context.tables.spark, START, end)
     calm = Disorder(out_of_order=0, duplicated=0, late=0, watermark=timedelta(hours=1), seed=0)
-    made = events_of(rows["raw_flights"], rows["raw_weather"])
+    made = events_between(context.tables, USE_CASE, START, end)
     log = {name: disorder(of[of["event_time"] < pd.Timestamp(end)], calm)[0] for name, of in made.items()}
     events = sum(map(len, log.values()))
     steady, backlog = {}, {}
@@ -117,7 +117,7 @@ def _measure(context: Context, each: Each, log: dict[str, pd.DataFrame], speed: 
     spark.sql(f"DROP SCHEMA IF EXISTS {SCRATCH} CASCADE")
     spark.sql(f"CREATE SCHEMA {SCRATCH}")
     tables = Tables(spark=spark, schema=SCRATCH, unity_catalog=False)
-    tables.apply_ddl()
+    tables.apply_ddl(USE_CASE.sql)
     recent = (F.col("known_at") >= F.lit(START - HISTORY)) & (F.col("known_at") < F.lit(START))
     for name in ("raw_flights", "raw_weather", "raw_planes"):
         rows = context.tables.read(name)
@@ -130,7 +130,7 @@ def _measure(context: Context, each: Each, log: dict[str, pd.DataFrame], speed: 
     def send() -> None:
         replay(tables, log, speed=speed, every_s=1, clock=lambda: datetime.now(UTC), sleep=time.sleep, progress=str)
 
-    incoming = source.sources(spark, SCRATCH, raw_schemas(tables), max_bytes="64m")
+    stream = incoming(spark, SCRATCH, USE_CASE, raw_schemas(USE_CASE, tables), max_bytes="64m")
     ended: dict[int, float] = {}
     one = each(there)
 
@@ -142,7 +142,7 @@ def _measure(context: Context, each: Each, log: dict[str, pd.DataFrame], speed: 
         send()
     begun = time.time()
     query: StreamingQuery = (
-        incoming.writeStream.option("checkpointLocation", str(folder / "checkpoint")).foreachBatch(timed).start()
+        stream.writeStream.option("checkpointLocation", str(folder / "checkpoint")).foreachBatch(timed).start()
     )
     sender = Thread(target=send) if speed else None
     if sender:
@@ -178,14 +178,14 @@ def _ours(number: int) -> Each:
 def _straight(number: int) -> Each:
     def each(context: Context) -> Callable[[DataFrame, int], None]:
         tables = context.tables
-        schemas = raw_schemas(tables)
+        schemas = raw_schemas(USE_CASE, tables)
         udf = mlflow.pyfunc.spark_udf(
             tables.spark, f"models:/{MODEL}/{number}", result_type="probability double, prediction long"
         )
 
         def one(events: DataFrame, batch_id: int) -> None:
             scheduled = events.where("kind = 'scheduled'")
-            flights = source.flights(scheduled, schemas["flight_events"])
+            flights = rows_told(scheduled, FLIGHTS, ["scheduled"], schemas["flight_events"])
             (first,) = collected(flights.agg(F.min("known_at").alias("known_at")))
             since = first["known_at"]
             if since is None:
@@ -194,15 +194,16 @@ def _straight(number: int) -> Each:
             raw["raw_flights"] = raw["raw_flights"].unionByName(flights)
             built = FEATURES.build(flights.toArrow(), recent(FEATURES, raw, since))
             features = tables.spark.createDataFrame(built)
-            answers = features.select("*", udf(F.struct(*INPUTS.input_names())).alias("answer"))
+            answers = features.select("*", udf(F.struct(*USE_CASE.inputs)).alias("answer"))
             answers.select(
-                F.concat("flight_id", F.lit(batch_id)).alias("prediction_id"),
-                *("flight_id", "prediction_ts"),
+                F.concat("entity_id", F.lit(batch_id)).alias("prediction_id"),
+                *("entity_id", "prediction_ts"),
                 F.lit(MODEL).alias("model_name"),
                 F.lit(number).alias("model_version"),
                 F.col("prediction_ts").alias("scored_at"),
                 F.to_date("prediction_ts").alias("scored_date"),
-                "answer.*",
+                "answer.probability",
+                F.col("answer.prediction").cast("double").alias("prediction"),
                 F.lit(None).cast("double").alias("response_time_ms"),
                 F.lit("stream").alias("source"),
             ).write.format("delta").mode("append").saveAsTable(f"{SCRATCH}.predictions")

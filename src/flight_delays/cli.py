@@ -495,13 +495,16 @@ def _date(option: str, text: str) -> "date | None":
 
 def use_case() -> "UseCase":
     """The use case that runs: the one place in this package that imports one."""
-    name = os.environ.get(USE_CASE, "flight_delays.use_case")
+    name = os.environ.get(USE_CASE) or "flight_delays.use_case"
     try:
-        found: UseCase = import_module(name).USE_CASE
-    except (ModuleNotFoundError, AttributeError) as error:
-        if isinstance(error, ModuleNotFoundError) and not name.startswith(str(error.name)):
-            raise
-        raise UserError(f"{USE_CASE} is {name}, which exports no USE_CASE") from error
+        module = import_module(name)
+    except ModuleNotFoundError as error:
+        if not f"{name}.".startswith(f"{error.name}."):
+            raise  # what it imports is missing
+        raise UserError(f"{USE_CASE} is {name}, and there is no such module") from error
+    found: UseCase | None = getattr(module, "USE_CASE", None)
+    if found is None:
+        raise UserError(f"{USE_CASE} is {name}, which exports no USE_CASE")
     return found
 
 

@@ -87,7 +87,7 @@ def test_every_task_value_that_is_read_is_set_upstream(jobs):
 
 
 def test_a_value_that_no_task_sets_is_noticed():
-    assert values_set_by("train") == {"model_name", "model_version", "test_auc"}
+    assert values_set_by("train") == {"model_name", "model_version", "test_loss"}
     assert values_set_by("tables") == set()
 
 

@@ -17,7 +17,7 @@ PATIENCE_S = 600
 def undisturbed(world: World, spark: SparkSession) -> dict[str, pd.DataFrame]:  # noqa: ARG001
     """The tables of a world in which every job ran to its end: one PASS, of version 1, and nothing asked of it."""
     tables = contents(spark)
-    kept = {"verdicts": "verdict == 'PASS'", "predictions": "source == 'batch'"}
+    kept = {"decisions": "outcome != 'FAIL'", "predictions": "source == 'batch'"}
     return {**tables, **{name: tables[name].query(rows).reset_index(drop=True) for name, rows in kept.items()}}
 
 
@@ -36,8 +36,8 @@ def test_jobs_killed_in_their_middle_and_run_again_end_with_the_same_rows(
     assert commits(warehouse / "raw_planes") == 1
 
     # In release, which train runs: the version is registered and judged, and not yet deployed.
-    kill_when(killed, lambda: commits(warehouse / "verdicts") >= 3, "features", "train")
-    assert commits(warehouse / "rollouts") == 1
+    kill_when(killed, lambda: commits(warehouse / "decisions") >= 3, "features", "train")
+    assert commits(warehouse / "decisions") == 3
 
     # In score_batch: the predictions are written, the table is not yet compacted.
     kill_when(killed, lambda: commits(warehouse / "predictions") >= 4, "train", "score_batch")
@@ -104,8 +104,8 @@ def test_a_stream_killed_twice_scores_every_flight_once_and_as_the_batch_did(
 
 
 def scored(spark: SparkSession, warehouse: Path, source: str) -> dict[tuple[str, int], float]:
-    """Flight and version to probability; a second prediction would be a second row."""
+    """Entity and version to probability; a second prediction would be a second row."""
     rows = spark.read.format("delta").load(str(warehouse / "predictions")).where(f"source = '{source}'").toPandas()
-    assert not rows[["flight_id", "prediction_ts", "model_version"]].duplicated().any()
-    keys = zip(rows["flight_id"], rows["model_version"], strict=True)
+    assert not rows[["entity_id", "prediction_ts", "model_version"]].duplicated().any()
+    keys = zip(rows["entity_id"], rows["model_version"], strict=True)
     return dict(zip(keys, rows["probability"], strict=True))

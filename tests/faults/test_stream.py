@@ -10,11 +10,12 @@ from pyspark.sql import SparkSession
 from rich.console import Console
 from tests.streams import Harness, case, history
 
+from flight_delays.platform.context import Context
 from flight_delays.platform.job_context import PrintedTaskValues
 from flight_delays.platform.registry import Registry
 from flight_delays.platform.scorer import read_scorer
 from flight_delays.platform.tables import Tables
-from flight_delays.platform.context import Context
+from flight_delays.use_case import USE_CASE
 
 CRASHES = (
     *("state", "state", "kept apart", "landed", "recorded"),
@@ -29,7 +30,7 @@ def tables(spark: SparkSession) -> Iterator[Tables]:
     """Tables of a schema of their own."""
     spark.sql("CREATE SCHEMA spark_catalog.streamed")
     tables = Tables(spark=spark, schema="spark_catalog.streamed", unity_catalog=False)
-    tables.apply_ddl()
+    tables.apply_ddl(USE_CASE.sql)
     yield tables
     spark.sql("DROP SCHEMA spark_catalog.streamed CASCADE")
 
@@ -44,7 +45,9 @@ def events(tables: Tables) -> Mapping[str, pd.DataFrame]:
 def harness(tables: Tables, registry: Registry, new_version: Callable[..., int]) -> Harness:
     console = Console(file=io.StringIO())
     values = PrintedTaskValues(console)
-    context = Context(tables=tables, registry=registry, task_values=values, console=console, as_of=END)
+    context = Context(
+        use_case=USE_CASE, tables=tables, registry=registry, task_values=values, console=console, as_of=END
+    )
     numbers = (new_version("streamed"), new_version("streamed", wrong=True))
     registry.set_alias("streamed", "champion", numbers[0])
     versions = {number: read_scorer(registry, "streamed", number) for number in numbers}
@@ -61,7 +64,7 @@ def test_crashed_anywhere_and_replayed_the_stream_ends_with_the_batch_result_at_
         query, this = f"case {seed}", case(events, seed, batches=2)
         crashes += harness.run(query, this, CRASHES if cases == 1 else None)
         found, expected = harness.predictions(), harness.expected(query)
-        assert found["flight_id"].is_unique, f"seed {seed}"
+        assert found["entity_id"].is_unique, f"seed {seed}"
         pd.testing.assert_frame_equal(found, expected, rtol=0, atol=1e-9, check_dtype=False, obj=f"seed {seed}")
         assert told(harness, query) == this.injected, f"seed {seed}"
     assert crashes == 2 * len(CRASHES) == 20 or cases > 1

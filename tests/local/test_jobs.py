@@ -24,8 +24,8 @@ def test_every_delivered_row_is_landed_rejected_or_not_known_yet(first: dict[str
 
 
 def test_every_flight_has_one_row_of_features_known_two_hours_before_departure(first: dict[str, pd.DataFrame]) -> None:
-    features = first["flight_features"]
-    assert sorted(features["flight_id"]) == sorted(first["raw_flights"]["flight_id"])
+    features = first["features"]
+    assert sorted(features["entity_id"]) == sorted(first["raw_flights"]["flight_id"])
     assert (features["sched_dep_ts"] - features["prediction_ts"] == pd.Timedelta(hours=2)).all()
     assert features["weather_age_minutes"].min() >= 60
     assert features["weather_age_minutes"].max() <= 6 * 60
@@ -33,24 +33,27 @@ def test_every_flight_has_one_row_of_features_known_two_hours_before_departure(f
 
 def test_a_flight_without_an_arrival_has_no_label(first: dict[str, pd.DataFrame]) -> None:
     flights = first["raw_flights"].set_index("flight_id")
-    labels = first["flight_labels"].set_index("flight_id")
+    labels = first["labels"].set_index("entity_id")
     as_of = pd.Timestamp("2013-03-01 12:00")
     known = flights["outcome_known_at"] <= as_of
+    assert labels.index.is_unique
     assert set(labels.index) == set(flights.index[known])
     assert flights.loc[~known, "arr_delay"].isna().sum() == 1_947
-    assert ((flights.loc[labels.index, "arr_delay"] >= 15) == (labels["is_late"] == 1)).all()
+    assert ((flights.loc[labels.index, "arr_delay"] >= 15) == (labels["label"] == 1)).all()
+    assert (flights.loc[labels.index, "flight_date"] == labels["day"]).all()
 
 
 def test_a_version_that_passes_is_champion_and_every_flight_is_scored_by_its_number(
     first: dict[str, pd.DataFrame],
 ) -> None:
-    (verdict,) = first["verdicts"].to_dict("records")
-    (rollout,) = first["rollouts"].to_dict("records")
-    assert (verdict["verdict"], verdict["model_name"], verdict["model_version"]) == ("PASS", MODEL, 1)
-    assert (rollout["verdict_id"], rollout["model_version"]) == (verdict["verdict_id"], 1)
-    assert pd.isna(verdict["champion_version"]) and pd.isna(rollout["previous_version"])
+    decisions = first["decisions"].set_index("kind")
+    assert sorted(decisions.index) == ["deploy", "verdict"]
+    verdict, deployment = decisions.loc["verdict"], decisions.loc["deploy"]
+    assert (verdict["outcome"], verdict["model_name"], verdict["model_version"]) == ("PASS", MODEL, 1)
+    assert (deployment["allowed_by"], deployment["model_version"]) == (verdict["decision_id"], 1)
+    assert decisions["other_version"].isna().all()
     predictions = first["predictions"]
-    assert sorted(predictions["flight_id"]) == sorted(first["flight_features"]["flight_id"])
+    assert sorted(predictions["entity_id"]) == sorted(first["features"]["entity_id"])
     assert predictions["prediction_id"].is_unique
     assert set(predictions["model_version"]) == {1}
     assert predictions["probability"].between(0, 1).all()
@@ -73,15 +76,15 @@ def test_a_failing_verdict_stops_the_deployment_and_the_job_still_succeeds(world
     assert states["deploy"] is State.EXCLUDED
     assert states["train"] is State.SUCCESS
     after = contents(spark)
-    assert sorted(after["verdicts"]["verdict"]) == ["FAIL", "PASS"]
-    assert_same_rows({**after, "verdicts": before["verdicts"]}, before)
+    assert sorted(after["decisions"]["outcome"]) == ["DONE", "FAIL", "PASS"]
+    assert_same_rows({**after, "decisions": before["decisions"]}, before)
 
 
 def test_a_task_that_fails_stops_what_depends_on_it_and_says_why(world: World) -> None:
     results, printed = world.run("train", "score_batch", as_of="2012-01-01T00:00:00Z")
     assert [(result.name, result.state) for result in results] == [("train", State.FAILED)]
     assert dict(_flat(results))["release"] is State.UPSTREAM_FAILED
-    assert "0 labelled flights before" in printed
+    assert "0 rows with a label before" in printed
     assert "flight-delays local run train score_batch --target dev" in printed
 
 
@@ -102,7 +105,7 @@ def test_the_endpoint_answers_as_the_batch_did_and_its_answers_become_prediction
     tables = contents(spark)
     served, batch = (tables["predictions"].query(f"source == '{source}'") for source in ("serving", "batch"))
     assert len(served) > 200
-    expected = batch.set_index("flight_id")["probability"][served["flight_id"]]
+    expected = batch.set_index("entity_id")["probability"][served["entity_id"]]
     assert served["probability"].tolist() == pytest.approx(expected.tolist(), abs=1e-12)
     assert set(served["model_version"]) == {1}
     assert served["response_time_ms"].ge(0).all()

@@ -12,14 +12,15 @@ from jupyter_client.blocking import BlockingKernelClient
 from pyspark.sql import SparkSession
 from tests.worlds import MODEL, ROOT, SCHEMA, TWO_MONTHS, World, contents
 
-from flight_delays import look
 from flight_delays.core.errors import UserError
 from flight_delays.local.graph import State
 from flight_delays.local.notebook import kernel_in, run_notebooks
 from flight_delays.local.report import write_report
 from flight_delays.local.results import Result
-from flight_delays.platform.runtime import LOCAL_DIR
 from flight_delays.platform.context import Context, open_context
+from flight_delays.platform.runtime import LOCAL_DIR
+from flight_delays.use_case import USE_CASE
+from flight_delays.views import look
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 QUALIFIED = f"spark_catalog.{SCHEMA}"
@@ -41,7 +42,7 @@ def folder(world: World, spark: SparkSession, tmp_path_factory: pytest.TempPathF
 @pytest.fixture
 def context(folder: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> Context:  # noqa: ARG001
     monkeypatch.setenv(LOCAL_DIR, str(folder))
-    return open_context(QUALIFIED, TWO_MONTHS["as_of"])
+    return open_context(USE_CASE, QUALIFIED, TWO_MONTHS["as_of"])
 
 
 def test_every_notebook_runs_from_top_to_bottom_and_shows_its_pictures(folder: Path) -> None:
@@ -87,7 +88,7 @@ def test_a_changed_feature_counts_when_its_cell_is_run_again(tmp_path: Path, mon
         client = kernel.blocking_client()
         client.start_channels()
         client.wait_for_ready(timeout=120)
-        _change_a_feature(client, package / "use_case" / "model.py")
+        _change_a_feature(client, package / "use_case" / "prepare.py")
         client.stop_channels()
 
 
@@ -101,12 +102,13 @@ def _change_a_feature(client: BlockingKernelClient, file: Path) -> None:
         client.execute_interactive(code, output_hook=hear, timeout=120)
         return "".join(printed)
 
-    cell = "print(list(model.prepare(rows, {'carrier': ['UA']})))"
+    cell = "print(list(prepared(USE_CASE, rows, {'carrier': ['UA']})))"
     run("%load_ext autoreload\n%autoreload 2")
     run(
-        "import pandas as pd\nfrom flight_delays.use_case import model\n"
-        "rows = pd.DataFrame({'carrier': ['UA'], 'distance': [700], 'sched_arr_time': [900],"
-        " 'sched_dep_ts': pd.to_datetime(['2013-01-01 12:00'])})"
+        "import pandas as pd\nfrom flight_delays.core.training import prepared\n"
+        "from flight_delays.use_case import USE_CASE\n"
+        "rows = pd.DataFrame({'carrier': ['UA'], 'flight': [1], 'origin': ['EWR'], 'dest': ['ORD'], 'distance': [700],"
+        " 'sched_arr_time': [900], 'sched_dep_ts': pd.to_datetime(['2013-01-01 12:00'])})"
     )
     assert "'distance'" in run(cell)
     assert "is_far" not in run(cell)
@@ -122,7 +124,7 @@ def test_the_data_is_counted_as_the_tables_hold_it(context: Context, spark: Spar
     rows = look.data(context, QUALIFIED).tables["rows"].set_index("table")
     tables = contents(spark)
     assert dict(rows["rows"]) == {name: len(table) for name, table in tables.items() if name != "raw_rejects"}
-    assert rows.loc["flight_features", "last"] == tables["flight_features"]["prediction_ts"].max()
+    assert rows.loc["features", "last"] == tables["features"]["prediction_ts"].max()
 
 
 def test_a_trial_leaves_the_holdout_unseen(context: Context) -> None:
@@ -146,8 +148,8 @@ def test_what_is_not_there_yet_is_said_in_one_line(context: Context) -> None:
 
 def test_the_report_says_which_version_serves_and_why(context: Context, folder: Path) -> None:  # noqa: ARG001
     ran = [Result(name="features", state=State.SUCCESS, attempts=1, seconds=1.0)]
-    page = write_report(folder, "flights, target dev", ran, [], OPTIONS).read_text()
-    for said in ("version 1", "better_than_base_rate", "52,195", "mlflow ui --backend-store-uri sqlite:///"):
+    page = write_report(USE_CASE, folder, "flights, target dev", ran, [], OPTIONS).read_text()
+    for said in ("version 1", "better_than_baseline", "52,195", "mlflow ui --backend-store-uri sqlite:///"):
         assert said in page
     assert page.count("<img") == 3 + 2 + 2 + 1
     assert sys.executable not in page

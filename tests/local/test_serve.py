@@ -47,14 +47,12 @@ def test_the_printed_curl_line_gets_the_batchs_probability(
     (forecast,) = json.loads(ended.stdout)["predictions"]
     (flight,) = json.loads(curl[-1])["dataframe_records"]
     tables = contents(spark)
-    asked = (tables["flight_features"][list(flight)] == pd.Series({**flight, "sched_dep_ts": _time(flight)})).all(
-        axis=1
-    )
-    (flight_id,) = tables["flight_features"].loc[asked, "flight_id"]
-    batch = tables["predictions"].query("source == 'batch'").set_index("flight_id")
+    asked = (tables["features"][list(flight)] == pd.Series({**flight, "sched_dep_ts": _time(flight)})).all(axis=1)
+    (entity_id,) = tables["features"].loc[asked, "entity_id"]
+    batch = tables["predictions"].query("source == 'batch'").set_index("entity_id")
     assert forecast == {
-        "probability": batch["probability"][flight_id],
-        "prediction": batch["prediction"][flight_id],
+        "probability": batch["probability"][entity_id],
+        "prediction": batch["prediction"][entity_id],
     }
 
 
@@ -75,7 +73,10 @@ def test_a_query_is_answered_readably_by_what_serves(
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
-    assert re.search(r"probability of 15 minutes late or more │ \d+\.\d%", ended.stdout)
+    assert re.search(
+        r"Will this flight arrive 15 minutes late or more\? │ late with a probability of \d+\.\d%", ended.stdout
+    )
+    assert re.search(r"so the forecast is +│ (late|on time) ", ended.stdout)
     assert "champion, version 1" in ended.stdout
 
 

@@ -4,11 +4,13 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -21,7 +23,7 @@ from flight_delays.platform.dataset import labelled
 from flight_delays.platform.registry import Registry
 from flight_delays.platform.scorer import read_scorer
 from flight_delays.platform.shell import ONLINE_STORE, ONLINE_STORE_FAILURE, ONLINE_STORE_LIMIT_MS, ONLINE_TABLE
-from flight_delays.platform.tables import Tables
+from flight_delays.platform.tables import Tables, collected
 from flight_delays.tasks import features, labels
 from flight_delays.use_case import USE_CASE
 
@@ -77,6 +79,48 @@ def test_what_is_back_filled_later_leaves_an_old_training_set_as_it_was(raw: Raw
     assert tables.read("features").count() > len(before) + 2_000
     assert tables.read("labels").count() > len(before) + 2_000
     pd.testing.assert_frame_equal(after, before, check_exact=True)
+
+
+def test_a_corrected_outcome_is_a_row_more_and_training_as_of_before_it_still_gets_the_old_label(
+    raw: Raw, context: Context
+) -> None:
+    tables, hours = context.tables, timedelta(hours=1)
+    flights = raw["raw_flights"].filter(pc.less(raw["raw_flights"]["outcome_known_at"], pa.scalar(T)))
+    rows = tables.spark.createDataFrame(flights.slice(0, 10))
+    one, *_ = flights["flight_id"].to_pylist()
+    wrong = F.col("flight_id") == one
+    early = rows.withColumn("arr_delay", F.when(wrong, -5.0).otherwise(F.col("arr_delay")))
+    corrected = early.withColumns(
+        {
+            "arr_delay": F.when(wrong, 40.0).otherwise(F.col("arr_delay")),
+            "outcome_known_at": F.when(wrong, F.lit(T + 2 * hours)).otherwise(F.col("outcome_known_at")),
+        }
+    )
+
+    def training_set(as_of: datetime) -> pd.DataFrame:
+        return labelled(tables, as_of=as_of, first=None, end=date(2013, 2, 11)).rows.set_index("entity_id")
+
+    tables.upsert("raw_flights", early, key=["flight_id"])
+    features.run(context, tables)
+    labels.run(context, tables)
+    before = training_set(T)
+    assert (len(before), before.loc[one, "label"]) == (10, 0.0)
+
+    assert tables.upsert("raw_flights", corrected, key=["flight_id"]).updated == 1
+    for as_of in (T + hours, T + 2 * hours, T + 3 * hours, T):  # told, not known; known; again; and an old run
+        labels.run(replace(context, as_of=as_of), tables)
+    told = tables.read("labels").where(F.col("entity_id") == one).orderBy("known_at")
+    first, last = collected(told)
+    assert (first["label"], last["label"]) == (0.0, 1.0)
+    assert first["known_at"] < T < last["known_at"] == T + 2 * hours
+    assert tables.read("labels").count() == 11
+
+    for as_of in (T, T + hours):
+        pd.testing.assert_frame_equal(training_set(as_of), before, check_exact=True)
+    after = training_set(T + 2 * hours)
+    changed = {"label": 1.0, "label_known_at": pd.Timestamp(T + 2 * hours).tz_localize(None)}
+    assert after.loc[one, [*changed]].to_dict() == changed
+    pd.testing.assert_frame_equal(after.drop(index=one), before.drop(index=one), check_exact=True)
 
 
 def test_a_flight_gets_the_same_features_and_forecast_in_batch_and_from_the_online_store(

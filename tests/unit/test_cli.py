@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +10,8 @@ import pytest
 
 from flight_delays import cli
 from flight_delays.core.errors import UserError
-from flight_delays.platform.context import moment_of
+from flight_delays.core.moments import moment_of
+from flight_delays.use_case import USE_CASE
 
 SCORE = ["score-batch", "--schema=main.flights", "--model-name=delay", "--online-store=false"]
 AS_OF = "--as-of=2014-01-02T00:00:00Z"
@@ -136,3 +137,83 @@ def test_ctrl_c_ends_a_job_rather_than_its_attempt(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sys, "argv", ["flight-delays-task", *SCORE, AS_OF])
     with pytest.raises(KeyboardInterrupt):
         cli.job()
+
+
+MODULES = {
+    "empty": "",
+    "package.one": "USE_CASE = 'the one'\n",
+    "lacking": "import no_such_library\n",
+    "lacking_more": "import lacking_mor\n",
+    "broken": "import json\n\njson.no_such_function()\n",
+}
+
+
+@pytest.fixture
+def named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str], None]]:
+    """Names a module as the use case; those of MODULES can be imported."""
+    before = {*sys.modules}
+    for name, code in MODULES.items():
+        file = tmp_path.joinpath(*name.split(".")).with_suffix(".py")
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield lambda name: monkeypatch.setenv(cli.USE_CASE, name)
+    for name in {*sys.modules} - before:
+        if name.partition(".")[0] in {each.partition(".")[0] for each in MODULES}:
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("nosuch", "nosuch, and there is no such module"),
+        ("no.such.module", "no.such.module, and there is no such module"),
+        ("package.two", "package.two, and there is no such module"),
+        ("json.two", "json.two, and there is no such module"),
+        ("empty", "empty, which exports no USE_CASE"),
+        ("package", "package, which exports no USE_CASE"),
+    ],
+)
+def test_a_use_case_that_is_not_there_is_one_line_and_exit_code_2(
+    argv: list[str], named: Callable[[str], None], capfd: pytest.CaptureFixture[str], name: str, says: str
+) -> None:
+    named(name)
+    argv += [*SCORE, AS_OF]
+    with pytest.raises(SystemExit) as stopped:
+        cli.console()
+    printed = capfd.readouterr()
+    assert (stopped.value.code, printed.out) == (2, "")
+    assert printed.err == f"flight-delays: FLIGHT_DELAYS_USE_CASE is {says}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "says"),
+    [
+        ("lacking", ModuleNotFoundError, "no_such_library"),
+        ("lacking_more", ModuleNotFoundError, "lacking_mor'"),
+        ("broken", AttributeError, "no_such_function"),
+    ],
+)
+def test_what_is_wrong_within_a_use_case_is_told_as_it_is(
+    named: Callable[[str], None], name: str, error: type[Exception], says: str
+) -> None:
+    """Else who wrote it would look for a missing name, and not for the line that is wrong."""
+    named(name)
+    with pytest.raises(error, match=says):
+        cli.use_case()
+
+
+def test_the_use_case_is_the_one_that_is_named_or_else_this_packages_own(named: Callable[[str], None]) -> None:
+    named("package.one")
+    assert cli.use_case() == "the one"
+    named("")
+    assert cli.use_case() is USE_CASE
+
+
+def test_help_needs_no_use_case(
+    argv: list[str], named: Callable[[str], None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    named("nosuch")
+    argv += ["train", "--help"]
+    assert cli.job() is None
+    assert "Usage: flight-delays train" in capfd.readouterr().out

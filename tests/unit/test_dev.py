@@ -120,9 +120,8 @@ def test_the_tests_run_in_the_environment_and_their_exit_code_is_handed_on(
     ended = run("test", "tests/unit", "-k", "gates")
     assert (ended.returncode, ended.stdout.splitlines()[-1]) == (3, "pytest tests/unit -k gates")
     asked = (tmp_path / "log").read_text()
-    assert f"pip sync --quiet --python {project}/.venv/bin/python --require-hashes {project}/requirements/dev.txt" in (
-        asked
-    )
+    options = f"--quiet --python {project}/.venv/bin/python --compile-bytecode --require-hashes"
+    assert f"pip sync {options} {project}/requirements/dev.txt" in asked
     run("install")
     assert (tmp_path / "log").read_text().count("pip sync") == 1
 

@@ -72,6 +72,84 @@ def test_code_keeps_to_spark_connect(file: str) -> None:
     assert names_outside_of_spark_connect((ROOT / file).read_text()) == []
 
 
+PACKAGE = ROOT / "src/flight_delays"
+GENERIC = [
+    file
+    for file in sorted(PACKAGE.rglob("*"))
+    if file.suffix in {".py", ".sql", ".html"} and file.relative_to(PACKAGE).parts[0] != "use_case"
+]
+OF_FLIGHTS = (
+    r"flights?|airports?|airlines?|carriers?|depart(?:s|ed|ing|ures?)?|arriv(?:es?|ed|ing|als?)|aircraft|planes?"
+    r"|weather|tailnums?"
+)
+# The package's own name, requests that are under way, and whatever stands in for a workspace's API.
+OTHERWISE = r"flight delays|in flight|control plane"
+
+
+def words_of_flights(text: str) -> list[str]:
+    """Words of the example's domain, also in names, each with its line."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", text).lower()
+    words = re.sub(r"[_-]", " ", words)
+    words = re.sub(rf"\b(?:{OTHERWISE})\b", "", words)
+    return [
+        f"{number}: {word}"
+        for number, line in enumerate(words.splitlines(), 1)
+        for word in re.findall(rf"\b(?:{OF_FLIGHTS})\b", line)
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the flights of a day",
+        "flight_id",
+        "by_flight: int",
+        "FLIGHT_ID",
+        "class FlightEvents:",
+        "nearestAirport",
+        "-- Departures only",
+        "'carrier'",
+        "raw_planes",
+        "control the plane",
+        "<td>weather</td>",
+        "in_flights",
+    ],
+)
+def test_a_word_of_the_example_is_noticed(text: str) -> None:
+    assert len(words_of_flights(f"first line\n{text}")) == 1
+    assert words_of_flights(f"first line\n{text}")[0].startswith("2: ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from flight_delays.core import x",
+        "flight-delays local run",
+        "FLIGHT_DELAYS_LOCAL_DIR",
+        "requests_in_flight",
+        "the control plane, ControlPlane and CONTROL_PLANE",
+        "explanes departmental flighty",
+    ],
+)
+def test_what_only_looks_like_one_is_not(text: str) -> None:
+    assert words_of_flights(text) == []
+
+
+@pytest.mark.parametrize("file", GENERIC, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_nothing_outside_of_the_use_case_speaks_of_flights(file: Path) -> None:
+    """Else it would have to be changed for another."""
+    assert words_of_flights(file.read_text(encoding="utf-8")) == []
+
+
+def test_the_use_case_does_speak_of_flights() -> None:
+    """So the words are those that it uses."""
+    told = [word for file in (PACKAGE / "use_case").rglob("*.*") if file.suffix in {".py", ".sql"}
+            for word in words_of_flights(file.read_text())]  # fmt: skip
+    used = {word.partition(": ")[2] for word in told}
+    assert {"flight", "airport", "airline", "carrier", "departure", "arrival", "aircraft", "plane", "weather"} <= used
+    assert len(GENERIC) > 100
+
+
 @pytest.mark.parametrize("doc", DOCS)
 def test_a_document_points_at_what_exists(doc: str) -> None:
     missing = [

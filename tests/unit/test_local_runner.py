@@ -16,6 +16,7 @@ from flight_delays.local.cli import app, run_jobs
 from flight_delays.local.graph import State
 from flight_delays.local.plan import Deployment
 from flight_delays.local.results import Result
+from flight_delays.use_case import USE_CASE
 
 S, F, U, X = State.SUCCESS, State.FAILED, State.UPSTREAM_FAILED, State.EXCLUDED
 
@@ -360,7 +361,9 @@ def test_a_world_in_use_is_not_deleted(project: Path) -> None:
 def test_the_command_exits_with_1_if_a_job_failed(project: Path, what: str, exit_code: int) -> None:
     add_job(project, "j", task("t", what, "--x={{job.parameters.p}}"), parameters="[{name: p, default: a}]")
     (project / ".local/dev").mkdir(parents=True)
-    result = CliRunner().invoke(app, ["run", "j", "--target", "dev", "--param", "p=b=c", "--root", str(project)])
+    arguments = ["run", "j", "--target", "dev", "--param", "p=b=c", "--root", str(project)]
+    result = CliRunner().invoke(app, arguments, obj=lambda: USE_CASE)
+    assert isinstance(result.exception, SystemExit) == bool(exit_code)
     assert result.exit_code == exit_code
     assert log(project) == [f"{what} --x=b=c"]
 

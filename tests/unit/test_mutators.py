@@ -246,16 +246,16 @@ def test_an_online_store_neither_wanted_nor_not_is_refused(value: object) -> Non
     assert not made.database_instances
 
 
-def test_the_online_store_holds_what_is_newest_of_each_flight() -> None:
+def test_the_online_store_holds_what_is_newest_of_each_entity() -> None:
     made = online_store.load(Bundle(target="prod", variables={"online_store": True}))
     schema = "${var.catalog}.${resources.schemas.flights.name}"
     for key, source, online, newest_by in (
-        ("online_features", "flight_features", "flight_features_online", "prediction_ts"),
+        ("online_features", "features", "features_online", "prediction_ts"),
         ("online_predictions", "latest_predictions", "predictions_online", None),
     ):
         table: Any = made.synced_database_tables[key].as_dict()
         assert (table["name"], table["spec"]["source_table_full_name"]) == (f"{schema}.{online}", f"{schema}.{source}")
-        assert table["spec"]["primary_key_columns"] == ["flight_id"]
+        assert table["spec"]["primary_key_columns"] == ["entity_id"]
         assert table["spec"].get("timeseries_key") == newest_by
         assert table["lifecycle"] == {"prevent_destroy": "${var.prevent_destroy}"}
 

@@ -12,7 +12,6 @@ import nbformat
 import pytest
 from typer.testing import CliRunner
 
-from flight_delays import look
 from flight_delays.core.errors import UserError
 from flight_delays.local.bundle import load_bundle
 from flight_delays.local.cli import app
@@ -20,6 +19,7 @@ from flight_delays.local.notebook import HEADER, Widgets, to_ipynb
 from flight_delays.local.plan import Plan, make_plan
 from flight_delays.local.references import Resolver
 from flight_delays.local.target import local_calls, option_values
+from flight_delays.views import look
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "notebooks").glob("*.py"))
@@ -122,7 +122,7 @@ def test_the_bundle_gives_widgets_their_values_except_those_that_only_a_run_know
         "model_name": "spark_catalog.dev_local_flights.dev_local_delay",
         "as_of": "2014-01-02T00:00:00Z",
         "holdout_days": "92",
-        "log_loss_margin": "0.005",
+        "loss_margin": "0.005",
     }
     assert {name: values[name] for name in expected} == expected
     assert {"model_version", "verdict_id"} <= options(plan) - set(values)

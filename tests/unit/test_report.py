@@ -17,11 +17,18 @@ from flight_delays.core.gates import Outcome
 from flight_delays.local.graph import State
 from flight_delays.local.report import Part, render, write_report
 from flight_delays.local.results import Result
-from flight_delays.look import Look
+from flight_delays.use_case import USE_CASE
+from flight_delays.views.look import Look
 
 VOID = {"meta", "img"}
 RAN = Result(name="train", state=State.SUCCESS, attempts=1, seconds=75.0)
-VERDICTS = pd.DataFrame({"model_version": [3, 2], "verdict": ["FAIL", "PASS"]})
+DECISIONS = pd.DataFrame(
+    {
+        "kind": ["deploy", "verdict", "deploy", "verdict"],
+        "model_version": [2, 3, 2, 2],
+        "outcome": ["DONE", "FAIL", "DONE", "PASS"],
+    }
+)
 METRICS = pd.DataFrame(
     {
         "data set": ["test", "holdout"],
@@ -127,7 +134,7 @@ def test_nothing_that_is_shown_is_taken_for_html() -> None:
                     found=Look(
                         tables={
                             evil: pd.DataFrame({evil: [evil], "list": [[evil]]}),
-                            "verdicts": pd.DataFrame({"verdict": [evil]}),
+                            "decisions": pd.DataFrame({"kind": ["verdict"], "outcome": [evil]}),
                         },
                         figures={evil: figure},
                         recorded={f"{evil}2": b"png"},
@@ -147,7 +154,7 @@ def test_nothing_that_is_shown_is_taken_for_html() -> None:
 def test_nothing_is_fetched_when_the_page_is_opened() -> None:
     figure = Figure(figsize=(1, 1))
     figure.add_subplot().set_title("a title")
-    page = html_of(part(Look(tables={"verdicts": VERDICTS}, figures={"f": figure}, recorded={"r": b"png"})))
+    page = html_of(part(Look(tables={"decisions": DECISIONS}, figures={"f": figure}, recorded={"r": b"png"})))
     assert [tag for tag, _ in Page(page).tags if tag in {"script", "link", "iframe", "object", "base"}] == []
     sources = [
         value
@@ -208,7 +215,7 @@ def test_a_run_that_succeeded_before_there_is_a_model_has_that_as_its_only_tile(
 
 def test_tiles_tell_the_latest_verdict_and_how_the_champion_did_on_the_holdout() -> None:
     champion = Look(tables={"version": pd.DataFrame({"version": [2]}), "metrics": METRICS})
-    page = page_of(part(champion), part(Look(tables={"verdicts": VERDICTS})))
+    page = page_of(part(champion), part(Look(tables={"decisions": DECISIONS})))
     assert page.tiles == {
         "this run": "SUCCESS",
         "latest verdict": "FAIL",
@@ -216,6 +223,18 @@ def test_tiles_tell_the_latest_verdict_and_how_the_champion_did_on_the_holdout()
         "AUC on the holdout": "0.7265",
         "Brier score": "0.1500",
         "calibration error": "0.0200",
+    }
+
+
+def test_a_regression_has_tiles_of_its_own_metrics() -> None:
+    metrics = pd.DataFrame({"data set": ["holdout"], "rmse": [23.45678], "r2": [0.5], "calibration_error": [0.01]})
+    champion = Look(tables={"version": pd.DataFrame({"version": [2]}), "metrics": metrics})
+    assert page_of(part(champion)).tiles == {
+        "this run": "SUCCESS",
+        "champion": "version 2",
+        "R2 on the holdout": "0.5000",
+        "root mean squared error": "23.4568",
+        "calibration error": "0.0100",
     }
 
 
@@ -267,7 +286,9 @@ def test_every_outcome_and_every_state_has_its_colour() -> None:
     }
     assert {*Outcome, *State, "NOT_STARTED"} <= coloured
     states = page_of(
-        table("verdicts", verdict=["FAIL"]), results=(Result(name="j", state=State.FAILED),), not_started=("k",)
+        table("decisions", kind=["verdict"], outcome=["FAIL"]),
+        results=(Result(name="j", state=State.FAILED),),
+        not_started=("k",),
     )
     assert [attributes["class"] for tag, attributes in states.tags if tag == "b" and "class" in attributes] == [
         "FAILED",
@@ -303,6 +324,6 @@ def test_a_bundle_that_says_not_what_to_look_at_has_no_page(tmp_path: Path, miss
     options = {"schema": "c.s", "model_name": "c.s.m", "as_of": "2014-01-02T00:00:00Z"}
     del options[missing]
     with pytest.raises(UserError) as refused:
-        write_report(tmp_path, "flights", [RAN], [], options)
+        write_report(USE_CASE, tmp_path, "flights", [RAN], [], options)
     assert str(refused.value) == f"no task of the bundle has the option --{missing.replace('_', '-')}"
     assert not list(tmp_path.iterdir())

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -252,6 +253,20 @@ def test_a_misspelt_variable_is_refused_by_name(monkeypatch: pytest.MonkeyPatch)
     for refuses in (runtime.local_dir, connect):
         with pytest.raises(UserError, match=r"^unknown environment variable FLIGHT_DELAYS_LOCALDIR; known are .*$"):
             refuses()
+
+
+OURS = sorted({
+    name
+    for file in (ROOT / "src").rglob("*.py")
+    for name in re.findall(r"\"(FLIGHT_DELAYS_[A-Z_]+)\"", file.read_text(encoding="utf-8"))
+})  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_no_variable_of_this_projects_own_is_taken_for_misspelt(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "/tmp/anything")  # noqa: S108
+    assert runtime.local_dir().is_absolute()
+    assert "FLIGHT_DELAYS_USE_CASE" in OURS
 
 
 def test_a_laptop_has_spark_connect_unless_it_is_asked_for_classic_spark(monkeypatch: pytest.MonkeyPatch) -> None:

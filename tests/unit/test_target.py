@@ -35,7 +35,7 @@ OF_DEV = {
         *("--trials=10", "--git-commit=COMMIT", AS_OF),
     ],
     "validate": [
-        *(SCHEMA, MODEL, "--holdout-days=92", "--min-holdout-days=14", "--log-loss-margin=0.005"),
+        *(SCHEMA, MODEL, "--holdout-days=92", "--min-holdout-days=14", "--loss-margin=0.005"),
         *("--max-calibration-error=0.05", "--calibration-margin=0.02", "--slice-margin=0.02"),
         *("--max-latency-ms=250", "--max-size-mb=100", AS_OF),
     ],

@@ -49,11 +49,11 @@ def run(
     root: Root = None,
 ) -> None:
     """Run jobs; the exit code is 1 if one fails, and 2 if the bundle asks for what a laptop cannot do."""
-    folder = root or world.find_root(Path.cwd())
+    use_case, folder = context.find_root().obj(), root or world.find_root(Path.cwd())
     variables, parameters = _pairs("--var", var), _pairs("--param", param)
     console = Console()
     results = run_jobs(folder, target, jobs, variables, parameters, deploy, console)
-    _report(context.find_root().obj(), folder, target, jobs, results, variables, parameters, console)
+    _report(use_case, folder, target, jobs, results, variables, parameters, console)
     if results[-1].state is State.FAILED:
         raise typer.Exit(1)
 

@@ -108,7 +108,7 @@ def events_of(rows: pd.DataFrame, contract: Contract, events: Events) -> pd.Data
 
 
 def _text(values: "pd.Series[Any]") -> "pd.Series[str]":
-    return values.dt.strftime("%Y%m%dT%H%MZ") if isinstance(values.dtype, pd.DatetimeTZDtype) else values.astype(str)
+    return values.dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if isinstance(values.dtype, pd.DatetimeTZDtype) else values.astype(str)
 
 
 def disorder(events: pd.DataFrame, how: Disorder) -> tuple[pd.DataFrame, Injected]:

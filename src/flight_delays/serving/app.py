@@ -261,7 +261,7 @@ async def _body(request: Request, limit: int) -> bytes:
     except ClientDisconnect:
         raise _RefusedError(400, "the connection was closed before the body was whole") from None
     except TimeoutError:
-        raise _RefusedError(408, f"the body did not arrive within {BODY_TIMEOUT_S} seconds") from None
+        raise _RefusedError(408, f"the body was not whole within {BODY_TIMEOUT_S} seconds") from None
     return b"".join(parts)
 
 

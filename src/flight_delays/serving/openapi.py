@@ -23,7 +23,7 @@ _ERRORS = {
     "400": "The body is not what the model takes; the message names the column and the reason",
     "401": "No known bearer token",
     "404": "No version is served under this name",
-    "408": "The body did not arrive in time",
+    "408": "The body was not whole in time",
     "413": "The body is too large",
     "415": "The content type is not application/json",
     "429": "Too many requests at once",

@@ -16,7 +16,7 @@ from flight_delays.platform.context import Context
 from flight_delays.platform.registry import signature
 
 SOURCE = "serving"
-# Payloads arrive late, by an hour at most as Databricks says: https://docs.databricks.com/ai-gateway/inference-tables
+# Payloads come late, by an hour at most as Databricks says: https://docs.databricks.com/ai-gateway/inference-tables
 LATE = timedelta(days=2)
 _KEPT = ("databricks_request_id", "served_entity_id", "model_version", "request_time", "execution_duration_ms")
 _PARSED = (
