@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
 from urllib.parse import quote
@@ -48,6 +48,16 @@ def test_a_prediction_is_answered_as_it_is_described_also_while_no_version_is_se
     assert (response.status_code, response.headers["content-type"]) == (200, "application/json")
     assert response.json() == FOUND.as_json()
     assert list(response.json()) == described["required"] == list(described["properties"])
+
+
+def test_a_forecast_of_a_number_is_answered_without_a_probability_as_is_described(file: Sqlite) -> None:
+    fill(file, replace(FOUND, probability=None, prediction=-12.75))
+    with reading(file) as running:
+        told = running.get(f"/predictions/{FLIGHT}").json()
+        described = running.get("/openapi.json").json()["components"]["schemas"]["Prediction"]["properties"]
+    assert (told["probability"], told["prediction"]) == (None, -12.75)
+    assert "null" in described["probability"]["type"]
+    assert described["prediction"]["type"] == "number"
 
 
 @pytest.mark.parametrize("asked", ["UA", "\0", f"{FLIGHT}\0", "%", "Ü飛🛩", "'; --", "a b", "x" * 10_000])

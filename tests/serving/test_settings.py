@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.serving.live import PATIENCE_S, free_port, started
+from tests.serving.live import PATIENCE_S, TURNED, free_port, started
 
 from flight_delays.core.errors import UserError
 from flight_delays.serving.__main__ import main, registered
@@ -164,7 +164,7 @@ def other_answers(folders: dict[str, Path], folder: Path) -> str:
 def other_preparation(folders: dict[str, Path], folder: Path) -> str:
     copy = shutil.copytree(folders["champion"], folder / "copy")
     with (copy / "artifacts" / "prepare.py").open("a") as code:
-        code.write("\n\nprepare = lambda columns, _, known=prepare: known(columns, dict.fromkeys(CATEGORIES, []))\n")
+        code.write(TURNED)
     return str(copy)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 from mlflow.pyfunc import PyFuncModel
-from tests.serving.live import PATIENCE_S, entity, live
+from tests.serving.live import PATIENCE_S, TURNED, entity, live
 from tests.unit.test_scoring_request import ROW, records
 
 from flight_delays.platform.registry import golden_requests
@@ -18,14 +18,8 @@ from flight_delays.serving.service import Scorer, load_scorer
 from flight_delays.use_case import USE_CASE
 
 ROOT = Path(__file__).parents[2]
-OTHER_PREPARATION = """
-
-_prepare = prepare
+OTHER_RULES = """
 RULES = (("distance is beyond the earth", ("distance",), lambda distance: distance > 20_000),)
-
-
-def prepare(columns, learnt):
-    return _prepare({**columns, "weather_visib": 10 - columns["weather_visib"]}, learnt)
 """
 WITHOUT_THE_PROJECT = """
 import sys
@@ -87,10 +81,10 @@ def test_a_version_answers_where_the_project_is_not_installed(
 
 
 def otherwise_prepared(folder: Path, copy: Path) -> Path:
-    """A version that differs from the one in `folder` by its preparation alone, and so by its answers."""
+    """A version that differs from the one in `folder` by its preparation and rules alone, and so by its answers."""
     shutil.copytree(folder, copy)
     with (copy / "artifacts" / "prepare.py").open("a") as code:
-        code.write(OTHER_PREPARATION)
+        code.write(TURNED + OTHER_RULES)
     made = mlflow.pyfunc.load_model(str(copy))
     golden = made.unwrap_python_model().golden
     told = golden | {"probability": made.predict(golden_requests(made))["probability"].tolist()}

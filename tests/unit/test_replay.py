@@ -115,8 +115,8 @@ def test_what_never_happened_is_no_event(departed: datetime | None, kinds: list[
 def test_an_hour_of_weather_is_an_event_when_it_is_over() -> None:
     events = events_of(weather(NOON + HOUR, NOON), WEATHER, WEATHER_EVENTS)
     assert events["event_id"].tolist() == [
-        "EWR/20130101T1200Z/20130101T1300Z/weather",
-        "EWR/20130101T1300Z/20130101T1400Z/weather",
+        "EWR/2013-01-01T12:00:00.000000Z/2013-01-01T13:00:00.000000Z/weather",
+        "EWR/2013-01-01T13:00:00.000000Z/2013-01-01T14:00:00.000000Z/weather",
     ]
     assert events["event_time"].tolist() == events["known_at"].tolist() == [NOON + HOUR, NOON + 2 * HOUR]
     assert set(events["kind"]) == {"weather"}
@@ -134,8 +134,8 @@ def test_an_event_is_named_by_its_rows_whole_key_and_its_kind() -> None:
     events = events_of(again, WEATHER, WEATHER_EVENTS)
     assert events["event_id"].is_unique
     assert events["event_id"].tolist() == [
-        "EWR/20130101T1200Z/20130101T1300Z/weather",
-        "EWR/20130101T1200Z/20130102T1300Z/weather",
+        "EWR/2013-01-01T12:00:00.000000Z/2013-01-01T13:00:00.000000Z/weather",
+        "EWR/2013-01-01T12:00:00.000000Z/2013-01-02T13:00:00.000000Z/weather",
     ]
     many = told(flights(*[(NOON, NOON + HOUR, NOON + 3 * HOUR)] * 3))
     assert many["event_id"].is_unique

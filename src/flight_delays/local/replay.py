@@ -108,7 +108,8 @@ def events_of(rows: pd.DataFrame, contract: Contract, events: Events) -> pd.Data
 
 
 def _text(values: "pd.Series[Any]") -> "pd.Series[str]":
-    return values.dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if isinstance(values.dtype, pd.DatetimeTZDtype) else values.astype(str)
+    is_time = isinstance(values.dtype, pd.DatetimeTZDtype)
+    return values.dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if is_time else values.astype(str)
 
 
 def disorder(events: pd.DataFrame, how: Disorder) -> tuple[pd.DataFrame, Injected]:
