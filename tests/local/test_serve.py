@@ -67,6 +67,7 @@ def test_a_query_is_answered_readably_by_what_serves(
     ended = subprocess.run(
         [PROGRAM, "query", "UA-1545-EWR-IAH-20130101T1015Z"],
         cwd=world.root,
+        env={**os.environ, "COLUMNS": "160"},
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,

@@ -374,7 +374,7 @@ def test_a_body_must_arrive_in_time(scorers: dict[str, Scorer], monkeypatch: pyt
     with live(entity("champion", scorers["champion"])) as running, open_request(running) as opened:
         told = answer(opened)
         assert told.startswith("HTTP/1.1 408 ")
-        assert "the body did not arrive within 0.2 seconds" in told
+        assert "the body was not whole within 0.2 seconds" in told
         assert opened.recv(1) == b""  # closed: what comes late would be read as another request
 
 
