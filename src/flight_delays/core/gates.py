@@ -241,7 +241,14 @@ def judge_days(totals: DayTotals, policy: Policy) -> Verdict:
                 policy.calibration_margin,
             ),
         ]
-    slices = harm_by_slice(totals, weights, policy)
+    slices = harm_by_slice(
+        totals,
+        weights,
+        margin=policy.slice_margin,
+        confidence=policy.confidence,
+        min_days=policy.min_slice_days,
+        min_rows=policy.min_slice_rows,
+    )
     other = baseline if totals.worse is None else "champion"
     return verdict([*checks, no_slice_harmed(slices, f"{loss} above the {other}'s", policy)], slices)
 
@@ -306,11 +313,13 @@ def _calibration_error(excess: Floats, weights: Floats, rows: Floats) -> tuple[f
     return estimate, np.abs(weights @ excess).sum(axis=1) / (weights @ rows)
 
 
-def harm_by_slice(totals: DayTotals, weights: Floats, policy: Policy) -> list[Slice]:
-    """How much more is lost in each slice, between bounds that hold for all at once."""
+def harm_by_slice(
+    totals: DayTotals, weights: Floats, *, margin: float, confidence: float, min_days: int, min_rows: int
+) -> list[Slice]:
+    """How much more is lost in each slice, between bounds that hold for all at once with this confidence."""
     rows, days = totals.slice_rows.sum(axis=0), (totals.slice_rows > 0).sum(axis=0)
     total = totals.slice_worse.sum(axis=0)
-    measured = (rows >= policy.min_slice_rows) & (days >= policy.min_slice_days) & np.isfinite(total)
+    measured = (rows >= min_rows) & (days >= min_days) & np.isfinite(total)
     estimates = total[measured] / rows[measured]
     resampled_rows = weights @ totals.slice_rows[:, measured]
     # A resample that drew none of a slice's days says nothing against its estimate.
@@ -320,14 +329,14 @@ def harm_by_slice(totals: DayTotals, weights: Floats, policy: Policy) -> list[Sl
         out=np.broadcast_to(estimates, resampled_rows.shape).copy(),
         where=resampled_rows > 0,
     )
-    bounds = iter(simultaneous(estimates, resampled, policy.confidence))
+    bounds = iter(simultaneous(estimates, resampled, confidence))
     found = []
     for position, (dimension, value) in enumerate(totals.slices):
         worse_by = _rounded(next(bounds)) if measured[position] else None
         if worse_by is None:
             outcome = SliceOutcome.NOT_MEASURED
         else:
-            outcome = SliceOutcome.HARMED if worse_by.low > policy.slice_margin else SliceOutcome.NOT_SHOWN
+            outcome = SliceOutcome.HARMED if worse_by.low > margin else SliceOutcome.NOT_SHOWN
         found.append(
             Slice(
                 dimension=dimension,

@@ -15,6 +15,7 @@ from flight_delays.core.gates import Evidence, Policy, Slice, by_day, harm_by_sl
 from flight_delays.core.training import REPEATS
 from flight_delays.core.use_case import LABEL, UseCase
 
+_CHAMPION = "_champion"  # what its columns end in, beside others
 _CONFIDENCE = 0.975  # of each bound: 95 % between them
 
 
@@ -93,18 +94,14 @@ def compare(use_case: UseCase, rows: pd.DataFrame, judged: pd.DataFrame, champio
         loss=float(losses.mean()),
         champion_loss=float(of_champion.mean()),
         worse_by=interval(estimate, resampled + by_chance, _CONFIDENCE),
-        slices=tuple(harm_by_slice(mean, weights, _POLICY)),
+        slices=tuple(
+            harm_by_slice(
+                mean,
+                weights,
+                margin=0,
+                confidence=_CONFIDENCE,
+                min_days=Policy.min_slice_days,
+                min_rows=Policy.min_slice_rows,
+            )
+        ),
     )
-
-
-_CHAMPION = "_champion"
-_POLICY = Policy(
-    min_holdout_days=1,
-    loss_margin=0,
-    max_calibration_error=0,
-    calibration_margin=0,
-    slice_margin=0,
-    max_latency_ms=1,
-    max_size_mb=1,
-    confidence=_CONFIDENCE,
-)
