@@ -21,5 +21,5 @@ def tiny_model(use_case: UseCase, rows: pd.DataFrame, labels: Floats) -> Fitted:
         correction={"slope": 1.0, "intercept": 0.0},
         folds=(),
         trials=(),
-        judged=rows[["entity_id", "day", "label"]].assign(forecast_1=0.5, forecast_2=0.5, forecast_3=0.5),
+        judged=rows[["entity_id", "prediction_ts", "day", "label"]].assign(forecast_1=0.5, forecast_2=0.5, forecast_3=0.5),
     )

@@ -288,7 +288,7 @@ def test_whatever_the_learner_trials_that_fall_behind_are_pruned_and_the_best_on
 
 def test_what_is_forecast_of_the_folds_days_with_other_random_numbers_is_kept(fitted: Fitted, split: Split) -> None:
     judged = fitted.judged
-    assert [*judged] == ["entity_id", "day", "label", *REPEATS]
+    assert [*judged] == ["entity_id", "prediction_ts", "day", "label", *REPEATS]
     for fold, loss in zip(fitted.folds, fitted.best.losses, strict=True):
         of_fold = judged[(judged["day"] >= fold.first) & (judged["day"] < fold.end)]
         rows = split.training[(split.training["day"] >= fold.first) & (split.training["day"] < fold.end)]

@@ -37,7 +37,7 @@ def forecasts(rows: pd.DataFrame, error: float, *, noise: float = 0.0, seed: int
     made: dict[str, Floats] = {
         name: rows[LABEL].to_numpy() + SPREAD * (off + noise * rng.normal() * np.sign(off)) for name in REPEATS
     }
-    return rows[["entity_id", "day", LABEL]].assign(**made)
+    return rows[["entity_id", "prediction_ts", "day", LABEL]].assign(**made)
 
 
 def compared(rows: pd.DataFrame, one: pd.DataFrame, other: pd.DataFrame) -> Comparison:

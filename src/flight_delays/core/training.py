@@ -12,7 +12,7 @@ import optuna
 import pandas as pd
 
 from flight_delays.core.errors import UserError
-from flight_delays.core.features import DAY, ENTITY
+from flight_delays.core.features import DAY, KEY
 from flight_delays.core.learner import Fold as Fitting
 from flight_delays.core.learner import Model, Parameters
 from flight_delays.core.metrics import Floats
@@ -54,7 +54,7 @@ class Fitted:
 
     `correction` holds the slope and the intercept that correct its forecasts; `judged` what models of the setting that
     was taken, fitted with other random numbers than those that it was chosen by, forecast of the folds' days: columns
-    entity_id, day, label and REPEATS, uncorrected.
+    entity_id, prediction_ts, day, label and REPEATS, uncorrected.
     """
 
     use_case: UseCase
@@ -134,7 +134,7 @@ def _fit(
     rounds = int(median(best.rounds))
     labels = rows[LABEL].to_numpy(dtype="float64")
     judged = [
-        rows.loc[each.judged, [ENTITY, DAY, LABEL]].assign(
+        rows.loc[each.judged, [*KEY, DAY, LABEL]].assign(
             **{name: each.fold.fit(parameters, repeat)[0] for repeat, name in enumerate(REPEATS, 1)}
         )
         for each in data

@@ -10,7 +10,7 @@ import pandas as pd
 
 from flight_delays.core.bootstrap import Interval, day_weights, interval
 from flight_delays.core.errors import UserError
-from flight_delays.core.features import DAY, ENTITY
+from flight_delays.core.features import DAY, KEY
 from flight_delays.core.gates import Evidence, Policy, Slice, by_day, harm_by_slice
 from flight_delays.core.training import REPEATS
 from flight_delays.core.use_case import LABEL, UseCase
@@ -55,8 +55,8 @@ def compare(use_case: UseCase, rows: pd.DataFrame, judged: pd.DataFrame, champio
     change of nothing else should not look like one. `rows` are features of all of them, for the slices. Raises
     UserError where they have none in common.
     """
-    pairs = judged.merge(champion[[ENTITY, *REPEATS]], on=ENTITY, suffixes=("", _CHAMPION))
-    pairs = pairs.merge(rows.drop(columns=[DAY, LABEL]), on=ENTITY)
+    pairs = judged.merge(champion[[*KEY, *REPEATS]], on=[*KEY], suffixes=("", _CHAMPION))
+    pairs = pairs.merge(rows.drop(columns=[DAY, LABEL]), on=[*KEY])
     if pairs.empty:
         raise UserError(
             "the champion's folds judged none of these rows: its data is of other days; train a new version"
