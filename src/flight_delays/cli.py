@@ -335,14 +335,17 @@ def check_use_case(as_of: AsOf = "") -> None:
 
     checked = use_case()
     moment = moment_of(as_of) if as_of else datetime.now(UTC)
-    findings, not_sampled = check_use_case.run(checked, declarations(checked.sql), moment)
-    for table in not_sampled:
-        typer.echo(f"{table} is delivered by files or a table: its rows were not looked at")
-    for finding in findings:
+    found = check_use_case.run(checked, declarations(checked.sql), moment)
+    for finding in found.findings:
         typer.echo(finding)
-    if findings:
+    if found.findings:
         raise typer.Exit(1)
     typer.echo(f"{checked.name}: nothing found")
+    if found.not_sampled:
+        tables = ", ".join(found.not_sampled)
+        typer.echo(
+            f"NOT checked are labels, features, leaks and model: to read {tables} takes Spark; try it with Batches"
+        )
 
 
 @app.command("try")

@@ -1,11 +1,14 @@
 """Delta tables: merges that can be done twice, tables that sql/ declares."""
 
+from pathlib import Path
+
 import pytest
 from chispa import assert_df_equality
 from pyspark.sql import DataFrame, SparkSession
 
 from flight_delays.core.errors import UserError
-from flight_delays.platform.tables import Merged, Tables, declarations
+from flight_delays.platform.ddl import declarations
+from flight_delays.platform.tables import Merged, Tables
 from flight_delays.use_case import USE_CASE
 
 DECLARED = [*declarations(USE_CASE.sql)]
@@ -190,3 +193,31 @@ def test_changes_are_what_was_inserted_or_updated_to_and_none_if_they_are_not_kn
     assert {tuple(row) for row in changed.collect()} == {(3, None), (2, 20)}
     assert tables.changes("changing", first=1, last=5) is None  # version 1 was written without a change data feed
     tables.spark.sql(f"DROP TABLE {name}")
+
+
+def test_columns_that_the_sql_has_come_to_declare_are_added_and_rows_stay(spark: SparkSession, tmp_path: Path) -> None:
+    spark.sql("CREATE SCHEMA spark_catalog.grown")
+    grown = Tables(spark=spark, schema="spark_catalog.grown", unity_catalog=False)
+    sql = (
+        "CREATE TABLE IF NOT EXISTS {schema}.raw_things (\n  id STRING NOT NULL COMMENT 'Thing'MORE\n) USING delta\n"
+        "COMMENT 'Things';\n"
+    )
+    file = tmp_path / "raw_things.sql"
+    file.write_text(sql.replace("MORE", ""))
+    grown.apply_ddl(tmp_path)
+    spark.sql("INSERT INTO spark_catalog.grown.raw_things VALUES ('a')")
+    file.write_text(sql.replace("MORE", ",\n  size DOUBLE COMMENT 'The thing''s size'"))
+    for _ in range(2):
+        grown.apply_ddl(tmp_path)
+        assert content(grown, "raw_things") == [("a", None)]
+    (size,) = spark.sql("DESCRIBE spark_catalog.grown.raw_things").where("col_name = 'size'").collect()
+    assert (size["data_type"], size["comment"]) == ("double", "The thing's size")
+    file.write_text(sql.replace("MORE", ",\n  weight DOUBLE NOT NULL COMMENT 'Weight'"))
+    with pytest.raises(UserError, match="raw_things lacks weight, NOT NULL: let it be null, or start a new schema"):
+        grown.apply_ddl(tmp_path)
+
+
+def test_rows_with_a_column_that_the_table_lacks_are_refused_in_one_line(tables: Tables, merged: str) -> None:
+    more = rows(tables, (4, "a", 4.0)).selectExpr("*", "1.0 AS weight")
+    with pytest.raises(UserError, match=f"{merged} has no column weight: declare it in the table's SQL"):
+        tables.upsert(merged, more, key=["id", "part"])

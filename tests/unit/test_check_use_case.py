@@ -15,13 +15,13 @@ from tests.bikes import features, prepare
 
 from flight_delays.core.as_of import Facts, Newest
 from flight_delays.core.columns import Columns
-from flight_delays.core.delivery import FromTable
+from flight_delays.core.delivery import Files, FromTable
 from flight_delays.core.learner import Learner, Parameters
 from flight_delays.core.objective import BinaryClassification
 from flight_delays.core.quarantine import Contract, Rule
 from flight_delays.core.use_case import Preparation, UseCase
 from flight_delays.platform.ddl import declarations
-from flight_delays.tasks.check_use_case import run
+from flight_delays.tasks.check_use_case import Checked, run
 from flight_delays.use_case import USE_CASE
 
 AS_OF = datetime(2014, 1, 2, tzinfo=UTC)
@@ -30,8 +30,7 @@ HOURS, CONDITIONS = (source.contract for source in BIKES.sources)
 
 
 def findings(use_case: UseCase, declared: dict[str, str] = DECLARED) -> list[str]:
-    found, _ = run(use_case, declared, AS_OF)
-    return found
+    return [*run(use_case, declared, AS_OF).findings]
 
 
 def with_contract(contract: Contract, **changes: Any) -> UseCase:
@@ -50,7 +49,7 @@ def with_prepare(**changes: Any) -> UseCase:
 
 @pytest.mark.parametrize("use_case", [USE_CASE, BIKES], ids=lambda use_case: use_case.name)
 def test_nothing_is_found_in_the_use_cases_of_this_repository(use_case: UseCase) -> None:
-    assert run(use_case, declarations(use_case.sql), AS_OF) == ([], [])
+    assert run(use_case, declarations(use_case.sql), AS_OF) == Checked(findings=(), not_sampled=())
 
 
 def careless_finish(rows: Columns) -> Columns:
@@ -248,18 +247,43 @@ def test_an_endless_question_of_a_table_that_events_tell_is_found() -> None:
         USE_CASE,
         questions=(*USE_CASE.questions, replace(USE_CASE.questions[2], values={"ever_back": "back"}, tolerance=None)),
     )
-    found, _ = run(endless, declarations(USE_CASE.sql), AS_OF)
-    assert found == [
+    found = run(endless, declarations(USE_CASE.sql), AS_OF).findings
+    assert [*found] == [
         "questions: raw_flights is asked for rows however old, which a stream cannot hold; give a tolerance"
     ]
 
 
 def test_a_delivery_without_a_good_row_is_found() -> None:
     never = Rule(reason="never", columns=("begins_at",), broken=lambda times: times == times)
-    found, _ = run(with_contract(CONDITIONS, rules=(never,)), DECLARED, AS_OF)
-    assert found == ["raw_conditions: no delivered row is good; see its rules, and what is delivered"]
+    found = run(with_contract(CONDITIONS, rules=(never,)), DECLARED, AS_OF).findings
+    assert [*found] == ["raw_conditions: no delivered row is good; see its rules, and what is delivered"]
 
 
 def test_what_a_table_delivers_is_not_sampled() -> None:
     sources = tuple(replace(source, delivery=FromTable(name="a.b.c")) for source in BIKES.sources)
-    assert run(replace(BIKES, sources=sources), DECLARED, AS_OF) == ([], ["raw_hours", "raw_conditions"])
+    assert run(replace(BIKES, sources=sources), DECLARED, AS_OF) == Checked(
+        findings=(), not_sampled=("raw_hours", "raw_conditions")
+    )
+
+
+def test_features_are_compared_with_their_sql_even_without_a_row() -> None:
+    sources = tuple(replace(source, delivery=FromTable(name="a.b.c")) for source in BIKES.sources)
+    more = replace(BIKES, sources=sources, finish=unfinished(mean_8d=lambda rows: rows["rented_7d"]))
+    (found,) = findings(more)
+    assert found.startswith("sql/features.sql: column mean_8d is missing")
+
+
+def test_a_file_of_csv_is_sampled(tmp_path: Path) -> None:
+    file = tmp_path / "hours.csv"
+    file.write_text("day,hr,holiday,workingday,bikers\n1,0,0,0,-3\n1,1,0,0,-4\n")
+    hours, conditions = BIKES.sources
+    use_case = replace(BIKES, sources=(replace(hours, delivery=Files(path=str(file))), conditions))
+    assert findings(use_case) == ["raw_hours: no delivered row is good; see its rules, and what is delivered"]
+
+
+def test_sql_that_no_source_needs_is_named(tmp_path: Path) -> None:
+    for file in [*BIKES.sql.glob("*.sql")]:
+        (tmp_path / file.name).write_text(file.read_text())
+    (tmp_path / "raw_rain.sql").write_text("")
+    found = findings(replace(BIKES, sql=tmp_path))
+    assert found == ["sql/raw_rain.sql: no source has such a table; delete the file, or add the source"]

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 from tests.bikes import USE_CASE
-from tests.bikes.raw import raw_tables
+from tests.bike_tables import raw_tables
 
 from flight_delays.core.errors import UserError
 from flight_delays.core.metrics import Floats

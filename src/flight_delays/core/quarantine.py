@@ -184,8 +184,8 @@ _NAMES = {
     pa.int64(): "a whole number of 64 bits",
     pa.float64(): "a finite number",
     pa.bool_(): "true or false",
-    pa.date32(): "a date from 1700 to 2199",
-    UTC_TIME: "a time from 1700 to 2199",
+    pa.date32(): "a date like 2013-01-31, from 1700 to 2199",
+    UTC_TIME: "a time like 2013-01-31T12:00:00Z, from 1700 to 2199",
 }
 
 

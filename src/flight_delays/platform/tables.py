@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from flight_delays.core.errors import UserError
-from flight_delays.platform.ddl import declarations
+from flight_delays.platform.ddl import columns, declarations
 
 _UNITY_CATALOG_ONLY = "-- Unity Catalog only"
 _ADD_CONSTRAINT = re.compile(r"ALTER TABLE (\S+)\s+ADD CONSTRAINT (\S+)", re.IGNORECASE)
@@ -87,6 +87,11 @@ class Tables:
         row of the same key, changed or not. `rows` are computed up to three times, so they must come out the same.
         """
         target = self.read(table)
+        if lacking := [name for name in rows.columns if name not in target.columns]:
+            raise UserError(
+                f"table {self.schema}.{table} has no column {lacking[0]}: declare it in the table's SQL, and run the "
+                "features job, whose first task adds it"
+            )
         if target.isEmpty():
             return Merged(inserted=self._append(table, rows), updated=0)
         others = [column for column in rows.columns if column not in key]
@@ -152,14 +157,30 @@ class Tables:
         self.spark.sql(f"OPTIMIZE {self.schema}.{table} WHERE {where} ZORDER BY ({zorder})")
 
     def apply_ddl(self, use_case: Path) -> list[str]:
-        """Create the tables that do not exist yet of those that sql/, and the use case's folder, declare; all names."""
+        """Create what sql/ and the use case's folder declare: tables that do not exist, columns that they lack.
+
+        Returns the names of all tables. What a table has stays as it is. Raises UserError for a column that is lacking
+        and may not be null.
+        """
         declared = declarations(use_case)
-        for text in declared.values():
+        for name, text in declared.items():
             for statement in self._statements(text):
                 constraint = _ADD_CONSTRAINT.match(statement.strip())
                 if constraint is None or not self._has_constraint(constraint[1], constraint[2]):
                     self.spark.sql(statement)
+            self._add_columns(name, text)
         return [*declared]
+
+    def _add_columns(self, table: str, text: str) -> None:
+        """Those that the SQL declares and the table lacks, at its end."""
+        there = {*self.read(table).columns}
+        lacking = [column for column in columns(text) if column[0] not in there]
+        for name, _, null, _ in lacking:
+            if not null:
+                raise UserError(f"{self.schema}.{table} lacks {name}, NOT NULL: let it be null, or start a new schema")
+        if lacking:
+            added = ", ".join(f"{name} {kind} COMMENT '{_escaped(what)}'" for name, kind, _, what in lacking)
+            self.spark.sql(f"ALTER TABLE {self.schema}.{table} ADD COLUMNS ({added})")
 
     def _statements(self, text: str) -> list[str]:
         lines = (
@@ -173,6 +194,10 @@ class Tables:
     def _has_constraint(self, table: str, name: str) -> bool:
         properties = self.spark.sql(f"SHOW TBLPROPERTIES {table}").collect()
         return any(row["key"].lower() == f"delta.constraints.{name.lower()}" for row in properties)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("'", "''")
 
 
 def _digest(columns: Sequence[str]) -> Column:

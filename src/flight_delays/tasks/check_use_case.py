@@ -7,7 +7,8 @@ import ast
 import json
 import runpy
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,10 +17,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyarrow import csv
 
 from flight_delays.core.as_of import look_backs
 from flight_delays.core.columns import UTC_TIME, from_arrow
-from flight_delays.core.delivery import Batches
+from flight_delays.core.delivery import Batches, Delivery, Files
 from flight_delays.core.features import DAY, ENTITY, PREDICTION_TIME
 from flight_delays.core.golden import golden_requests
 from flight_delays.core.quarantine import REASONS, inspect
@@ -36,18 +38,24 @@ _SAME = 1e-9
 _IN_JSON = (pa.string(), pa.int64(), pa.float64(), UTC_TIME, pa.bool_())
 
 
-def run(use_case: UseCase, declared: Mapping[str, str], as_of: datetime) -> tuple[list[str], list[str]]:
-    """Findings, a line each, and the raw tables that could not be sampled here: those that files or tables deliver.
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """Findings, a line each; and the raw tables of which no row could be had here, for what needs rows."""
 
-    `declared` is the SQL of each table, by name. What is not whole is not run.
-    """
-    rows: dict[str, pa.Table] = {}
+    findings: tuple[str, ...]
+    not_sampled: tuple[str, ...]
+
+
+def run(use_case: UseCase, declared: Mapping[str, str], as_of: datetime) -> Checked:
+    """Check it; `declared` is the SQL of each table, by name. What is not whole is not run."""
+    rows = dict[str, pa.Table]()
+    not_sampled = tuple(source.contract.table for source in use_case.sources if not _can_sample(source.delivery))
 
     def sampled() -> Iterator[str]:
         for source in use_case.sources:
             table = source.contract.table
             rows[table] = sampled_rows(source, as_of)
-            if isinstance(source.delivery, Batches) and rows[table].num_rows == 0:
+            if table not in not_sampled and rows[table].num_rows == 0:
                 yield f"{table}: no delivered row is good; see its rules, and what is delivered"
 
     steps: list[tuple[str, Callable[[], Iterator[str]]]] = [
@@ -67,16 +75,22 @@ def run(use_case: UseCase, declared: Mapping[str, str], as_of: datetime) -> tupl
             findings += step()
         except Exception as error:  # whatever a use case's functions may raise
             findings.append(f"{what}: {_raised(error)}")
-        if findings or (what == "labels" and not rows[use_case.spine.table].num_rows):
+        if findings:
             break
-    return findings, [one.contract.table for one in use_case.sources if not isinstance(one.delivery, Batches)]
+    return Checked(findings=tuple(findings), not_sampled=not_sampled)
+
+
+def _can_sample(delivery: Delivery) -> bool:
+    """Whether rows can be had without Spark: from a function, or a file of CSV on this machine."""
+    return isinstance(delivery, Batches) or (
+        isinstance(delivery, Files) and delivery.format == "csv" and Path(delivery.path).is_file()
+    )
 
 
 def sampled_rows(source: Source, as_of: datetime) -> pa.Table:
-    """Good rows of the first that are delivered; none where a table or files deliver them."""
+    """Good rows of the first that are delivered; none where they cannot be had without Spark."""
     found, rows = [source.contract.schema.empty_table()], 0
-    batches = source.delivery.read(as_of) if isinstance(source.delivery, Batches) else ()
-    for batch in batches:
+    for batch in _delivered(source.delivery, as_of) if _can_sample(source.delivery) else ():
         looked = inspect(batch.slice(0, _SAMPLED - rows), source.contract)
         good = pc.equal(pc.list_value_length(looked[REASONS]), 0)
         found.append(pa.Table.from_batches([looked.filter(good).select(source.contract.columns)]))
@@ -84,6 +98,19 @@ def sampled_rows(source: Source, as_of: datetime) -> pa.Table:
         if rows >= _SAMPLED:
             break
     return pa.concat_tables(found)
+
+
+def _delivered(delivery: Delivery, as_of: datetime) -> Iterable[pa.RecordBatch]:
+    if isinstance(delivery, Batches):
+        return delivery.read(as_of)
+    if not isinstance(delivery, Files):
+        raise TypeError(f"{delivery} takes Spark")
+    separator = delivery.options.get("sep", delivery.options.get("delimiter", ","))
+    parse = csv.ParseOptions(delimiter=separator)
+    names = csv.open_csv(delivery.path, parse_options=parse).schema.names
+    texts = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True)
+    batches: list[pa.RecordBatch] = csv.read_csv(delivery.path, parse_options=parse, convert_options=texts).to_batches()
+    return batches
 
 
 def _raised(error: Exception) -> str:
@@ -94,6 +121,10 @@ def _raised(error: Exception) -> str:
 
 def _contracts(use_case: UseCase, declared: Mapping[str, str]) -> Iterator[str]:
     names = [source.contract.table for source in use_case.sources]
+    known = {*names, "features", *(source.events.table for source in use_case.sources if source.events)}
+    for file in sorted(use_case.sql.glob("*.sql")):
+        if file.stem not in known:
+            yield f"sql/{file.name}: no source has such a table; delete the file, or add the source"
     for name in {name for name in names if names.count(name) > 1}:
         yield f"sources: {name} is there twice; give each raw table one source"
     for source in use_case.sources:
@@ -213,6 +244,8 @@ def _labels(use_case: UseCase, rows: Sample) -> Iterator[str]:
 def _features(use_case: UseCase, rows: Sample, declared: Mapping[str, str]) -> Iterator[str]:
     features = use_case.features.build(rows[use_case.spine.table], rows)
     yield from _declared("features", features.schema, declared, "what features are made")
+    if not features.num_rows:
+        return
     if not use_case.looked_up:
         yield "finish: it gives no feature; give one column at least"
     for name in use_case.looked_up:
@@ -236,6 +269,8 @@ def _leaks(use_case: UseCase, rows: Sample) -> Iterator[str]:
     """What became known after T must change nothing at T: it is taken away, and what of a row came later is changed."""
     spine = use_case.spine
     asking = rows[spine.table]
+    if not asking.num_rows:
+        return
     times = asking[spine.prediction_ts].drop_null()
     if pc.any(pc.greater(asking[KNOWN_AT], asking[spine.prediction_ts])).as_py():
         yield f"spine: rows of {spine.table} are known after their {spine.prediction_ts}; ask later"
@@ -294,6 +329,8 @@ def _label_columns(use_case: UseCase) -> tuple[str, ...]:
 def _model(use_case: UseCase, rows: Sample) -> Iterator[str]:
     """A small model, saved and loaded as a version is, answers as it did."""
     frame = _pandas(use_case.features.build(rows[use_case.spine.table], rows))
+    if frame.empty:
+        return
     made = use_case.labels.make(from_arrow(rows[use_case.labels.table], use_case.labels.columns))
     by_id = dict(zip(made[ENTITY].tolist(), np.asarray(made[LABEL], dtype="float64").tolist(), strict=True))
     frame = frame.assign(**{LABEL: frame[ENTITY].map(by_id)}).dropna(subset=[LABEL]).head(_ROWS)

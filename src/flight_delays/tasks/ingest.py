@@ -38,9 +38,11 @@ def _land(context: Context, contract: Contract, delivery: Delivery) -> tuple[str
     if rejected:
         context.tables.append_new("raw_rejects", _rejects(contract, rows), key=["reject_id"])
     if rejected == read:
+        reasons = rows.select(F.explode("reasons").alias("why")).groupBy("why").count().orderBy(F.desc("count"), "why")
+        why = f": {reasons.head()['why']}" if read else ""  # type: ignore[index]  # there is one
         raise UserError(
-            f"{contract.table}: the source delivered {read} rows as of {context.as_of:%Y-%m-%d} and none was good; "
-            "look at raw_rejects, then fix the source or its contract in the use case"
+            f"{contract.table}: the source delivered {read} rows as of {context.as_of:%Y-%m-%d} and none was good"
+            f"{why}; fix the source or its contract in the use case (raw_rejects has them all)"
         )
     return contract.table, read, landed, written.inserted, written.updated, rejected, read - landed - rejected
 

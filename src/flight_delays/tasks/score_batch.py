@@ -97,7 +97,9 @@ def champion(context: Context, model_name: str) -> int:
     """The number of the version that serves. Raises UserError if there is none."""
     number = context.registry.aliases(model_name).get("champion")
     if number is None:
-        raise UserError(f"{model_name} has no champion; run the train job, which releases a version that passes")
+        raise UserError(
+            f"{model_name} has no champion; run the train job; if it has run, the report says why it did not pass"
+        )
     return number
 
 
