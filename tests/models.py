@@ -2,9 +2,10 @@
 
 import pandas as pd
 
+from flight_delays.core.features import DAY, KEY
 from flight_delays.core.metrics import Floats
-from flight_delays.core.training import Fitted, columns_of, prepared
-from flight_delays.core.use_case import UseCase
+from flight_delays.core.training import REPEATS, Fitted, columns_of, prepared
+from flight_delays.core.use_case import LABEL, UseCase
 from flight_delays.learners.lightgbm_trees import LightGBM
 
 
@@ -21,5 +22,5 @@ def tiny_model(use_case: UseCase, rows: pd.DataFrame, labels: Floats) -> Fitted:
         correction={"slope": 1.0, "intercept": 0.0},
         folds=(),
         trials=(),
-        judged=rows[["entity_id", "prediction_ts", "day", "label"]].assign(forecast_1=0.5, forecast_2=0.5, forecast_3=0.5),
+        judged=rows[[*KEY, DAY, LABEL]].assign(**dict.fromkeys(REPEATS, 0.5)),
     )

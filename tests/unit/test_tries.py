@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
-from tests.bikes import USE_CASE
 from tests.bike_tables import raw_tables
+from tests.bikes import USE_CASE
 
 from flight_delays.core.errors import UserError
 from flight_delays.core.metrics import Floats
