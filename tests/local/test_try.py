@@ -34,7 +34,8 @@ def test_the_code_as_it_was_trained_is_the_champions_equal(world: World, spark: 
     (entry,) = (json.loads(line) for line in (folder / HISTORY).read_text().splitlines())
     # Made from the raw tables, in memory, they are the rows that were trained on, in the same order: the same models.
     assert entry["difference"].startswith("0.0000 [")
-    assert f"Against {MODEL} version 1: no difference shown" in said.getvalue()
+    assert champion is not None
+    assert f"Against {MODEL} version {champion.number}: no difference shown" in said.getvalue()
 
 
 def test_a_target_without_a_model_is_one_line(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

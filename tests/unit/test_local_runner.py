@@ -381,7 +381,7 @@ def test_the_command_exits_with_1_if_a_job_failed(project: Path, what: str, exit
 )
 def test_the_command_refuses_in_one_line(project: Path, arguments: list[str], line: str) -> None:
     add_job(project, "j", task("t", "ok"))
-    result = CliRunner().invoke(app, [*arguments, "--root", str(project)])
+    result = CliRunner().invoke(app, [*arguments, "--root", str(project)], obj=lambda: USE_CASE)
     assert isinstance(result.exception, UserError)
     assert str(result.exception) == line
 
