@@ -147,9 +147,10 @@ def _folds(use_case: UseCase, rows: pd.DataFrame, as_of: datetime, holdout_days:
 
 def _show(console: Console, use_case: UseCase, found: Comparison, champion: Champion) -> None:
     loss = use_case.objective.loss_name
+    console.print(f"Against {champion.name} version {champion.number}: {found.in_words}.", soft_wrap=True)
     show(
         console,
-        f"Against {champion.name} version {champion.number}: {found.in_words}",
+        "On days that neither has seen",
         ("rows", "days", loss, "of the champion", "difference [95 %]"),
         [(found.rows, found.days, found.loss, found.champion_loss, in_words(found.worse_by))],
         decimals=5,
