@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -33,6 +34,13 @@ def from_arrow(rows: Rows, names: Iterable[str] | None = None) -> dict[str, Colu
 def to_arrow(columns: Columns, schema: pa.Schema) -> pa.RecordBatch:
     """The columns that `schema` names. Raises pyarrow.ArrowInvalid for a value that its type cannot hold."""
     return pa.RecordBatch.from_arrays([_to_arrow(columns[field.name], field.type) for field in schema], schema=schema)
+
+
+def to_pandas(rows: pa.Table) -> pd.DataFrame:
+    """The same rows, times in UTC without a zone, as Spark's toPandas gives them."""
+    times = [one.with_type(pa.timestamp("us")) if pa.types.is_timestamp(one.type) else one for one in rows.schema]
+    frame: pd.DataFrame = rows.cast(pa.schema(times)).to_pandas()
+    return frame
 
 
 def exact(numbers: pa.Array) -> pa.Array:

@@ -92,6 +92,11 @@ def prepared(use_case: UseCase, rows: pd.DataFrame, learnt: Mapping[str, Any]) -
     return pd.DataFrame(use_case.prepare.prepare(columns_of(use_case, rows), learnt), index=rows.index)
 
 
+def folds_before(first: date, until: date) -> tuple[Fold, ...]:
+    """The folds of days from `first` on and before `until`. Raises UserError where these are too few."""
+    return expanding_folds(first, until, folds=FOLDS, days=FOLD_DAYS, gap=GAP_DAYS)
+
+
 def fit(
     use_case: UseCase,
     rows: pd.DataFrame,
@@ -107,7 +112,7 @@ def fit(
     fitted; its forecasts of the folds' days give the correction. `on_trial` sees each trial as it ends. The same rows
     give the same model. Raises UserError if there are too few days, or in a fold nothing to be learnt.
     """
-    folds = expanding_folds(rows[DAY].min(), until, folds=FOLDS, days=FOLD_DAYS, gap=GAP_DAYS)
+    folds = folds_before(rows[DAY].min(), until)
     start = {name: use_case.learner.parameters[name] for name in use_case.search_space}
     return _fit(use_case, rows, folds, start, trials, on_trial)
 

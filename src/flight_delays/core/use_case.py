@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +23,7 @@ from flight_delays.core.learner import Learner
 from flight_delays.core.objective import Objective
 from flight_delays.core.quarantine import Contract
 from flight_delays.core.signature import Column, Signature
+from flight_delays.core.splits import Holdout, last_whole_days
 
 LABEL, KNOWN_AT, LABEL_KNOWN_AT = "label", "known_at", "label_known_at"
 LABELS = pa.schema({ENTITY: pa.string(), DAY: pa.date32(), LABEL: pa.float64(), KNOWN_AT: UTC_TIME})
@@ -183,6 +184,10 @@ class UseCase:
             ),
             outputs=tuple(Column(name=name, type=kind) for name, kind in self.objective.outputs.items()),
         )
+
+    def holdout(self, as_of: datetime, days: int) -> Holdout:
+        """The last whole days before `as_of` whose outcomes are known by then."""
+        return last_whole_days(as_of, days, zone=self.zone, maturity=self.maturity)
 
     def contract(self, table: str) -> Contract:
         """Of a raw table. Raises KeyError for one that no source has."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 import pandas as pd
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from flight_delays.core.features import DAY, ENTITY, PREDICTION_TIME
@@ -56,6 +56,11 @@ def features_as_of(use_case: UseCase, raw: Tables, as_of: datetime) -> DataFrame
     asking = raw.read(asked.table).where(F.col(asked.raw(PREDICTION_TIME)) <= F.lit(as_of))
     known = F.col(KNOWN_AT) <= F.lit(as_of)
     return build_features(asked, asking, {name: raw.read(name).where(known) for name in asked.tables()})
+
+
+def has_outcome() -> Column:
+    """Whether a row of `labels_of` tells how it ended, and when that was known."""
+    return F.col(LABEL).isNotNull() & F.col(KNOWN_AT).isNotNull()
 
 
 def labels_of(use_case: UseCase, rows: DataFrame) -> DataFrame:

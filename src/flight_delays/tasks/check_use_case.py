@@ -14,13 +14,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
 from flight_delays.core.as_of import look_backs
-from flight_delays.core.columns import UTC_TIME, from_arrow
+from flight_delays.core.columns import UTC_TIME, from_arrow, to_pandas
 from flight_delays.core.delivery import Batches, Delivery, Files
 from flight_delays.core.features import DAY, ENTITY, PREDICTION_TIME
 from flight_delays.core.golden import golden_requests
@@ -48,7 +47,7 @@ class Checked:
 
 def run(use_case: UseCase, declared: Mapping[str, str], as_of: datetime) -> Checked:
     """Check it; `declared` is the SQL of each table, by name. What is not whole is not run."""
-    rows = dict[str, pa.Table]()
+    rows, built = dict[str, pa.Table](), list[pa.Table]()
     not_sampled = tuple(source.contract.table for source in use_case.sources if not _can_sample(source.delivery))
 
     def sampled() -> Iterator[str]:
@@ -58,6 +57,10 @@ def run(use_case: UseCase, declared: Mapping[str, str], as_of: datetime) -> Chec
             if table not in not_sampled and rows[table].num_rows == 0:
                 yield f"{table}: no delivered row is good; see its rules, and what is delivered"
 
+    def features() -> Iterator[str]:
+        built.append(use_case.features.build(rows[use_case.spine.table], rows))
+        yield from _features(use_case, built[0], declared)
+
     steps: list[tuple[str, Callable[[], Iterator[str]]]] = [
         ("contracts", lambda: _contracts(use_case, declared)),
         ("spine", lambda: _spine(use_case)),
@@ -65,9 +68,9 @@ def run(use_case: UseCase, declared: Mapping[str, str], as_of: datetime) -> Chec
         ("what travels", lambda: _code(use_case)),
         ("sources", sampled),
         ("labels", lambda: _labels(use_case, rows)),
-        ("features", lambda: _features(use_case, rows, declared)),
-        ("features", lambda: _leaks(use_case, rows)),
-        ("model", lambda: _model(use_case, rows)),
+        ("features", features),
+        ("features", lambda: _leaks(use_case, built[0], rows)),
+        ("model", lambda: _model(use_case, built[0], rows)),
     ]
     findings: list[str] = []
     for what, step in steps:
@@ -241,8 +244,7 @@ def _labels(use_case: UseCase, rows: Sample) -> Iterator[str]:
         yield "labels: all outcomes of the sample are the same; there is nothing to learn"
 
 
-def _features(use_case: UseCase, rows: Sample, declared: Mapping[str, str]) -> Iterator[str]:
-    features = use_case.features.build(rows[use_case.spine.table], rows)
+def _features(use_case: UseCase, features: pa.Table, declared: Mapping[str, str]) -> Iterator[str]:
     yield from _declared("features", features.schema, declared, "what features are made")
     if not features.num_rows:
         return
@@ -260,12 +262,12 @@ def _features(use_case: UseCase, rows: Sample, declared: Mapping[str, str]) -> I
     asked = use_case.prepare.entity_ids(from_arrow(features, use_case.request))
     if wrong := [(one, other) for one, other in zip(asked, ids, strict=True) if one != other]:
         yield f"prepare.entity_ids: of {wrong[0][1]} it makes {wrong[0][0]}; make both the same way"
-    for dimension, values in use_case.slices(_pandas(features)).items():
+    for dimension, values in use_case.slices(to_pandas(features)).items():
         if len(values) != features.num_rows:
             yield f"slices: {dimension} has {len(values)} values for {features.num_rows} rows; give one for each"
 
 
-def _leaks(use_case: UseCase, rows: Sample) -> Iterator[str]:
+def _leaks(use_case: UseCase, features: pa.Table, rows: Sample) -> Iterator[str]:
     """What became known after T must change nothing at T: it is taken away, and what of a row came later is changed."""
     spine = use_case.spine
     asking = rows[spine.table]
@@ -282,16 +284,18 @@ def _leaks(use_case: UseCase, rows: Sample) -> Iterator[str]:
         ("rows known later are taken away", gone),
         ("outcomes known later are others", _other(use_case, rows, at)),
     ):
-        after = use_case.features.build(early.select(early.schema.names), world)
-        for name in use_case.looked_up:
-            one, other = (table[name].to_numpy() for table in (before, after))
-            if not ((one == other) | (np.isnan(one) & np.isnan(other))).all():
-                yield f"feature {name} knows the future: it changes when {what}; give its facts their known time"
-    whole = use_case.features.build(asking, rows).filter(pc.less_equal(asking[spine.prediction_ts], at))
+        for name in _changed(use_case, before, use_case.features.build(early, world)):
+            yield f"feature {name} knows the future: it changes when {what}; give its facts their known time"
+    among_all = features.filter(pc.less_equal(asking[spine.prediction_ts], at))
+    for name in _changed(use_case, before, among_all):
+        yield f"feature {name} depends on which other rows are asked for; make it of its own row alone"
+
+
+def _changed(use_case: UseCase, before: pa.Table, after: pa.Table) -> Iterator[str]:
+    """The features that differ in a row."""
     for name in use_case.looked_up:
-        one, other = before[name].to_numpy(), whole[name].to_numpy()
-        if not ((one == other) | (np.isnan(one) & np.isnan(other))).all():
-            yield f"feature {name} depends on which other rows are asked for; make it of its own row alone"
+        if not np.array_equal(before[name].to_numpy(), after[name].to_numpy(), equal_nan=True):
+            yield name
 
 
 def _other(use_case: UseCase, rows: Sample, at: pa.Scalar) -> Sample:
@@ -305,9 +309,7 @@ def _other(use_case: UseCase, rows: Sample, at: pa.Scalar) -> Sample:
     changed = dict(rows)
     moment = np.datetime64(at.as_py().replace(tzinfo=None), "us")
     for name, parts in later.items():
-        table = changed.get(name)
-        if table is None:
-            continue
+        table = changed[name]
         for names, known in parts:
             there = pa.array(~(known <= moment))
             for column in names:
@@ -326,9 +328,9 @@ def _label_columns(use_case: UseCase) -> tuple[str, ...]:
     return tuple(name for name in use_case.labels.columns if name not in asked)
 
 
-def _model(use_case: UseCase, rows: Sample) -> Iterator[str]:
+def _model(use_case: UseCase, features: pa.Table, rows: Sample) -> Iterator[str]:
     """A small model, saved and loaded as a version is, answers as it did."""
-    frame = _pandas(use_case.features.build(rows[use_case.spine.table], rows))
+    frame = to_pandas(features)
     if frame.empty:
         return
     made = use_case.labels.make(from_arrow(rows[use_case.labels.table], use_case.labels.columns))
@@ -360,11 +362,3 @@ def _model(use_case: UseCase, rows: Sample) -> Iterator[str]:
         yield "learner: loaded again, it answers golden requests otherwise; save all that predict needs"
     if np.isnan(again).any():
         yield "learner: it has no answer to a golden request, where nothing is looked up or a text is new; let it"
-
-
-def _pandas(features: pa.Table) -> pd.DataFrame:
-    fields = [
-        (one.name, pa.timestamp("us") if pa.types.is_timestamp(one.type) else one.type) for one in features.schema
-    ]
-    frame: pd.DataFrame = features.cast(pa.schema(fields)).to_pandas()
-    return frame

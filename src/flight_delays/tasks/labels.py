@@ -5,7 +5,7 @@ from pyspark.sql import functions as F
 from flight_delays.core.features import ENTITY
 from flight_delays.core.use_case import KNOWN_AT, LABEL
 from flight_delays.platform.context import Context
-from flight_delays.platform.dataset import labels_of
+from flight_delays.platform.dataset import has_outcome, labels_of
 from flight_delays.platform.tables import Tables
 from flight_delays.tasks.report import show
 
@@ -15,7 +15,7 @@ def run(context: Context, raw: Tables) -> None:
     as_of = F.lit(context.as_of)
     rows = raw.read(context.use_case.labels.table).where(F.col(KNOWN_AT) <= as_of)
     labels = labels_of(context.use_case, rows)
-    known = F.col(LABEL).isNotNull() & F.col(KNOWN_AT).isNotNull()
+    known = has_outcome()
     merged = context.tables.upsert("labels", labels.where(known & (F.col(KNOWN_AT) <= as_of)), key=[ENTITY, KNOWN_AT])
     total, never, later = labels.agg(
         F.count("*"), F.count_if(~known), F.count_if(known & (F.col(KNOWN_AT) > as_of))

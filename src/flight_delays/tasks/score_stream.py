@@ -18,12 +18,12 @@ from flight_delays.core.errors import UserError
 from flight_delays.core.events import by_kind
 from flight_delays.core.features import ENTITY, KEY, PREDICTION_TIME
 from flight_delays.core.stream import Fate, Progress, sort_out, watermark
-from flight_delays.core.use_case import KNOWN_AT, LABEL, UseCase
+from flight_delays.core.use_case import KNOWN_AT, UseCase
 from flight_delays.platform import events as source
 from flight_delays.platform import registry as registries
 from flight_delays.platform.as_of import recent
 from flight_delays.platform.context import Context, context_within
-from flight_delays.platform.dataset import labels_of
+from flight_delays.platform.dataset import has_outcome, labels_of
 from flight_delays.platform.scorer import Scorer, read_scorer
 from flight_delays.platform.tables import Tables, collected
 from flight_delays.tasks import precompute, stream_control
@@ -239,7 +239,7 @@ def _land(context: Context, taken: DataFrame, kinds: frozenset[str], schemas: Ma
         context.tables.complete(contract.table, rows, key=contract.key)
         concluded = any(kind.concludes and kind.name in kinds for kind in events.kinds)
         if concluded and contract.table == context.use_case.labels.table:
-            labels = labels_of(context.use_case, rows).where(F.col(LABEL).isNotNull() & F.col(KNOWN_AT).isNotNull())
+            labels = labels_of(context.use_case, rows).where(has_outcome())
             context.tables.upsert("labels", labels, key=[ENTITY, KNOWN_AT])
 
 

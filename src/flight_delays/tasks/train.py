@@ -11,7 +11,7 @@ from rich.progress import Progress
 
 import flight_delays
 from flight_delays.core.errors import UserError
-from flight_delays.core.splits import Split, last_whole_days, split_at
+from flight_delays.core.splits import Split, split_at
 from flight_delays.core.training import Fitted, Trial, fit
 from flight_delays.core.use_case import UseCase
 from flight_delays.platform.context import Context
@@ -27,7 +27,7 @@ def run(context: Context, *, model_name: str, experiment: str, holdout_days: int
     one. Raises UserError if there is too little to learn from.
     """
     use_case = context.use_case
-    holdout = last_whole_days(context.as_of, holdout_days, zone=use_case.zone, maturity=use_case.maturity)
+    holdout = context.use_case.holdout(context.as_of, holdout_days)
     data = labelled(context.tables, as_of=context.as_of, first=None, end=holdout.end)
     split = split_at(data.rows, holdout.first, use_case.zone)
     if split.training.empty or split.test.empty:

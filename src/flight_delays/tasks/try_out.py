@@ -14,13 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from rich.console import Console
 
-from flight_delays.core.columns import from_arrow
+from flight_delays.core.columns import from_arrow, to_pandas
 from flight_delays.core.errors import UserError
 from flight_delays.core.features import ENTITY, PREDICTION_TIME
 from flight_delays.core.gates import in_words
 from flight_delays.core.learner import Parameters
-from flight_delays.core.splits import Fold, expanding_folds, last_whole_days, split_at
-from flight_delays.core.training import FOLD_DAYS, FOLDS, GAP_DAYS, REPEATS, refit
+from flight_delays.core.splits import Fold, split_at
+from flight_delays.core.training import REPEATS, folds_before, refit
 from flight_delays.core.tries import Comparison, compare
 from flight_delays.core.use_case import KNOWN_AT, LABEL, LABEL_KNOWN_AT, UseCase
 from flight_delays.platform.registry import Registry
@@ -122,27 +122,17 @@ def labelled_now(use_case: UseCase, read: Callable[[str], pa.Table], as_of: date
     known = {name: rows.filter(pc.less_equal(rows[KNOWN_AT], as_of)) for name, rows in raw.items()}
     asking = raw[asked.table]
     asking = asking.filter(pc.less_equal(asking[asked.raw(PREDICTION_TIME)], as_of))
-    features = _pandas(asked.build(asking, known))
+    features = to_pandas(asked.build(asking, known))
     labels = pd.DataFrame(use_case.labels.make(from_arrow(known[use_case.labels.table], use_case.labels.columns)))
     labels = labels[labels[LABEL].notna() & (labels[KNOWN_AT] <= as_of.astimezone(UTC).replace(tzinfo=None))]
     labels = labels.rename(columns={KNOWN_AT: LABEL_KNOWN_AT})[[ENTITY, LABEL, LABEL_KNOWN_AT]]
     return features.merge(labels, on=ENTITY).sort_values([PREDICTION_TIME, ENTITY], ignore_index=True)
 
 
-def _pandas(rows: pa.Table) -> pd.DataFrame:
-    """Times in UTC without a zone, as training reads them."""
-    fields = [
-        pa.field(one.name, pa.timestamp("us") if pa.types.is_timestamp(one.type) else one.type) for one in rows.schema
-    ]
-    frame: pd.DataFrame = rows.cast(pa.schema(fields)).to_pandas()
-    return frame
-
-
 def _folds(use_case: UseCase, rows: pd.DataFrame, as_of: datetime, holdout_days: int) -> tuple[Fold, ...]:
     if rows.empty:
         raise UserError(f"no row has a label as of {as_of:%Y-%m-%d}; run the features job with this as_of")
-    holdout = last_whole_days(as_of, holdout_days, zone=use_case.zone, maturity=use_case.maturity)
-    return expanding_folds(rows["day"].min(), holdout.first, folds=FOLDS, days=FOLD_DAYS, gap=GAP_DAYS)
+    return folds_before(rows["day"].min(), use_case.holdout(as_of, holdout_days).first)
 
 
 def _show(console: Console, use_case: UseCase, found: Comparison, champion: Champion) -> None:

@@ -29,7 +29,7 @@ from flight_delays.core.gates import (
 )
 from flight_delays.core.markdown import table
 from flight_delays.core.metrics import Floats
-from flight_delays.core.splits import Holdout, last_whole_days
+from flight_delays.core.splits import Holdout
 from flight_delays.core.use_case import LABEL, UseCase
 from flight_delays.platform.context import Context
 from flight_delays.platform.dataset import labelled
@@ -64,7 +64,7 @@ def run(context: Context, *, model_name: str, model_version: int, holdout_days: 
     champion = None if baseline in (None, model_version) else context.registry.version(model_name, baseline)
 
     use_case = context.use_case
-    holdout = last_whole_days(context.as_of, holdout_days, zone=use_case.zone, maturity=use_case.maturity)
+    holdout = context.use_case.holdout(context.as_of, holdout_days)
     trouble = None
     try:
         judged = _judge(context, candidate, champion, holdout, policy)

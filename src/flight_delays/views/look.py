@@ -18,7 +18,7 @@ from flight_delays.core.evaluation import evaluate
 from flight_delays.core.features import DAY, ENTITY
 from flight_delays.core.gates import Check, Outcome, Slice, SliceOutcome, in_words
 from flight_delays.core.objective import BinaryClassification, Objective
-from flight_delays.core.splits import last_whole_days, split_at
+from flight_delays.core.splits import split_at
 from flight_delays.core.training import fit
 from flight_delays.core.use_case import LABEL
 from flight_delays.platform import events
@@ -116,7 +116,7 @@ def training(context: Context, raw_schema: str, *, holdout_days: int, trial_days
     release job's, and a model chosen on it would pass by luck. Registers nothing.
     """
     use_case = context.use_case
-    holdout = last_whole_days(context.as_of, holdout_days, zone=use_case.zone, maturity=use_case.maturity)
+    holdout = context.use_case.holdout(context.as_of, holdout_days)
     rows = _made_now(context, raw_schema, end=holdout.first)
     split = split_at(rows, holdout.first - timedelta(days=trial_days), use_case.zone)
     if split.training.empty or split.test.empty:
