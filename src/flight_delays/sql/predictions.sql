@@ -9,11 +9,13 @@ CREATE TABLE IF NOT EXISTS {schema}.predictions (
   probability DOUBLE COMMENT 'Probability of a label of 1; null unless a classification',
   prediction DOUBLE NOT NULL COMMENT 'Of a classification 1 from the decision threshold on, else 0; otherwise the value',
   response_time_ms DOUBLE COMMENT 'Time to answer, milliseconds; null unless served',
-  source STRING NOT NULL COMMENT 'batch, stream or serving'
+  source STRING NOT NULL COMMENT 'batch, stream or serving',
+  run_id STRING COMMENT 'The row of runs that says what it was scored by and from; null if served'
   , CONSTRAINT predictions_pk PRIMARY KEY (prediction_id) -- Unity Catalog only
 ) USING delta
 PARTITIONED BY (scored_date)
-COMMENT 'Every prediction ever made, by version; rows are only added';
+COMMENT 'Every prediction ever made, by version; rows are only added'
+TBLPROPERTIES (delta.enableChangeDataFeed = true, delta.checkpointInterval = 1000);
 
 ALTER TABLE {schema}.predictions ADD CONSTRAINT probability_in_range CHECK (probability IS NULL OR probability BETWEEN 0 AND 1);
 

@@ -1,19 +1,32 @@
-CREATE TABLE IF NOT EXISTS {schema}.stream_progress (
-  query_id STRING NOT NULL COMMENT 'Streaming query',
-  batch_id BIGINT NOT NULL COMMENT 'Micro-batch of the query',
-  model_version INT NOT NULL COMMENT 'Version number that scored it',
-  events BIGINT NOT NULL COMMENT 'Events that came in',
-  out_of_order BIGINT NOT NULL COMMENT 'Of them older than one before, and taken',
-  duplicates BIGINT NOT NULL COMMENT 'Of them copies, dropped',
-  late BIGINT NOT NULL COMMENT 'Of them older than the watermark, kept in late_events',
-  malformed BIGINT NOT NULL COMMENT 'Of them kept in raw_rejects',
-  scored BIGINT NOT NULL COMMENT 'Predictions added',
-  watermark TIMESTAMP COMMENT 'Oldest watermark of the sources after it, UTC',
-  state_rows BIGINT NOT NULL COMMENT 'Events remembered after it',
-  input_rows_per_second DOUBLE NOT NULL COMMENT 'Events per second of its processing',
-  processing_seconds DOUBLE NOT NULL COMMENT 'How long it took, seconds',
-  lag_seconds DOUBLE NOT NULL COMMENT 'From the sending of its oldest event to its end, seconds',
-  recorded_at TIMESTAMP NOT NULL COMMENT 'When it ended, UTC'
-  , CONSTRAINT stream_progress_pk PRIMARY KEY (query_id, batch_id) -- Unity Catalog only
-) USING delta
-COMMENT 'How each micro-batch went';
+CREATE OR REPLACE VIEW {schema}.stream_progress
+COMMENT 'How each micro-batch went: events by fate, predictions, watermark, and the lag of its oldest event in seconds'
+AS WITH counted AS (
+  SELECT
+    query_id,
+    batch_id,
+    count(*) AS events,
+    count_if(fate = 'out_of_order') AS out_of_order,
+    count_if(fate = 'duplicate') AS duplicates,
+    count_if(fate = 'late') AS late,
+    count_if(fate = 'malformed') AS malformed,
+    min(sent_at) AS sent_at
+  FROM {schema}.stream_events GROUP BY ALL
+), scored AS (
+  SELECT run_id, count(*) AS scored FROM {schema}.predictions WHERE source = 'stream' GROUP BY ALL
+)
+SELECT
+  counted.query_id,
+  counted.batch_id,
+  model_version,
+  events,
+  out_of_order,
+  duplicates,
+  late,
+  malformed,
+  coalesce(scored.scored, 0) AS scored,
+  array_min(map_values(newest)) - make_dt_interval(0, 0, 0, watermark_seconds) AS watermark,
+  CAST(recorded_at AS DOUBLE) - CAST(sent_at AS DOUBLE) AS lag_seconds,
+  recorded_at
+FROM counted
+JOIN {schema}.runs ON runs.source = 'stream' AND runs.query_id = counted.query_id AND runs.batch_id = counted.batch_id
+LEFT JOIN scored ON scored.run_id = runs.run_id;
