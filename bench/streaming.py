@@ -25,7 +25,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from bench.flights import AS_OF, ROOT, SCHEMA
 from flight_delays.core.markdown import table
-from flight_delays.local.replay import Disorder, disorder, events_between, replay
+from flight_delays.local.send_events import Disorder, disorder, events_between, send
 from flight_delays.local.world import local_dir
 from flight_delays.platform.as_of import recent
 from flight_delays.platform.context import Context, open_context
@@ -127,8 +127,8 @@ def _measure(context: Context, each: Each, log: dict[str, pd.DataFrame], speed: 
     total = sum((of["kind"] == "scheduled").sum() for of in log.values())
     folder = Path(tempfile.mkdtemp())
 
-    def send() -> None:
-        replay(tables, log, speed=speed, every_s=1, clock=lambda: datetime.now(UTC), sleep=time.sleep, progress=str)
+    def feed() -> None:
+        send(tables, log, speed=speed, every_s=1, clock=lambda: datetime.now(UTC), sleep=time.sleep, progress=str)
 
     stream = incoming(spark, SCRATCH, USE_CASE, raw_schemas(USE_CASE, tables), max_bytes="64m")
     ended: dict[int, float] = {}
@@ -139,12 +139,12 @@ def _measure(context: Context, each: Each, log: dict[str, pd.DataFrame], speed: 
         ended[batch_id] = time.time()
 
     if not speed:
-        send()
+        feed()
     begun = time.time()
     query: StreamingQuery = (
         stream.writeStream.option("checkpointLocation", str(folder / "checkpoint")).foreachBatch(timed).start()
     )
-    sender = Thread(target=send) if speed else None
+    sender = Thread(target=feed) if speed else None
     if sender:
         sender.start()
         sender.join()

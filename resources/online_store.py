@@ -47,10 +47,10 @@ def features() -> SyncedDatabaseTable:
 
 def predictions() -> SyncedDatabaseTable:
     """The newest prediction of each entity, updated likewise."""
-    return _synced("latest_predictions", to="predictions_online", timeseries_key=None)
+    return _synced("predictions", to="predictions_online", timeseries_key="scored_at")
 
 
-def _synced(table: str, *, to: str, timeseries_key: str | None) -> SyncedDatabaseTable:
+def _synced(table: str, *, to: str, timeseries_key: str) -> SyncedDatabaseTable:
     return SyncedDatabaseTable(
         name=f"{CATALOG}.{SCHEMA}.{to}",
         database_instance_name="${resources.database_instances.online_database.name}",

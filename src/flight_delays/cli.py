@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from flight_delays.core.use_case import UseCase
-    from flight_delays.platform.context import Context
+    from flight_delays.platform.context import Adapters, Context
 
 app = typer.Typer(
     help="A model from raw tables to predictions, one subcommand per job task. In a checkout, "
@@ -54,11 +54,11 @@ def root(context: typer.Context) -> None:
 
 
 @app.command()
-def tables(schema: Schema, as_of: AsOf) -> None:
-    """Create the tables that do not exist yet."""
+def tables(schema: Schema) -> None:
+    """Create the tables and views that do not exist yet."""
     from flight_delays.tasks import tables
 
-    tables.run(_context(schema, as_of))
+    tables.run(_adapters(schema))
 
 
 @app.command()
@@ -214,7 +214,9 @@ def score_stream(
     trigger: Annotated[str, typer.Option(help="available_now, or how often until stopped: 10 seconds.")],
     max_lag_seconds: MaxLag,
     online_store: OnlineStore,
-    as_of: AsOf,
+    land_every: Annotated[
+        int, typer.Option(min=1, help="Micro-batches after which a stream that goes on lands raw tables.")
+    ] = 200,
 ) -> None:
     """Score entities as their events come in. Sets health."""
     from datetime import timedelta
@@ -222,10 +224,13 @@ def score_stream(
     from flight_delays.tasks import score_stream
 
     stream = score_stream.Stream(
-        model_name=model_name, raw_schema=raw_schema, delay=timedelta(minutes=watermark_minutes)
+        model_name=model_name,
+        raw_schema=raw_schema,
+        delay=timedelta(minutes=watermark_minutes),
+        land_every=land_every,
     )
     score_stream.run(
-        _context(schema, as_of),
+        _adapters(schema),
         stream=stream,
         checkpoint=checkpoint,
         trigger=trigger,
@@ -238,15 +243,14 @@ def score_stream(
 def status(
     schema: Schema,
     checkpoint: Checkpoint,
-    as_of: AsOf,
     max_lag_seconds: MaxLag,
     last: Annotated[int, typer.Option(min=1, help="How many micro-batches to show.")] = 10,
 ) -> None:
-    """Show the last micro-batches; exit code 1 unless the stream is healthy."""
+    """Show the last micro-batches and predictions; exit code 1 unless the stream is healthy."""
     from flight_delays.tasks import stream_control
 
-    context = _context(schema, as_of)
-    if stream_control.status(context, checkpoint, last=last, max_lag_seconds=max_lag_seconds) != "PASS":
+    adapters = _adapters(schema)
+    if stream_control.status(adapters, checkpoint, last=last, max_lag_seconds=max_lag_seconds) != "PASS":
         raise typer.Exit(1)
 
 
@@ -260,7 +264,7 @@ def stop(checkpoint: Checkpoint) -> None:
     """Ask the running stream to end after the micro-batch under way."""
     from flight_delays.tasks import stream_control
 
-    typer.echo(stream_control.stop(checkpoint))
+    typer.echo(stream_control.stop(stream_control.folder(checkpoint)))
 
 
 @stream_app.command()
@@ -268,7 +272,7 @@ def reset(checkpoint: Checkpoint) -> None:
     """Forget how far the stream has got: the next start reads all events again, and scores what it never scored."""
     from flight_delays.tasks import stream_control
 
-    typer.echo(stream_control.reset(checkpoint))
+    typer.echo(stream_control.reset(stream_control.folder(checkpoint)))
 
 
 @app.command()
@@ -516,3 +520,9 @@ def _context(schema: str, as_of: str) -> "Context":
     from flight_delays.platform.context import open_context
 
     return open_context(use_case(), schema, as_of)
+
+
+def _adapters(schema: str) -> "Adapters":
+    from flight_delays.platform.context import open_adapters
+
+    return open_adapters(use_case(), schema)

@@ -169,7 +169,8 @@ def resolved(resolver: Resolver) -> dict[str, Any]:
     tree = resolver.at(())
     for key, job in tree["resources"]["jobs"].items():
         job["tasks"] = [_sent({"task_key": name, **task}) for name, task in job["tasks"].items()]
-        job["parameters"] = [{"name": name, **parameter} for name, parameter in job["parameters"].items()]
+        parameters = job.get("parameters", {}).items()
+        job["parameters"] = [{"name": name, **parameter} for name, parameter in parameters]
         tree["resources"]["jobs"][key] = _sent(job)
     return tree
 

@@ -61,6 +61,17 @@ def test_parameters_are_those_of_the_subcommand(resolved):
         assert all(option.partition("=")[2] for option in options)
 
 
+def test_as_of_is_an_option_of_all_tasks_but_those_that_take_nothing_for_now(resolved):
+    called = {
+        task["python_wheel_task"]["parameters"][0]
+        for job in resolved["resources"]["jobs"].values()
+        for task in job["tasks"]
+        if "python_wheel_task" in task
+    }
+    takes = {name for name in called if "as_of" in {option.name for option in COMMANDS[name].params}}
+    assert called - takes == {"tables", "score-stream"}
+
+
 def test_every_option_of_a_task_is_required(wheel_task):
     name, *options = [
         re.sub(r"\$\{.*?\}|\{\{.*?\}\}", "1", text) for text in wheel_task.config["python_wheel_task"]["parameters"]

@@ -85,7 +85,7 @@ def test_a_stream_killed_twice_scores_every_flight_once_and_as_the_batch_did(
     if not versions(killed):
         with killed.started("features", "train", "score_batch") as process:
             assert process.wait(PATIENCE_S) == 0, (killed.root / "log.txt").read_text()[-3000:]
-    with killed.replaying("2013-02-20T11:00", "2013-02-20T16:00") as process:
+    with killed.sending("2013-02-20T11:00", "2013-02-20T16:00") as process:
         assert process.wait(PATIENCE_S) == 0, (killed.root / "log.txt").read_text()[-3000:]
 
     # The micro-batch is remembered, and nothing is landed; then: it is recorded, and nothing is scored.

@@ -1,28 +1,37 @@
-"""The stream, crashed at every step: no flight lost, none scored twice, no micro-batch with two versions."""
+"""The stream on Delta tables, crashed at every write, with all that may happen meanwhile."""
 
-import io
-from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from random import Random
 
-import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
-from rich.console import Console
-from tests.streams import Harness, case, history
+from tests.raw import Raw
+from tests.streams import (
+    EVERY_CRASH,
+    Case,
+    CrashError,
+    Day,
+    Found,
+    World,
+    case,
+    crashes,
+    expected,
+    made_up_model,
+    real_day,
+)
 
-from flight_delays.platform.context import Context
-from flight_delays.platform.job_context import PrintedTaskValues
-from flight_delays.platform.registry import Registry
-from flight_delays.platform.scorer import read_scorer
-from flight_delays.platform.tables import Tables
+from flight_delays.core.stream import TableVersion
+from flight_delays.platform.stream_log import DeltaLog
+from flight_delays.platform.tables import Tables, collected
+from flight_delays.tasks import tables as tables_task
 from flight_delays.use_case import USE_CASE
 
-CRASHES = (
-    *("state", "state", "kept apart", "landed", "recorded"),
-    *("predicted", "predicted", "precomputed", "told", "told"),
-)
-pytestmark = pytest.mark.usefixtures("_interpreted")
-START, END = datetime(2013, 1, 3, 11, tzinfo=UTC), datetime(2013, 1, 3, 15, tzinfo=UTC)
+EMPTIED = ("raw_flights", "raw_weather", "raw_planes", "labels", "predictions")
+
+
+@pytest.fixture(scope="module")
+def day() -> Day:
+    return real_day()
 
 
 @pytest.fixture(scope="module")
@@ -30,48 +39,92 @@ def tables(spark: SparkSession) -> Iterator[Tables]:
     """Tables of a schema of their own."""
     spark.sql("CREATE SCHEMA spark_catalog.streamed")
     tables = Tables(spark=spark, schema="spark_catalog.streamed", unity_catalog=False)
-    tables.apply_ddl(USE_CASE.sql)
+    tables_task.create(tables, USE_CASE)
     yield tables
     spark.sql("DROP SCHEMA spark_catalog.streamed CASCADE")
 
 
-@pytest.fixture(scope="module")
-def events(tables: Tables) -> Mapping[str, pd.DataFrame]:
-    """Four hours of a real morning."""
-    return history(tables, START, END)
-
-
 @pytest.fixture
-def harness(tables: Tables, registry: Registry, new_version: Callable[..., int]) -> Harness:
-    console = Console(file=io.StringIO())
-    values = PrintedTaskValues(console)
-    context = Context(
-        use_case=USE_CASE, tables=tables, registry=registry, task_values=values, console=console, as_of=END
+def before(tables: Tables, day: Day) -> Tables:
+    """The raw tables as they are before the events."""
+    for name in EMPTIED:
+        tables.spark.sql(f"DELETE FROM {tables.schema}.{name}")
+    for name, rows in day.raw.items():
+        tables.spark.createDataFrame(rows).write.format("delta").mode("append").saveAsTable(f"{tables.schema}.{name}")
+    return tables
+
+
+def log_of(tables: Tables, query: str, **options: int) -> DeltaLog:
+    return DeltaLog(use_case=USE_CASE, tables=tables, query=query, model_name="model", **options)
+
+
+def found(tables: Tables) -> Found:
+    rows = collected(tables.read("predictions").where("source = 'stream'"))
+    assert len({row["entity_id"] for row in rows}) == len(rows)
+    return {(row["entity_id"], row["model_version"]): row["probability"] for row in rows}
+
+
+def should_be(log: DeltaLog, of: Case) -> Found:
+    def raw_at(versions: Mapping[str, TableVersion]) -> Raw:
+        read = log.tables.read
+        raw = {name: read(name, version=one.version).toArrow() for name, one in versions.items()}
+        return {name: rows.cast(USE_CASE.contract(name).schema) for name, rows in raw.items()}
+
+    records = [record for number in range(len(of.batches)) for record in log.records(number)[:1]]
+    return expected([*{one.batch_id: one for one in records}.values()], raw_at, of.batches, made_up_model)
+
+
+def correct_the_weather(tables: Tables) -> None:
+    """As ingest may at any time."""
+    tables.spark.sql(f"UPDATE {tables.schema}.raw_weather SET visib = visib / 2 WHERE origin = 'JFK'")
+
+
+def counted(tables: Tables, query: str) -> dict[str, int]:
+    """What the view of a stream's progress says."""
+    (row,) = collected(
+        tables.read("stream_progress")
+        .where(f"query_id = '{query}'")
+        .selectExpr(
+            "sum(out_of_order) out_of_order", "sum(duplicates) duplicated", "sum(late) late", "sum(scored) scored"
+        )
     )
-    numbers = (new_version("streamed"), new_version("streamed", wrong=True))
-    registry.set_alias("streamed", "champion", numbers[0])
-    versions = {number: read_scorer(registry, "streamed", number) for number in numbers}
-    return Harness(context=context, model_name="streamed", versions=versions)
+    return row
 
 
-def test_crashed_anywhere_and_replayed_the_stream_ends_with_the_batch_result_at_the_recorded_versions(
-    harness: Harness, events: Mapping[str, pd.DataFrame], pytestconfig: pytest.Config
+def test_crashed_before_and_after_every_write_the_stream_ends_with_the_batch_result_at_the_recorded_versions(
+    before: Tables, day: Day
 ) -> None:
-    cases, first_seed = (int(pytestconfig.getoption(name)) for name in ("--stream-cases", "--stream-seed"))
-    crashes = 0
-    for seed in range(first_seed, first_seed + cases):
-        harness.empty()
-        query, this = f"case {seed}", case(events, seed, batches=2)
-        crashes += harness.run(query, this, CRASHES if cases == 1 else None)
-        found, expected = harness.predictions(), harness.expected(query)
-        assert found["entity_id"].is_unique, f"seed {seed}"
-        pd.testing.assert_frame_equal(found, expected, rtol=0, atol=1e-9, check_dtype=False, obj=f"seed {seed}")
-        assert told(harness, query) == this.injected, f"seed {seed}"
-    assert crashes == 2 * len(CRASHES) == 20 or cases > 1
+    this, log = case(day.events, 1, batches=len(EVERY_CRASH)), log_of(before, "every write")
+    world = World(log=log)
+    for number, (events, crash) in enumerate(zip(this.batches, EVERY_CRASH, strict=True)):
+        with pytest.raises(CrashError):
+            world.attempt(number, events, crash)
+        world.champion += 1
+        correct_the_weather(before)
+        world.attempt(number, events)
+    streamed = found(before)
+    assert streamed == pytest.approx(should_be(log, this), rel=0, abs=1e-9)
+    assert counted(before, "every write") == {**this.injected, "scored": len(streamed)}
 
 
-def told(harness: Harness, query: str) -> dict[str, int]:
-    """What stream_progress counted."""
-    rows = harness.context.tables.read("stream_progress").where(f"query_id = '{query}'").toPandas()
-    counted = rows[["out_of_order", "duplicates", "late"]].sum().astype(int)
-    return counted.rename({"duplicates": "duplicated"}).to_dict()
+def test_random_streams_end_with_the_batch_result_too(before: Tables, day: Day, pytestconfig: pytest.Config) -> None:
+    cases, first = (int(pytestconfig.getoption(name)) for name in ("--stream-cases", "--stream-seed"))
+    for seed in range(first, first + cases):
+        rng, query = Random(seed), f"random {seed}"
+        this = case(day.events, seed, batches=rng.randrange(1, 4))
+        log = log_of(before, query, **({} if rng.random() < 0.7 else {"bound": 1_000_000}))
+        world = World(log=log)
+        before.spark.sql(f"DELETE FROM {before.schema}.predictions")
+        for number, events in enumerate(this.batches):
+            for crash in crashes(rng):
+                try:
+                    world.attempt(number, events, crash)
+                    break
+                except CrashError:
+                    world.champion = rng.randrange(1, 9)
+                    if rng.random() < 0.3:
+                        correct_the_weather(before)
+            if rng.random() < 0.3:
+                log.land()
+                world.memory = None
+        assert found(before) == pytest.approx(should_be(log, this), rel=0, abs=1e-9), f"seed {seed}"

@@ -1,11 +1,13 @@
 """Batch scoring: the champion's own answers, once per entity, under its number."""
 
 import io
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import mlflow
@@ -20,14 +22,15 @@ from rich.console import Console
 from tests.conftest import EXPERIMENT
 from tests.worlds import ROOT
 
-from flight_delays.core.columns import UTC_TIME
+from flight_delays.core.columns import UTC_TIME, to_pandas
 from flight_delays.core.errors import UserError
+from flight_delays.core.scoring import PREDICTIONS, inputs_of
 from flight_delays.platform.context import Context
 from flight_delays.platform.job_context import PrintedTaskValues
 from flight_delays.platform.precomputed import Prediction, find_prediction, predictions_store
 from flight_delays.platform.registry import Registry, Training
 from flight_delays.platform.runtime import LOCAL_DIR, online_store
-from flight_delays.platform.scorer import read_scorer
+from flight_delays.platform.scorer import load_model, read_scorer
 from flight_delays.platform.shell import ONLINE_STORE
 from flight_delays.platform.tables import Tables
 from flight_delays.tasks import score_batch
@@ -38,6 +41,7 @@ pytestmark = pytest.mark.usefixtures("_interpreted")
 BEFORE_THE_LAST_DAY = datetime(2013, 2, 19, 9, 59, 59, tzinfo=UTC)
 LAST_DAY = datetime(2013, 2, 19, 10, tzinfo=UTC)
 KEEP = ["entity_id", "prediction_ts"]
+ANSWERS = ["probability", "prediction"]
 TIME_ZONE = "spark.sql.session.timeZone"
 
 
@@ -74,22 +78,38 @@ def test_spark_scores_as_the_model_itself_does_one_row_per_row(
     number = new_version("same")
     visibility = F.when(F.hash("entity_id") % 3 != 0, F.col("weather_visib"))
     rows = features.withColumn("weather_visib", visibility).repartition(2)
-    scored = (
-        read_scorer(registry, "same", number)
-        .score(rows, keep=KEEP)
-        .toPandas()
-        .sort_values("entity_id", ignore_index=True)
-    )
+    scored = predictions(registry, "same", number, rows).toPandas().sort_values("entity_id", ignore_index=True)
     given = rows.toPandas().sort_values("entity_id", ignore_index=True)
     assert given["weather_visib"].isna().sum() > 100
     expected = registry.load("same", number).predict(given[[*USE_CASE.inputs]])
     pd.testing.assert_frame_equal(scored[KEEP], given[KEEP])
-    pd.testing.assert_frame_equal(scored[["probability", "prediction"]], expected, rtol=0, atol=1e-9)
+    assert_answers(scored, expected)
+    keys = scored["entity_id"] + scored["prediction_ts"].dt.strftime("|%Y-%m-%d %H:%M:%S") + f"|same|{number}|batch"
+    assert scored["prediction_id"].tolist() == [sha256(key.encode()).hexdigest() for key in keys]
+
+
+def predictions(registry: Registry, name: str, number: int, rows: DataFrame) -> DataFrame:
+    scorer = read_scorer(registry, name, number)
+    return scorer.predictions(rows, scored_at=LAST_DAY, source="batch", run_id="run")
+
+
+def assert_answers(scored: pd.DataFrame, expected: pd.DataFrame) -> None:
+    answers = scored[["probability", "prediction"]]
+    pd.testing.assert_frame_equal(answers, expected, rtol=0, atol=1e-9, check_dtype=False)
+
+
+def test_the_same_model_is_there_to_be_applied_in_this_process(
+    features: DataFrame, registry: Registry, new_version: Callable[..., int]
+) -> None:
+    number = new_version("same")
+    scorer, rows = read_scorer(registry, "same", number), features.toArrow()
+    answers = load_model(scorer).score(inputs_of(scorer.signature, rows))
+    assert_answers(pd.DataFrame(answers), registry.load("same", number).predict(to_pandas(rows)[[*USE_CASE.inputs]]))
 
 
 def test_no_rows_are_no_predictions(features: DataFrame, registry: Registry, new_version: Callable[..., int]) -> None:
-    scored = read_scorer(registry, "same", new_version("same")).score(features.limit(0), keep=KEEP)
-    assert scored.columns == [*KEEP, "probability", "prediction"]
+    scored = predictions(registry, "same", new_version("same"), features.limit(0))
+    assert scored.columns == [*PREDICTIONS.names, "reasons"]
     assert scored.collect() == []
 
 
@@ -99,14 +119,13 @@ def test_a_worker_answers_batches_of_mixed_sizes(
 ) -> None:
     number = new_version("same")
     spark, rows = features.sparkSession, features.coalesce(1)
-    scorer = read_scorer(registry, "same", number)
     with configured(spark, "spark.sql.execution.arrow.maxRecordsPerBatch", str(longest)):
         sizes = {row["rows"] for row in rows.select("entity_id").mapInArrow(_sizes, "rows long").collect()}
-        scored = scorer.score(rows, keep=["entity_id"]).toPandas().sort_values("entity_id", ignore_index=True)
+        scored = predictions(registry, "same", number, rows).toPandas()
     assert sizes == {1: {1}, 333: {333, 1}, 10_000: {1_000}}[longest]
     given = rows.toPandas().sort_values("entity_id", ignore_index=True)
     expected = registry.load("same", number).predict(given[[*USE_CASE.inputs]])
-    pd.testing.assert_frame_equal(scored[["probability", "prediction"]], expected, rtol=0, atol=1e-9)
+    assert_answers(scored.sort_values("entity_id", ignore_index=True), expected)
 
 
 def _sizes(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -197,7 +216,7 @@ def test_spark_udf_as_documented_answers_the_same_in_every_time_zone(
     features: DataFrame, registry: Registry, new_version: Callable[..., int], zone: str
 ) -> None:
     number = new_version("same")
-    ours = read_scorer(registry, "same", number).score(features, keep=["entity_id"]).toPandas()
+    ours = predictions(registry, "same", number, features).select("entity_id", *ANSWERS).toPandas()
     with configured(features.sparkSession, TIME_ZONE, zone):
         theirs = from_the_page(features, "same", number).toPandas()
     frames = [frame.sort_values("entity_id", ignore_index=True) for frame in (theirs, ours)]
@@ -212,7 +231,7 @@ def test_a_model_gets_each_time_in_utc_whatever_the_sessions_time_zone(
     expected = {str(number): (at - year) / timedelta(days=365) for number, at in enumerate(TIMES)}
     for zone in ZONES:
         with configured(features.sparkSession, TIME_ZONE, zone):
-            ours = read_scorer(registry, "clock", clock).score(rows, keep=["entity_id"]).collect()
+            ours = predictions(registry, "clock", clock, rows).collect()
             theirs = from_the_page(rows, "clock", clock).collect()
         for answers in (ours, theirs):
             told = {row["entity_id"]: row["probability"] for row in answers}
@@ -248,12 +267,11 @@ def test_columns_are_checked_against_the_signature(
     number = new_version("same")
     others = [F.col(name) for name in features.columns if name not in change]
     rows = features.select(*others, *(F.expr(sql).alias(name) for name, sql in change.items() if sql is not None))
-    scorer = read_scorer(registry, "same", number)
     if why is None:
-        assert scorer.score(rows, keep=["entity_id"]).columns == ["entity_id", "probability", "prediction"]
+        assert predictions(registry, "same", number, rows).where("reasons IS NULL").count() == 1_000
         return
     with pytest.raises(UserError) as raised:
-        scorer.score(rows, keep=["entity_id"])
+        predictions(registry, "same", number, rows)
     assert str(raised.value) == why.format(number)
 
 
@@ -291,11 +309,12 @@ def test_rows_that_cannot_be_scored_say_why_and_do_not_hold_up_the_rest(
 
     loose = StructType([StructField(field.name, field.dataType) for field in features.schema])
     all_of_them = context.tables.spark.createDataFrame(pa.Table.from_pandas(rows, preserve_index=False), loose)
-    scorer = read_scorer(context.registry, "picky", number)
-    told = all_of_them.select("entity_id", scorer.reasons(), scorer.fits()).collect()
-    assert all(fits == (not reasons) for _, reasons, fits in told)
-    found = {row[0]: row[1] for row in told}
-    assert found == {f"picky: {name}": expected for name, (_, expected) in REASONS.items()}
+    told = predictions(context.registry, "picky", number, all_of_them).select("entity_id", "reasons").collect()
+    wrong = {f"picky: {name}": why for name, (_, why) in REASONS.items() if why}
+    assert sorted(why for entity, why in told if entity is None) == sorted(wrong.values())
+    assert {entity for entity, why in told if why is None} == {f"picky: {name}" for name in REASONS} - wrong.keys()
+    rejected = read_scorer(context.registry, "picky", number).rejects(all_of_them, source="batch").collect()
+    assert {json.loads(row["source_row"])["entity_id"]: row["reasons"] for row in rejected} == wrong
 
     score_batch.run(context, model_name="picky", window=Window(), online_store=False)
     scored = context.tables.read("predictions").where("model_name = 'picky' AND entity_id LIKE 'picky%'").toPandas()
@@ -423,3 +442,104 @@ def test_every_flight_is_scored_once_by_the_version_that_is_written_on_its_row(
     assert set(added["scored_at"].dt.tz_localize("UTC")) == {LAST_DAY}
     kept = then[then["prediction_id"].isin(first["prediction_id"])].reset_index(drop=True)
     pd.testing.assert_frame_equal(kept, first)
+
+
+@pytest.fixture(scope="module")
+def own_tables(tables: Tables) -> Iterator[Tables]:
+    """All tables in a schema of their own, empty at first."""
+    own = tables.of("spark_catalog.scoring_alone")
+    own.spark.sql(f"CREATE SCHEMA {own.schema}")
+    own.apply_ddl(USE_CASE.sql)
+    yield own
+    own.spark.sql(f"DROP SCHEMA {own.schema} CASCADE")
+
+
+@pytest.fixture
+def alone(context: Context, own_tables: Tables, features: DataFrame) -> Context:
+    """In those tables, with the flights of the first two days."""
+    make_features(own_tables, features.where("day <= '2013-01-02'"))
+    return replace(context, tables=own_tables)
+
+
+def make_features(tables: Tables, rows: DataFrame) -> None:
+    """A table features that is new, with these rows in its version 0."""
+    name = f"{tables.schema}.features"
+    tables.spark.sql(f"DROP TABLE IF EXISTS {name}")
+    rows.write.format("delta").option("delta.enableChangeDataFeed", "true").saveAsTable(name)
+
+
+def operations(tables: Tables, table: str) -> list[str]:
+    """What was done to a table, the last first."""
+    return [row["operation"] for row in tables.spark.sql(f"DESCRIBE HISTORY {tables.schema}.{table}").collect()]
+
+
+def score(context: Context, model_name: str, as_of: datetime = BEFORE_THE_LAST_DAY) -> pd.DataFrame:
+    """Run it, and return all predictions of the model."""
+    score_batch.run(replace(context, as_of=as_of), model_name=model_name, window=Window(), online_store=False)
+    return context.tables.read("predictions").where(F.col("model_name") == model_name).toPandas()
+
+
+def test_a_first_scoring_is_one_append_and_a_run_that_finds_nothing_writes_nothing(
+    alone: Context, new_version: Callable[..., int]
+) -> None:
+    alone.registry.set_alias("first", "champion", new_version("first"))
+    before = operations(alone.tables, "predictions")
+    first = score(alone, "first")
+    assert len(first) == 40
+    assert operations(alone.tables, "predictions") == ["WRITE", *before]
+    (run,) = alone.tables.read("runs").where("model_name = 'first'").collect()
+    assert set(first["run_id"]) == {run["run_id"]}
+    assert (run["source"], run["model_name"], run["scored"]) == ("batch", "first", 40)
+    assert (run["query_id"], run["batch_id"], run["landed"], run["newest"]) == (None, None, None, None)
+
+    runs = operations(alone.tables, "runs")
+    pd.testing.assert_frame_equal(score(alone, "first"), first)
+    assert operations(alone.tables, "predictions") == ["WRITE", *before]
+    assert operations(alone.tables, "runs") == runs
+
+
+def test_a_run_that_was_killed_before_it_left_its_mark_is_made_up_for(
+    alone: Context, new_version: Callable[..., int], tmp_path: Path
+) -> None:
+    alone.registry.set_alias("killed", "champion", new_version("killed"))
+    first = score(alone, "killed")
+    alone.tables.spark.sql(f"DELETE FROM {alone.tables.schema}.runs WHERE model_name = 'killed'")
+    online_store(tmp_path).unlink()
+    pd.testing.assert_frame_equal(score(alone, "killed"), first)
+    assert alone.tables.read("runs").where("model_name = 'killed'").count() == 1
+    store = predictions_store({ONLINE_STORE: f"sqlite:///{online_store(tmp_path)}"})
+    assert store
+    assert find_prediction(store, "flight-0000")
+
+
+def test_a_features_table_that_was_made_anew_is_looked_at_whole(
+    alone: Context, features: DataFrame, new_version: Callable[..., int]
+) -> None:
+    alone.registry.set_alias("anew", "champion", new_version("anew"))
+    assert len(score(alone, "anew")) == 40
+    make_features(alone.tables, features.where("day = '2013-01-03'"))
+    assert alone.tables.version("features") == 0  # as before: the number alone says nothing
+    assert len(score(alone, "anew")) == 60
+
+
+def test_a_day_of_predictions_is_compacted_once_when_it_is_over(
+    alone: Context, features: DataFrame, new_version: Callable[..., int]
+) -> None:
+    alone.registry.set_alias("compacted", "champion", new_version("compacted"))
+    done = []
+
+    def scored(day: int, hour: int) -> int:
+        """How many predictions there are, a flight more having come in; what was compacted is in `done`."""
+        more = features.where("entity_id = 'flight-0000'").withColumn("entity_id", F.lit(f"{day} {hour}"))
+        alone.tables.append("features", more)
+        rows = score(alone, "compacted", as_of=datetime(2014, 1, day, hour, tzinfo=UTC))
+        history = alone.tables.spark.sql(f"DESCRIBE HISTORY {alone.tables.schema}.predictions")
+        optimized = history.where("operation = 'OPTIMIZE'").orderBy("version").collect()
+        done[:] = [re.findall(r"2014-01-\d\d", row["operationParameters"]["predicate"]) for row in optimized]
+        return len(rows)
+
+    assert (scored(2, 1), done) == (41, [])
+    assert (scored(2, 23), done) == (42, [])
+    assert (scored(4, 0), done) == (43, [["2014-01-02", "2014-01-04"]])
+    assert (scored(4, 1), len(done)) == (44, 1)
+    assert (scored(3, 1), len(done)) == (45, 1)  # as of an earlier day

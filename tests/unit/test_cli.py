@@ -24,6 +24,8 @@ WRONG = [
     pytest.param([*SCORE, "--as-of=tomorrow"], "as_of is 'tomorrow', not an ISO 8601 time", id="no time"),
     pytest.param([*SCORE, "--as-of="], "as_of is '', not an ISO 8601 time", id="empty time"),
     pytest.param(["train", "--holdout-days=0"], "Invalid value for '--holdout-days'", id="no days"),
+    pytest.param(["score-stream", "--land-every=0"], "Invalid value for '--land-every'", id="never landed"),
+    pytest.param(["tables", "--schema=s", AS_OF], "No such option: --as-of", id="a now that nothing needs"),
     pytest.param(["deploy", "--model-version=champion"], "Invalid value for '--model-version'", id="an alias"),
     pytest.param([*VALIDATE, "--loss-margin=-0.1"], "Invalid value for '--loss-margin'", id="negative margin"),
 ]

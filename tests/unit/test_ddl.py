@@ -2,7 +2,7 @@
 
 import pytest
 
-from flight_delays.platform.ddl import declarations
+from flight_delays.platform.ddl import declarations, is_view
 from flight_delays.platform.tables import Tables
 from flight_delays.use_case import USE_CASE
 
@@ -14,10 +14,10 @@ TEXT = """CREATE TABLE {schema}.a (
 ALTER TABLE {schema}.a ADD CONSTRAINT positive CHECK (x > 0);
 """
 DECLARED = declarations(USE_CASE.sql)
-
-
+TABLES = [name for name, sql in DECLARED.items() if not is_view(sql)]
+VIEWS = ["late_events", "latest_predictions", "stream_progress"]
 # What was delivered, more than once maybe, has no key.
-LOGS = {"flight_events", "weather_events", "late_events", "stream_state"}
+LOGS = {"flight_events", "weather_events", "stream_events"}
 
 
 def statements(text: str, *, unity_catalog: bool) -> list[str]:
@@ -36,7 +36,19 @@ def test_unity_catalog_gets_its_own_lines_too() -> None:
     assert alter.strip().startswith("ALTER TABLE cat.sch.a")
 
 
-@pytest.mark.parametrize("name", DECLARED)
+def test_tables_are_declared_before_the_views_of_them() -> None:
+    assert [*DECLARED] == [*sorted(TABLES), *VIEWS]
+    assert not {*TABLES} & {*VIEWS}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_view_is_one_statement_that_may_be_run_again(name: str) -> None:
+    (statement,) = statements(DECLARED[name], unity_catalog=False)
+    assert statement.startswith(f"CREATE OR REPLACE VIEW cat.sch.{name}\nCOMMENT '")
+    assert "{schema}" not in statement
+
+
+@pytest.mark.parametrize("name", TABLES)
 def test_every_table_but_a_log_has_a_primary_key_in_unity_catalog_and_only_there(name: str) -> None:
     ours, elsewhere = (statements(DECLARED[name], unity_catalog=where)[0] for where in (True, False))
     assert f"CREATE TABLE IF NOT EXISTS cat.sch.{name} (" in ours

@@ -1,39 +1,92 @@
-"""Stop, reset and `--target`, without Spark."""
+"""Stop, reset, the rate and `--target`, without Spark."""
 
+import json
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tests.files_api import FilesApi, client, connect, served
 
 from flight_delays import cli
 from flight_delays.core.errors import UserError
+from flight_delays.core.stream import Progress
+from flight_delays.platform.volumes import Folder, MountedFolder, WorkspaceFolder
 from flight_delays.tasks import stream_control
 from flight_delays.tasks.score_stream import _why
 
 
 @pytest.fixture
-def checkpoint(tmp_path: Path) -> Path:
+def volume(tmp_path: Path) -> Path:
     folder = tmp_path / "score_stream"
     (folder / "offsets").mkdir(parents=True)
     (folder / "metadata").write_text('{"id": "q"}')
-    return folder
+    return tmp_path
 
 
-def test_to_stop_is_to_leave_a_file_beside_the_checkpoint(checkpoint: Path) -> None:
-    stream_control.stop(str(checkpoint))
-    assert stream_control.stop_file(str(checkpoint)).exists()
-    assert sorted(path.name for path in checkpoint.parent.iterdir()) == ["score_stream", "score_stream.stop"]
+@pytest.fixture(params=["mounted", "workspace"])
+def checkpoint(volume: Path, request: pytest.FixtureRequest) -> Iterator[Folder]:
+    """Reached by its path, and over HTTP."""
+    if request.param == "mounted":
+        yield MountedFolder(path=str(volume / "score_stream"))
+        return
+    with served(FilesApi(root=volume)) as address:
+        yield WorkspaceFolder(path="/score_stream", client=client(address))
 
 
-def test_to_reset_is_to_forget_the_checkpoint_alone(checkpoint: Path) -> None:
-    (checkpoint.parent / "other").mkdir()
-    stream_control.reset(str(checkpoint))
-    assert [path.name for path in checkpoint.parent.iterdir()] == ["other"]
+def test_to_stop_is_to_leave_the_file_that_a_stream_looks_for_beside_its_checkpoint(
+    checkpoint: Folder, volume: Path
+) -> None:
+    stream_control.stop(checkpoint)
+    assert sorted(path.name for path in volume.iterdir()) == ["score_stream", "score_stream.stop"]
+    assert stream_control.stop_file(str(volume / "score_stream")).exists()
+
+
+def test_to_reset_is_to_forget_the_checkpoint_alone(checkpoint: Folder, volume: Path) -> None:
+    (volume / "other").mkdir()
+    stream_control.reset(checkpoint)
+    assert [path.name for path in volume.iterdir()] == ["other"]
+
+
+def test_a_query_is_named_by_its_checkpoint(checkpoint: Folder) -> None:
+    assert stream_control.query_id(checkpoint) == "q"
 
 
 @pytest.mark.parametrize("command", [stream_control.stop, stream_control.reset])
 def test_a_stream_that_was_never_started_is_said_to_be_so(tmp_path: Path, command) -> None:
     with pytest.raises(UserError, match=r"none does not exist: (no stream was started there|there is nothing to)"):
-        command(str(tmp_path / "none"))
+        command(MountedFolder(path=str(tmp_path / "none")))
+
+
+@pytest.mark.parametrize(
+    ("batches", "expected"),
+    [
+        ([], None),
+        ([(0, 100)], None),  # one moment is no time
+        ([(0, 100), (0, 50)], None),
+        ([(0, 100), (10, 50)], 5.0),  # what came after the first moment
+        ([(0, 100), (10, 50), (20, 0), (40, 150)], 5.0),
+    ],
+)
+def test_the_rate_is_of_what_came_between_the_first_micro_batch_and_the_last(
+    batches: list[tuple[int, int]], expected: float | None
+) -> None:
+    noon = datetime(2013, 1, 1, 12, tzinfo=UTC)
+    counts = dict.fromkeys(("out_of_order", "duplicates", "late", "malformed", "scored"), 0)
+    recent = [
+        Progress(
+            batch_id=number,
+            model_version=1,
+            events=events,
+            **counts,
+            watermark=None,
+            lag_seconds=1.0,
+            recorded_at=noon + timedelta(seconds=seconds),
+        )
+        for number, (seconds, events) in enumerate(batches)
+    ]
+    assert stream_control.rate(recent) == expected
 
 
 def test_target_gives_each_command_of_the_stream_the_options_that_it_has(
@@ -46,9 +99,59 @@ def test_target_gives_each_command_of_the_stream_the_options_that_it_has(
         assert option.endswith("/volumes/spark_catalog/dev_local_flights/checkpoints/score_stream")
     with cli._completed(["stream", "status", "--target=dev", "--last=3"]) as arguments:
         names = [text.partition("=")[0] for text in arguments[2:]]
-        assert names == ["--schema", "--checkpoint", "--max-lag-seconds", "--as-of", "--last"]
+        assert names == ["--schema", "--checkpoint", "--max-lag-seconds", "--last"]
     with pytest.raises(UserError, match="stream halt: there are status, start, stop, reset"):
         cli._completed(["stream", "halt", "--target", "dev"]).__enter__()
+
+
+# As `databricks bundle validate --output json` answers.
+ANSWER = {
+    "resources": {
+        "volumes": {"checkpoints": {"catalog_name": "main", "schema_name": "flights", "name": "checkpoints"}},
+        "jobs": {
+            "score_stream": {
+                "tasks": [
+                    {
+                        "python_wheel_task": {
+                            "parameters": [
+                                "score-stream",
+                                "--checkpoint=${resources.volumes.checkpoints.volume_path}/score_stream",
+                            ]
+                        }
+                    }
+                ]
+            }
+        },
+    }
+}
+
+
+def test_with_databricks_connect_the_commands_reach_the_workspaces_volume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    checkpoints = tmp_path / "Volumes/main/flights/checkpoints"
+    (checkpoints / "score_stream/offsets").mkdir(parents=True)
+    (tmp_path / "databricks.yml").touch()
+    (tmp_path / "databricks").write_text(f"#!{sys.executable}\nprint({json.dumps(ANSWER)!r})")
+    (tmp_path / "databricks").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with served(FilesApi(root=tmp_path)) as address:
+        connect(monkeypatch, tmp_path, address)
+
+        def call(command: str) -> tuple[int, str]:
+            monkeypatch.setattr(sys, "argv", ["flight-delays", "stream", command, "--target", "prod"])
+            with pytest.raises(SystemExit) as ended:
+                cli.console()
+            printed = capfd.readouterr()
+            return ended.value.code, printed.out + printed.err
+
+        assert call("stop")[1].startswith("The stream ends after the micro-batch under way")
+        assert sorted(path.name for path in checkpoints.iterdir()) == ["score_stream", "score_stream.stop"]
+        assert call("reset")[1].startswith("Forgotten.")
+        assert [path.name for path in checkpoints.iterdir()] == ["score_stream.stop"]
+        refused = "/Volumes/main/flights/checkpoints/score_stream does not exist: no stream was started there"
+        assert call("stop") == (2, f"flight-delays: {refused}\n")
 
 
 @pytest.mark.parametrize(

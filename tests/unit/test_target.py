@@ -25,7 +25,7 @@ MODEL = f"--model-name={LOCAL}.dev_local_delay"
 # What a run of `validate` and `deploy` is told, and the commit that is checked out, is in no file.
 ENDPOINT = "--endpoint=dev_local_delay"
 OF_DEV = {
-    "tables": [SCHEMA, AS_OF],
+    "tables": [SCHEMA],
     "ingest": [SCHEMA, AS_OF],
     "features": [SCHEMA, f"--raw-schema={LOCAL}", AS_OF],
     "publish": [SCHEMA, "--online-store=true", AS_OF],
@@ -52,7 +52,6 @@ OF_DEV = {
             "--checkpoint=VOLUMES/spark_catalog/dev_local_flights/checkpoints/score_stream",
         ),
         *("--watermark-minutes=120", "--trigger=available_now", "--max-lag-seconds=3600", "--online-store=true"),
-        f"--as-of={NOW}",
     ],
     "parity": [SCHEMA, MODEL, ENDPOINT, "--online-store=true", AS_OF],
     "load-test": [
@@ -103,6 +102,8 @@ ANSWER = {
                                 "--raw-schema=raw.${resources.schemas.flights.name}",
                                 "--experiment=${resources.experiments.runs.name}",
                                 "--of=${resources.registered_models.model.schema_name}",
+                                "--checkpoint=${resources.volumes.checkpoints.volume_path}/score_stream",
+                                "--volume=${resources.volumes.checkpoints.id}",
                                 "--model-name={{job.parameters.model_name}}",
                                 "--model-version={{job.parameters.model_version}}",
                                 "--job=${resources.jobs.release.id}",
@@ -122,6 +123,13 @@ ANSWER = {
             }
         },
         "schemas": {"flights": {"catalog_name": "dev", "name": "dev_ada_flights"}},
+        "volumes": {
+            "checkpoints": {
+                "catalog_name": "dev",
+                "schema_name": "${resources.schemas.flights.name}",
+                "name": "checkpoints",
+            }
+        },
         "experiments": {"runs": {"name": "/Users/ada/[dev ada] runs"}},
     },
 }
@@ -147,6 +155,8 @@ def test_a_workspaces_names_are_those_that_the_databricks_cli_resolves() -> None
         "--raw-schema=raw.dev_ada_flights",
         "--experiment=/Users/ada/[dev ada] runs",
         "--of=dev_ada_flights",
+        "--checkpoint=/Volumes/dev/dev_ada_flights/checkpoints/score_stream",
+        "--volume=dev.dev_ada_flights.checkpoints",
         "--model-name=dev.dev_ada_flights.dev_ada_delay",
     ]
 

@@ -130,15 +130,15 @@ def answer(questions: Sequence[Question], tables: Mapping[str, Columns], *, aske
     TypeError for sums of anything but whole numbers, OverflowError for a sum beyond 2^53.
     """
     at, rows = at.astype("datetime64[us]"), dict[Facts, Columns]()
-    codes = dict[tuple[str, tuple[str, ...]], tuple[Codes, Codes]]()
+    coded = dict[tuple[str, tuple[str, ...]], tuple[Codes, Codes]]()
     answers = dict[str, Column]()
     for question in questions:
         facts, by = question.facts, question.by
         if facts not in rows:
             rows[facts] = _with_answers(facts, tables)
-        if (facts.table.name, by) not in codes:
-            codes[facts.table.name, by] = _codes([rows[facts][name] for name in by], [asked[name] for name in by])
-        known, asking = codes[facts.table.name, by]
+        if (facts.table.name, by) not in coded:
+            coded[facts.table.name, by] = codes([rows[facts][name] for name in by], [asked[name] for name in by])
+        known, asking = coded[facts.table.name, by]
         if isinstance(question, Newest):
             answers |= _newest(question, rows[facts], known, asking, at)
         else:
@@ -205,7 +205,7 @@ def superseded(question: Newest, columns: Columns) -> Times:
     `columns` holds every row of each key that it holds.
     """
     by = [columns[name] for name in question.by]
-    code, _ = _codes(by, [key[:0] for key in by])
+    code, _ = codes(by, [key[:0] for key in by])
     start = usable(question.facts, columns)
     rows, newest = _running(question, columns, code, start)
     until = np.full(len(code), NEVER)
@@ -328,7 +328,7 @@ def _end(question: Sums, facts: Columns, start: Times) -> Times:
     return latest if question.end is None else np.fmin(facts[question.end].astype("datetime64[us]"), latest)
 
 
-def _codes(facts: Sequence[Column], asking: Sequence[Column]) -> tuple[Codes, Codes]:
+def codes(facts: Sequence[Column], asking: Sequence[Column]) -> tuple[Codes, Codes]:
     """A number for each different key of several columns; -1 where one of them is null."""
     code = np.zeros(len(facts[0]) + len(asking[0]), dtype="int64")
     for of_facts, of_asking in zip(facts, asking, strict=True):
@@ -354,11 +354,11 @@ def _places(code: Codes, time: Times, asking: Codes, at: Times) -> tuple[Codes, 
     known = times != NEVER.view("int64")
     origin = times[known].min(initial=np.iinfo("int64").max)
     bits = int(times[known].max(initial=origin) - origin).bit_length()
-    codes = np.concatenate([code, asking])
-    if bits + int(codes.max(initial=0)).bit_length() > _BITS:
+    both = np.concatenate([code, asking])
+    if bits + int(both.max(initial=0)).bit_length() > _BITS:
         moments, times = np.unique(times, return_inverse=True)  # centuries, or very many keys
         origin, bits = 0, len(moments).bit_length()
-    placed = (codes << bits) + np.where(known, times - origin, 0)
+    placed = (both << bits) + np.where(known, times - origin, 0)
     return placed[: len(code)], placed[len(code) :]
 
 

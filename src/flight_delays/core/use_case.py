@@ -189,6 +189,11 @@ class UseCase:
         """The last whole days before `as_of` whose outcomes are known by then."""
         return last_whole_days(as_of, days, zone=self.zone, maturity=self.maturity)
 
+    @property
+    def told(self) -> list[tuple[Contract, Events]]:
+        """The raw tables that events tell."""
+        return [(source.contract, source.events) for source in self.sources if source.events]
+
     def contract(self, table: str) -> Contract:
         """Of a raw table. Raises KeyError for one that no source has."""
         return {source.contract.table: source.contract for source in self.sources}[table]

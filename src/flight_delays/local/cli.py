@@ -118,7 +118,7 @@ def serve(
 
 
 @app.command()
-def replay(
+def send_events(
     context: typer.Context,
     first: Annotated[
         datetime, typer.Option("--from", formats=_TIMES, help="From when on, UTC: 2013-07-01 or 2013-07-01T11:00.")
@@ -133,13 +133,13 @@ def replay(
     target: Annotated[str | None, typer.Option(help="A target of databricks.yml; default: its default one.")] = None,
     root: Root = None,
 ) -> None:
-    """Feed what was known within a range of time, as events, into the tables of events."""
+    """Send what was known within a range of time, as events, into the tables of events."""
     start, stop = first.replace(tzinfo=UTC), end.replace(tzinfo=UTC)
     if start >= stop:
         raise UserError(
             f"--to {stop:%Y-%m-%dT%H:%M} is not after --from {start:%Y-%m-%dT%H:%M}; it is the end, not included"
         )
-    from flight_delays.local import replay as events
+    from flight_delays.local import send_events as events
     from flight_delays.platform.session import spark_session
     from flight_delays.platform.tables import Tables
     from flight_delays.tasks.report import show
@@ -154,7 +154,7 @@ def replay(
         tables = Tables(spark=spark_session(), schema=schema, unity_catalog=False)
         known = events.events_between(tables, context.find_root().obj(), start, stop)
         sent = {table: events.disorder(rows[rows["event_time"] < stop], how) for table, rows in known.items()}
-        events.replay(
+        events.send(
             tables,
             {table: rows for table, (rows, _) in sent.items()},
             speed=speed,

@@ -1,15 +1,16 @@
-"""docs/data-dictionary.md: every table and column, from what SQL declares."""
+"""docs/data-dictionary.md: every table, column and view, from what SQL declares."""
 
 import re
 from collections.abc import Iterator, Mapping
 
 from flight_delays.core.use_case import UseCase
-from flight_delays.platform.ddl import columns, declarations
+from flight_delays.platform.ddl import columns, declarations, is_view
 
 FILE = "docs/data-dictionary.md"
 
 _KEY = re.compile(r"PRIMARY KEY \(([^)]*)\)")
 _COMMENT = re.compile(r"^COMMENT '((?:[^']|'')*)'", re.MULTILINE)
+_SOURCE = re.compile(r"\b(?:FROM|JOIN) \{schema\}\.(\w+)")
 
 
 def data_dictionary(use_case: UseCase) -> str:
@@ -18,7 +19,7 @@ def data_dictionary(use_case: UseCase) -> str:
 
 
 def dictionary(declared: Mapping[str, str]) -> str:
-    """Markdown of the tables that `declared` (name to SQL) creates."""
+    """Markdown of the tables and views that `declared` (name to SQL) creates."""
     lines = [
         "# Data dictionary",
         "",
@@ -26,15 +27,24 @@ def dictionary(declared: Mapping[str, str]) -> str:
         "keeps it true. In Unity Catalog the same comments and keys stand at the tables.",
     ]
     for name, sql in sorted(declared.items()):
-        lines += ["", f"## {name}", "", *_table(sql)]
+        lines += ["", f"## {name}", "", *(_view(sql) if is_view(sql) else _table(sql))]
     return "\n".join(lines) + "\n"
 
 
+def _view(sql: str) -> Iterator[str]:
+    yield f"{_comment(sql)}. View of {', '.join(dict.fromkeys(_SOURCE.findall(sql)))}."
+
+
 def _table(sql: str) -> Iterator[str]:
-    (comment,), key = _COMMENT.findall(sql), next(iter(_KEY.findall(sql)), "none, a log")
-    yield f"{comment.replace(chr(39) * 2, chr(39))}. Key: {key.replace(' TIMESERIES', '')}."
+    key = next(iter(_KEY.findall(sql)), "none, a log")
+    yield f"{_comment(sql)}. Key: {key.replace(' TIMESERIES', '')}."
     yield ""
     yield "| column | type | null | what it says |"
     yield "|---|---|---|---|"
     for name, kind, null, text in columns(sql):
         yield f"| {name} | {kind} | {'yes' if null else ''} | {text} |"
+
+
+def _comment(sql: str) -> str:
+    (comment,) = _COMMENT.findall(sql)
+    return str(comment).replace("''", "'")

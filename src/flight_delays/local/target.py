@@ -25,7 +25,7 @@ from flight_delays.local.references import RESOURCE_IDS, Resolver
 from flight_delays.local.wheel import environment_of
 from flight_delays.platform.runtime import LOCAL_DIR, Place, place
 
-_IDS = {kind: RESOURCE_IDS[kind]["id"] for kind in ("registered_models", "schemas", "volumes")}
+_IN_UNITY_CATALOG = ("registered_models", "schemas", "volumes")  # whose ids follow from their names
 _REFERENCE = re.compile(r"\$\{resources\.(\w+)\.([\w-]+)\.(\w+)\}")
 
 
@@ -204,7 +204,8 @@ def _resolved(text: str, resources: Mapping[str, Mapping[str, Mapping[str, objec
         resource = resources.get(kind, {}).get(key, {})
         if name in resource:
             return _resolved(str(resource[name]), resources)
-        return _resolved(_IDS[kind].format_map(resource), resources) if name == "id" and kind in _IDS else match[0]
+        pattern = RESOURCE_IDS[kind].get(name) if kind in _IN_UNITY_CATALOG else None
+        return _resolved(pattern.format_map({**resource, "volumes": "/Volumes"}), resources) if pattern else match[0]
 
     return _REFERENCE.sub(field, text)
 

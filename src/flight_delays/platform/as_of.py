@@ -176,7 +176,7 @@ def _loads(
         parts.append(_load(name, rows, features.tables()[name].times, span or timedelta(0), 0, by))
     for question in _endless(features):
         name = question.facts.table.name
-        seen = F.approx_count_distinct(F.concat_ws("|", *question.by)) * F.avg(_size(tables[name]))
+        seen = F.approx_count_distinct(F.concat_ws("|", *question.by)) * F.avg(size(tables[name]))
         ends = [F.lit(end).alias(column) for column, end in (("first", -_ALWAYS), ("last", _ALWAYS))]
         always = [
             F.lit(name).alias("of"),
@@ -201,11 +201,11 @@ def _load(
         F.least(*hours, hours[0]).alias("first"),
         (F.greatest(*hours, hours[0]) - (-span // timedelta(hours=1))).alias("last"),
         _bucket(by, _MOST_BUCKETS).alias("bucket"),
-        (_size(rows) + per_row).cast("long").alias("bytes"),
+        (size(rows) + per_row).cast("long").alias("bytes"),
     ).where("bucket >= 0")
 
 
-def _size(rows: DataFrame) -> Column:
+def size(rows: DataFrame) -> Column:
     """Bytes that a worker holds of a row."""
     texts = (F.coalesce(F.octet_length(name), F.lit(0)) for name, kind in rows.dtypes if kind == "string")
     return reduce(Column.__add__, texts, F.lit(8 * len(rows.columns))) * _COPIES

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from rich.console import Console
 
@@ -20,8 +20,8 @@ from flight_delays.platform.tables import Tables
 
 
 @dataclass(frozen=True, kw_only=True)
-class Context:
-    """The use case, adapters and the moment that counts as now. `as_of` has a time zone; nothing known later is used.
+class Adapters:
+    """The use case, and all that a task reads and writes.
 
     Few tasks need `endpoints`, and not everybody may see them: who asks connects.
     """
@@ -31,8 +31,14 @@ class Context:
     registry: Registry
     task_values: TaskValues
     console: Console
-    as_of: datetime
     endpoints: Callable[[], Endpoints] = connect_endpoints
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context(Adapters):
+    """Adapters and the moment that counts as now. `as_of` has a time zone; nothing known later is used."""
+
+    as_of: datetime
 
 
 def open_context(use_case: UseCase, schema: str, as_of: str) -> Context:
@@ -41,27 +47,25 @@ def open_context(use_case: UseCase, schema: str, as_of: str) -> Context:
     Raises UserError for a time or a schema that is none.
     """
     moment = moment_of(as_of)
+    return Context(**vars(open_adapters(use_case, schema)), as_of=moment)
+
+
+def open_adapters(use_case: UseCase, schema: str) -> Adapters:
+    """The adapters of this process: `schema` is <catalog>.<schema>. Raises UserError for a schema that is none."""
     if len([part for part in schema.split(".") if part]) != 2:
         raise UserError(f"schema is {schema!r}, not <catalog>.<schema>; `databricks bundle summary` names yours")
     console = Console(width=None if sys.stdout.isatty() else 140)
-    return Context(
+    return Adapters(
         use_case=use_case,
         tables=Tables(spark=spark_session(), schema=schema, unity_catalog=place() is not Place.LOCAL),
         registry=connect(),
         task_values=task_values(console),
         console=console,
-        as_of=moment,
     )
 
 
-def context_within(use_case: UseCase, tables: Tables, registry: Registry) -> Context:
-    """The context of a process that Spark has started for a task, whose own words and values nobody reads."""
+def context_within(use_case: UseCase, tables: Tables, registry: Registry) -> Adapters:
+    """The adapters of a process that Spark has started for a task, whose own words and values nobody reads."""
     console = Console(quiet=True)
-    return Context(
-        use_case=use_case,
-        tables=tables,
-        registry=registry,
-        task_values=PrintedTaskValues(console),
-        console=console,
-        as_of=datetime.now(UTC),
-    )
+    values = PrintedTaskValues(console)
+    return Adapters(use_case=use_case, tables=tables, registry=registry, task_values=values, console=console)

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from flight_delays.core.columns import UTC_TIME
 
+_VIEW = re.compile(r"^CREATE OR REPLACE VIEW\b", re.MULTILINE)
 _COLUMN = re.compile(r"^  (\w+) ([A-Z]+(?:<[A-Z, ]+>)?)( NOT NULL)? COMMENT '((?:[^']|'')*)',?$", re.MULTILINE)
 
 TYPES = {
@@ -23,10 +24,30 @@ TYPES = {
 """Of SQL, and of columns in memory."""
 
 
+_SQL = Path(str(files("flight_delays.sql")))
+
+
+def _read(folder: Path) -> dict[str, str]:
+    return {file.stem: file.read_text(encoding="utf-8") for file in folder.glob("*.sql")}
+
+
 def declarations(use_case: Path) -> dict[str, str]:
-    """The SQL that declares each table, by name: those of every use case, and those of the one in this folder."""
-    found = [*Path(str(files("flight_delays.sql"))).glob("*.sql"), *use_case.glob("*.sql")]
-    return {file.stem: file.read_text(encoding="utf-8") for file in sorted(found, key=lambda file: file.name)}
+    """The SQL that declares each table and view, by name: those of every use case, and those of the one in this folder.
+
+    Tables come first: a view needs those that it selects from.
+    """
+    declared = _read(_SQL) | _read(use_case)
+    return dict(sorted(declared.items(), key=lambda one: (is_view(one[1]), one[0])))
+
+
+def views() -> dict[str, str]:
+    """The SQL that declares each view."""
+    return {name: text for name, text in _read(_SQL).items() if is_view(text)}
+
+
+def is_view(sql: str) -> bool:
+    """Whether this declares a view, not a table."""
+    return bool(_VIEW.search(sql))
 
 
 def columns(sql: str) -> Iterator[tuple[str, str, bool, str]]:

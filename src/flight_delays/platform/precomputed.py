@@ -13,6 +13,7 @@ COLUMNS = (
     *("entity_id", "prediction_ts", "model_name", "model_version"),
     *("scored_at", "probability", "prediction", "source"),
 )
+NEWEST_BY = ("scored_at", "prediction_ts", "model_version")
 _Row: TypeAlias = tuple[str | datetime, str, int, str | datetime, float | None, float, str]
 NO_TABLE = f"nothing is precomputed yet: the online store has no table {PREDICTIONS_TABLE}; run the job score_batch"
 NOT_FOUND = "there is no precomputed prediction of this id; table predictions has those that there are"

@@ -4,9 +4,9 @@ import hashlib
 import io
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,38 +14,22 @@ from typing import Any, Protocol
 import mlflow
 import numpy.typing as npt
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
-from pyspark.sql.pandas.types import to_arrow_schema
-from pyspark.sql.types import (
-    BooleanType,
-    DataType,
-    DoubleType,
-    FloatType,
-    IntegerType,
-    LongType,
-    StringType,
-    StructField,
-    StructType,
-    TimestampType,
-)
+from pyspark.sql import DataFrame
+from pyspark.sql.pandas.types import from_arrow_schema, from_arrow_type
 
 from flight_delays.core.errors import UserError
+from flight_delays.core.features import KEY
+from flight_delays.core.scoring import PREDICTIONS, REJECTS, TYPES, inputs_of, predictions, problems, rejects
 from flight_delays.core.signature import Signature
 from flight_delays.platform.registry import Registry, signature
 
-# What the registry calls a type, what Spark calls it, and what else may be given for it without a loss.
-_TYPES: Mapping[str, tuple[DataType, frozenset[str]]] = {
-    "string": (StringType(), frozenset()),
-    "boolean": (BooleanType(), frozenset()),
-    "integer": (IntegerType(), frozenset({"tinyint", "smallint"})),
-    "long": (LongType(), frozenset({"tinyint", "smallint", "int"})),
-    "float": (FloatType(), frozenset({"tinyint", "smallint"})),
-    "double": (DoubleType(), frozenset({"tinyint", "smallint", "int", "float"})),
-    "datetime": (TimestampType(), frozenset()),
+# What Spark calls the types that may be given for a declared one without a loss.
+_NARROWER: Mapping[str, frozenset[str]] = {
+    "integer": frozenset({"tinyint", "smallint"}),
+    "long": frozenset({"tinyint", "smallint", "int"}),
+    "float": frozenset({"tinyint", "smallint"}),
+    "double": frozenset({"tinyint", "smallint", "int", "float"}),
 }
-# pandas holds times to the nanosecond from 1678 to 2261, and models look some years around a time.
-_TIMES = (datetime(1700, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC))
 _CACHED = 2  # versions that a Python worker keeps: the champion, and the one before it
 
 
@@ -73,65 +57,60 @@ class Scorer:
     signature: Signature
     files: _Files
 
-    def reasons(self) -> Column:
-        """Why a row can't be scored, array<string>; empty if it can.
+    def predictions(self, rows: DataFrame, *, scored_at: datetime, source: str, run_id: str) -> DataFrame:
+        """The columns of table predictions, and `reasons` why a row can't be scored: null if it was.
 
-        A required column is null, a number infinite, or a time beyond those that pandas holds.
-
-        A category that training never saw, and a looked-up column that is null, are scored: as unknown.
-        """
-        found = []
-        for column in self.signature.inputs:
-            value = F.col(column.name)
-            if column.required:
-                found.append(F.when(value.isNull(), F.lit(f"{column.name} is missing")))
-            if column.type in ("double", "float"):
-                found.append(F.when(F.abs(value) == float("inf"), F.lit(f"{column.name} is infinite")))
-                if column.required:
-                    found.append(F.when(F.isnan(value), F.lit(f"{column.name} is not a number")))
-            if column.type == "datetime":
-                found.append(F.when(~value.between(*_TIMES), F.lit(f"{column.name} is not between 1700 and 2200")))
-        return F.array_compact(F.array(*found))
-
-    def fits(self) -> Column:
-        """Whether a row can be scored: it has no `reasons`.
-
-        One condition per column, not one on all `reasons`: Spark infers constraints from a filter, from an expression
-        of many columns as many as there are subsets of them.
-        """
-        conditions = [F.lit(True)]
-        for column in self.signature.inputs:
-            value = F.col(column.name)
-            if column.required:
-                conditions.append(value.isNotNull())
-            if column.type in ("double", "float"):
-                number = F.abs(value) < float("inf")  # nor is it true of NaN, which is greater than any number
-                conditions.append(number if column.required else value.isNull() | F.isnan(value) | number)
-            if column.type == "datetime":
-                conditions.append(value.isNull() | value.between(*_TIMES))
-        return _all(conditions)
-
-    def score(self, rows: DataFrame, *, keep: Sequence[str]) -> DataFrame:
-        """`keep` columns plus the model's outputs, one row per row; rows that do not fit are the caller's to leave out.
-
-        Raises UserError if a column of the signature is absent, or of a type that can't be taken for the declared one.
+        One row per row; of one that was not scored there are the reasons alone. Raises UserError if a column of the
+        signature is absent, or of a type that can't be taken for the declared one.
         """
         given = {field.name: field.dataType.simpleString() for field in rows.schema}
         for column in self.signature.inputs:
-            declared, others = _TYPES[column.type]
+            declared = from_arrow_type(TYPES[column.type]).simpleString()
             actual = given.get(column.name)
-            if actual not in {declared.simpleString(), *others}:
+            if actual not in {declared, *_NARROWER.get(column.type, ())}:
                 raise UserError(
                     f"column {column.name} is {actual or 'absent'}; {self.files.name} version {self.files.number} "
-                    f"takes {declared.simpleString()}"
+                    f"takes {declared}"
                 )
-        outputs = [StructField(column.name, _TYPES[column.type][0]) for column in self.signature.outputs]
-        schema = StructType([*(rows.schema[name] for name in keep), *outputs])
-        inputs = to_arrow_schema(
-            StructType([StructField(one.name, _TYPES[one.type][0]) for one in self.signature.inputs])
-        )
-        scoring = _scoring(self.files, inputs, keep, to_arrow_schema(schema))
-        return rows.select(*dict.fromkeys([*keep, *inputs.names])).mapInArrow(scoring, schema)
+        files, signature = self.files, self.signature  # all that workers take along
+        reasons = pa.field("reasons", pa.list_(pa.string()))
+        schema = PREDICTIONS.append(reasons)
+
+        def scored(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            model = _load(files)
+            for batch in batches:
+                found = problems(signature, batch)
+                unfit = [{reasons.name: why} for why in found if why]
+                good = batch.filter(pa.array([not why for why in found])) if unfit else batch
+                if good.num_rows:
+                    made = predictions(
+                        good,
+                        model.score(inputs_of(signature, good)),
+                        model_name=files.name,
+                        model_version=files.number,
+                        scored_at=scored_at,
+                        source=source,
+                        run_id=run_id,
+                    )
+                    yield made.append_column(reasons, pa.nulls(made.num_rows, reasons.type))
+                if unfit:
+                    yield pa.RecordBatch.from_pylist(unfit, schema)
+
+        inputs = [column.name for column in signature.inputs]
+        return rows.select(*dict.fromkeys([*KEY, *inputs])).mapInArrow(scored, from_arrow_schema(schema))
+
+    def rejects(self, rows: DataFrame, *, source: str) -> DataFrame:
+        """The columns of table raw_rejects, for those of the rows that `predictions` has reasons for."""
+        files, signature = self.files, self.signature
+
+        def rejected(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            for batch in batches:
+                found = problems(signature, batch)
+                unfit = batch.filter(pa.array([bool(why) for why in found], pa.bool_()))
+                reasons = [why for why in found if why]
+                yield rejects(unfit, reasons, model_name=files.name, model_version=files.number, source=source)
+
+        return rows.mapInArrow(rejected, from_arrow_schema(REJECTS))
 
 
 def read_scorer(registry: Registry, name: str, number: int) -> Scorer:
@@ -143,34 +122,9 @@ def read_scorer(registry: Registry, name: str, number: int) -> Scorer:
     return Scorer(signature=columns, files=_Files(name, number, hashlib.sha256(packed).hexdigest(), packed))
 
 
-def _all(conditions: Sequence[Column]) -> Column:
-    """All of one or more, as a tree: Spark Connect takes no expression that is a hundred levels deep."""
-    half = len(conditions) // 2
-    return _all(conditions[:half]) & _all(conditions[half:]) if half else conditions[0]
-
-
-def _scoring(
-    files: _Files, inputs: pa.Schema, keep: Sequence[str], schema: pa.Schema
-) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """What a worker does; it takes along nothing but the version's files."""
-
-    def batches(rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        model = _load(files)
-        for batch in rows:
-            answers = model.score({column.name: _values(batch[column.name].cast(column.type)) for column in inputs})
-            kept = [batch[name].cast(schema.field(name).type) for name in keep]
-            given = [pa.array(answers[name], schema.field(name).type) for name in schema.names[len(kept) :]]
-            yield pa.RecordBatch.from_arrays([*kept, *given], schema=schema)
-
-    return batches
-
-
-def _values(column: pa.Array) -> npt.NDArray[Any]:
-    """Text as objects, times as datetime64 in UTC, null numbers as NaN."""
-    if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.timestamp("us"))
-    values: npt.NDArray[Any] = column.to_numpy(zero_copy_only=False)
-    return values
+def load_model(scorer: Scorer) -> ColumnModel:
+    """The version itself, to be applied in this process."""
+    return _load(scorer.files)
 
 
 def _pack(folder: Path) -> bytes:

@@ -7,14 +7,16 @@ import secrets
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import cast
 
+from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
 
 from flight_delays.core.errors import UserError
 from flight_delays.platform.connected import connected_session
+from flight_delays.platform.ddl import views
 from flight_delays.platform.runtime import Place, local_dir, local_spark, place
 
 _START_FAILURES = {
@@ -139,11 +141,17 @@ def _stderr_to(log: Path) -> Iterator[None]:
 
 
 def _register_tables(session: SparkSession, warehouse: Path) -> None:
-    """Spark's in-memory catalog forgets; the Delta tables on disk are what counts."""
+    """Spark's in-memory catalog forgets; the Delta tables on disk are what counts. Views are made of them again."""
+    schemas = set[str]()
     for table_log in sorted(warehouse.glob("*.db/*/_delta_log")):
         table = table_log.parent
         schema = table.parent.name.removesuffix(".db")
+        schemas.add(f"spark_catalog.{schema}")
         session.sql(f"CREATE SCHEMA IF NOT EXISTS spark_catalog.{schema}")
         session.sql(
             f"CREATE TABLE IF NOT EXISTS spark_catalog.{schema}.{table.name} USING delta LOCATION '{table.as_uri()}'"
         )
+    for schema in schemas:
+        for text in views().values():
+            with suppress(AnalysisException):  # the tables task has not made what it selects from
+                session.sql(text.replace("{schema}", schema).strip().removesuffix(";"))

@@ -13,7 +13,8 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from flight_delays.core.errors import UserError
-from flight_delays.platform.ddl import columns, declarations
+from flight_delays.core.stream import TableVersion
+from flight_delays.platform.ddl import columns, declarations, is_view
 
 _UNITY_CATALOG_ONLY = "-- Unity Catalog only"
 _ADD_CONSTRAINT = re.compile(r"ALTER TABLE (\S+)\s+ADD CONSTRAINT (\S+)", re.IGNORECASE)
@@ -41,7 +42,7 @@ class Tables:
         return replace(self, schema=schema)
 
     def read(self, table: str, *, version: int | None = None) -> DataFrame:
-        """The table, at a Delta version if one is given. Raises UserError if it does not exist."""
+        """The table or view, at a Delta version if one is given. Raises UserError if it does not exist."""
         at = "" if version is None else f" VERSION AS OF {version}"
         try:
             frame = self.spark.sql(f"SELECT * FROM {self.schema}.{table}{at}")
@@ -56,6 +57,11 @@ class Tables:
         """The table's current Delta version."""
         return int(self.spark.sql(f"DESCRIBE HISTORY {self.schema}.{table} LIMIT 1").collect()[0]["version"])
 
+    def identity(self, table: str) -> TableVersion:
+        """The table's current version, and which table that is: one that was made anew has another id."""
+        (detail,) = self.spark.sql(f"DESCRIBE DETAIL {self.schema}.{table}").select("id").collect()
+        return TableVersion(id=detail["id"], version=self.version(table))
+
     def changes(self, table: str, *, first: int, last: int) -> DataFrame | None:
         """Rows that Delta versions `first` to `last` inserted, or updated to, by the table's change data feed.
 
@@ -69,16 +75,23 @@ class Tables:
         changed = frame.where("_change_type IN ('insert', 'update_postimage')")
         return changed.drop("_change_type", "_commit_version", "_commit_timestamp")
 
-    def append_once(self, table: str, rows: DataFrame, *, writer: str, number: int) -> None:
-        """Append what `writer` writes as its `number`; again, or a lower number, is skipped by Delta itself.
+    def append_once(self, table: str, rows: DataFrame, *, writer: str, number: int, tag: str | None = None) -> None:
+        """Append what `writer` writes as its `number`; again, or a lower number, is skipped by Delta without a word.
 
-        Source: https://docs.delta.io/latest/delta-streaming.html#idempotent-table-writes-in-foreachbatch
+        `tag` is kept with the commit. Source: idempotent writes in foreachBatch,
+        https://docs.delta.io/latest/delta-streaming.html#idempotent-table-writes-in-foreachbatch
         """
-        options = {"txnAppId": writer, "txnVersion": str(number)}
+        options = {"txnAppId": writer, "txnVersion": str(number), **({"userMetadata": tag} if tag else {})}
         columns = self.read(table).columns
         rows.select(*columns).write.format("delta").mode("append").options(**options).saveAsTable(
             f"{self.schema}.{table}"
         )
+
+    def last_tag(self, table: str) -> str | None:
+        """The tag of the table's last commit."""
+        (last,) = self.spark.sql(f"DESCRIBE HISTORY {self.schema}.{table} LIMIT 1").select("userMetadata").collect()
+        tag: str | None = last["userMetadata"]
+        return tag
 
     def upsert(self, table: str, rows: DataFrame, *, key: Sequence[str]) -> Merged:
         """Insert rows of a new key, update those whose values differ, leave the rest untouched.
@@ -93,7 +106,7 @@ class Tables:
                 "features job, whose first task adds it"
             )
         if target.isEmpty():
-            return Merged(inserted=self._append(table, rows), updated=0)
+            return Merged(inserted=self.append(table, rows), updated=0)
         others = [column for column in rows.columns if column not in key]
         known = target.select(*key, _digest(others).alias("_known"))
         changed = (
@@ -107,10 +120,10 @@ class Tables:
         if written.updated:
             self._merge(table, changed.select(*rows.columns), key, "WHEN MATCHED THEN UPDATE SET *")
         elif written.inserted:
-            self._append(table, changed.select(*rows.columns))
+            self.append(table, changed.select(*rows.columns))
         return written
 
-    def _append(self, table: str, rows: DataFrame) -> int:
+    def append(self, table: str, rows: DataFrame) -> int:
         """Append rows; how many there were."""
         written = Observation()
         counted = rows.select(*self.read(table).columns).observe(written, F.count(F.lit(1)).alias("rows"))
@@ -134,9 +147,9 @@ class Tables:
         self.append_new(table, self.decision(table, row), key=key)
 
     def decision(self, table: str, row: Mapping[str, object]) -> DataFrame:
-        """A row of a decision log, recorded now."""
+        """A row of a decision log, recorded now; a column that it does not name is null."""
         columns = [field for field in self.read(table).schema if field.name != "recorded_at"]
-        rows = self.spark.createDataFrame([dict(row)], StructType(columns))
+        rows = self.spark.createDataFrame([{field.name: row.get(field.name) for field in columns}], StructType(columns))
         return rows.withColumn("recorded_at", F.current_timestamp())
 
     def _merge(self, table: str, rows: DataFrame, key: Sequence[str], when_matched: str) -> Merged:
@@ -168,8 +181,21 @@ class Tables:
                 constraint = _ADD_CONSTRAINT.match(statement.strip())
                 if constraint is None or not self._has_constraint(constraint[1], constraint[2]):
                     self.spark.sql(statement)
-            self._add_columns(name, text)
+            if not is_view(text):
+                self._add_columns(name, text)
         return [*declared]
+
+    def widen(self, table: str, columns: StructType) -> None:
+        """Add the struct columns that the table lacks, and the fields that its own lack."""
+        there = {field.name: field.dataType for field in self.read(table).schema}
+        for column in columns:
+            known = there.get(column.name)
+            added = [(column.name, column.dataType)]
+            if isinstance(known, StructType) and isinstance(column.dataType, StructType):
+                new = [field for field in column.dataType if field.name not in known.names]
+                added = [(f"{column.name}.{field.name}", field.dataType) for field in new]
+            for name, kind in added:
+                self.spark.sql(f"ALTER TABLE {self.schema}.{table} ADD COLUMNS ({name} {kind.simpleString()})")
 
     def _add_columns(self, table: str, text: str) -> None:
         """Those that the SQL declares and the table lacks, at its end."""

@@ -1,17 +1,19 @@
 """Score every entity that the champion has not scored yet."""
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from hashlib import sha256
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
 
 from flight_delays.core.errors import UserError
 from flight_delays.core.features import DAY, ENTITY, KEY, PREDICTION_TIME
-from flight_delays.platform.context import Context
-from flight_delays.platform.scorer import Scorer, read_scorer
-from flight_delays.tasks import precompute
+from flight_delays.core.stream import TableVersion
+from flight_delays.platform.context import Adapters, Context
+from flight_delays.platform.scorer import read_scorer
+from flight_delays.platform.tables import collected
+from flight_delays.tasks import publish
 from flight_delays.tasks.report import show
 
 _SOURCE = "batch"
@@ -43,57 +45,61 @@ class Window:
         return after if self.last is None else after & (days <= F.lit(self.last))
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Mark:
+    """Up to here a model version has scored: all rows of this version of features that were known by `as_of`."""
+
+    features: TableVersion
+    as_of: datetime
+
+
 def run(context: Context, *, model_name: str, window: Window, online_store: bool) -> None:
-    """Merge `predictions` for the rows of features known by `as_of`; what was scored stays as it was.
+    """Append to `predictions` the rows of features known by `as_of`; what was scored stays as it was.
 
     The champion is resolved once, and its number is what loads the model and is written on every row. Rows that can't
     be scored go to raw_rejects with their reasons. The newest prediction of each entity is then there to be looked up.
     Raises UserError if no version is champion.
     """
     number = champion(context, model_name)
-    scorer = read_scorer(context.registry, model_name, number)
-    version = context.tables.version("features")
     ours = (F.col("model_name") == model_name) & (F.col("model_version") == number) & (F.col("source") == _SOURCE)
-    done = context.tables.read("predictions").where(ours).select(*KEY)
-    features = context.tables.read("features", version=version)
-    known = features.where(F.col(PREDICTION_TIME) <= F.lit(context.as_of))
-    changed = _changed(context, model_name, number, version, known) if window.everything and not window.full else None
-    candidates = known if changed is None else changed
-    new = candidates.where(window.holds()).join(done, [*KEY], "left_anti")
-    fit, unfit = new.where(scorer.fits()), new.where(~scorer.fits())
-    rejected = 0
-    if not unfit.isEmpty():
-        rows = rejects(unfit, scorer, source=_SOURCE)
-        rejected = context.tables.append_new("raw_rejects", rows, key=["reject_id"]).inserted
-    rows = predictions(fit, scorer, as_of=F.lit(context.as_of), source=_SOURCE)
-    merged = context.tables.append_new("predictions", rows, key=["prediction_id"])
-    if merged.inserted:
-        context.tables.optimize("predictions", where=f"scored_date = '{context.as_of:%Y-%m-%d}'", zorder=ENTITY)
-    # A run that looked at everything is a mark to go on from; one that found nothing since the last mark needs none.
-    if window.everything and (changed is None or merged.inserted):
-        _record(context, model_name, number, version)
-    precompute.merge(context)
-    precompute.publish(context, online_store=online_store)
-    context.task_values.set("scored", f"{merged.inserted:,}")
+    made = context.tables.read("predictions").where(ours)
+    here = _Mark(features=context.tables.identity("features"), as_of=context.as_of)
+    mark = _mark(context, model_name, number, here.features) if window.everything and not window.full else None
+    first = mark is None and made.isEmpty()
+    new = _candidates(context, mark, here).where(window.holds())
+    if not first:
+        new = new.join(made.select(*KEY), [*KEY], "left_anti")
+    run_id = _run_id(model_name, number, here, window)
+    scored = rejected = 0
+    if first or not new.isEmpty():
+        scored, rejected = _score(context, new, model_name, number, run_id)
+    # A mark says that all this is done: who finds one has nothing to make up for.
+    if scored or mark is None:
+        publish.predictions(context, online_store=online_store)
+    if mark is None or mark != here:
+        _optimize(context)
+        _record(context, run_id, model_name, number, here, scored)
+    context.task_values.set("scored", f"{scored:,}")
     context.task_values.set("rejected", f"{rejected:,}")
+    if not scored:
+        context.console.print(f"Version {number} of {model_name} has nothing new to score in features")
+        return
     classified = "probability" in context.use_case.objective.outputs
     months = (
-        context.tables.read("predictions")
-        .where(ours)
-        .groupBy(F.date_format("prediction_ts", "yyyy-MM").alias("month"))
+        made.groupBy(F.date_format("prediction_ts", "yyyy-MM").alias("month"))
         .agg(F.count("*"), *([F.avg("probability")] if classified else []), F.avg("prediction"))
         .orderBy("month")
         .collect()
     )
     show(
         context.console,
-        f"{context.tables.schema}.predictions by version {number}: {merged.inserted:,} new rows scored",
+        f"{context.tables.schema}.predictions by version {number}: {scored:,} new rows scored",
         ("month (UTC)", "rows", *(["mean probability"] if classified else []), "mean prediction"),
         months,
     )
 
 
-def champion(context: Context, model_name: str) -> int:
+def champion(context: Adapters, model_name: str) -> int:
     """The number of the version that serves. Raises UserError if there is none."""
     number = context.registry.aliases(model_name).get("champion")
     if number is None:
@@ -103,67 +109,77 @@ def champion(context: Context, model_name: str) -> int:
     return number
 
 
-def predictions(features: DataFrame, scorer: Scorer, *, as_of: Column, source: str) -> DataFrame:
-    """Rows of table predictions for rows of features, by one version."""
-    name, number = scorer.files.name, scorer.files.number
-    scored = scorer.score(features, keep=KEY)
-    probability = F.col("probability") if "probability" in scored.columns else F.lit(None).cast("double")
-    return scored.select(
-        _digest(name, number, source).alias("prediction_id"),
-        *KEY,
-        F.lit(name).alias("model_name"),
-        F.lit(number).alias("model_version"),
-        as_of.alias("scored_at"),
-        F.to_date(as_of).alias("scored_date"),
-        probability.alias("probability"),
-        F.col("prediction").cast("double").alias("prediction"),
-        F.lit(None).cast("double").alias("response_time_ms"),
-        F.lit(source).alias("source"),
-    )
+def _score(context: Context, rows: DataFrame, model_name: str, number: int, run_id: str) -> tuple[int, int]:
+    """Append the predictions, and the rejects of what can't be scored; how many each."""
+    scorer, counted = read_scorer(context.registry, model_name, number), Observation()
+    made = scorer.predictions(rows, scored_at=context.as_of, source=_SOURCE, run_id=run_id)
+    made = made.observe(counted, F.count("reasons").alias("rejected"))
+    scored = context.tables.append("predictions", made.where("reasons IS NULL"))
+    if not counted.get["rejected"]:
+        return scored, 0
+    unfit = scorer.rejects(rows, source=_SOURCE)
+    return scored, context.tables.append_new("raw_rejects", unfit, key=["reject_id"]).inserted
 
 
-def rejects(features: DataFrame, scorer: Scorer, *, source: str) -> DataFrame:
-    """Rows of table raw_rejects for rows of features that one version can't score."""
-    return features.select(
-        _digest(scorer.files.name, scorer.files.number, source).alias("reject_id"),
-        F.lit("predictions").alias("table_name"),
-        F.to_json(F.struct("*")).alias("source_row"),
-        scorer.reasons().alias("reasons"),
-    )
+def _candidates(context: Context, mark: _Mark | None, here: _Mark) -> DataFrame:
+    """Of the rows of features known by now those that are new or changed since the mark.
 
-
-def _digest(model_name: str, number: int, source: str) -> Column:
-    return F.sha2(F.concat_ws("|", *KEY, F.lit(model_name), F.lit(number), F.lit(source)), 256)
-
-
-def _changed(context: Context, model_name: str, number: int, version: int, known: DataFrame) -> DataFrame | None:
-    """Of the `known` rows of features those that are new or changed since the model version's mark.
-
-    None if that can't be told: there is no mark, or what changed since is not known any more.
+    All of them if that can't be told: there is no mark, or what changed since is not known any more.
     """
-    ours = (F.col("model_name") == model_name) & (F.col("model_version") == number)
-    runs = context.tables.read("scoring_runs").where(ours & (F.col("features_version") <= version))
-    mark = runs.orderBy(F.desc("features_version"), F.desc("as_of")).limit(1).collect()
-    if not mark:
-        return None
-    (last,) = mark
-    later = known.where(F.col(PREDICTION_TIME) > F.lit(last["as_of"]))  # in the table then, and not yet known
-    if last["features_version"] == version:
+    features = context.tables.read("features", version=here.features.version)
+    known = features.where(F.col(PREDICTION_TIME) <= F.lit(here.as_of))
+    if mark is None:
+        return known
+    later = known.where(F.col(PREDICTION_TIME) > F.lit(mark.as_of))  # in the table then, and not yet known
+    if mark.features == here.features:
         return later
-    changes = context.tables.changes("features", first=last["features_version"] + 1, last=version)
+    changes = context.tables.changes("features", first=mark.features.version + 1, last=here.features.version)
     if changes is None:
-        return None
+        return known
     keys = changes.select(*KEY).unionByName(later.select(*KEY)).distinct()
     return known.join(keys, [*KEY], "left_semi")
 
 
-def _record(context: Context, model_name: str, number: int, version: int) -> None:
-    identity = f"{model_name}|{number}|{version}|{context.as_of.isoformat()}"
+def _mark(context: Context, model_name: str, number: int, features: TableVersion) -> _Mark | None:
+    """The furthest that the model version has got in this very table; one that was made anew is another."""
+    ours = (F.col("source") == _SOURCE) & (F.col("model_name") == model_name) & (F.col("model_version") == number)
+    columns = (F.col("table_versions")["features"].alias("version"), "as_of", "run_id")
+    runs = context.tables.read("runs").where(ours & (F.col("table_ids")["features"] == features.id)).select(*columns)
+    marks = [
+        (_Mark(features=TableVersion(id=features.id, version=row["version"]), as_of=row["as_of"]), row["run_id"])
+        for row in collected(runs)
+    ]
+    # Runs that looked at some days are no marks. What they looked at is in their ids.
+    whole = [mark for mark, run_id in marks if run_id == _run_id(model_name, number, mark, Window())]
+    return max(whole, key=lambda mark: (mark.features.version, mark.as_of), default=None)
+
+
+def _run_id(model_name: str, number: int, here: _Mark, window: Window) -> str:
+    days = [] if window.everything else [window.first, window.last]
+    parts = [model_name, number, here.features.id, here.features.version, here.as_of.astimezone(UTC).isoformat(), *days]
+    return sha256("|".join(map(str, parts)).encode()).hexdigest()
+
+
+def _record(context: Context, run_id: str, model_name: str, number: int, here: _Mark, scored: int) -> None:
     row = {
-        "run_id": sha256(identity.encode()).hexdigest(),
+        "run_id": run_id,
+        "source": _SOURCE,
         "model_name": model_name,
         "model_version": number,
-        "features_version": version,
-        "as_of": context.as_of,
+        "table_ids": {"features": here.features.id},
+        "table_versions": {"features": here.features.version},
+        "as_of": here.as_of,
+        "scored": scored,
     }
-    context.tables.append_decision("scoring_runs", row, key=["run_id"])
+    context.tables.append_decision("runs", row, key=["run_id"])
+
+
+def _optimize(context: Context) -> None:
+    """Compact the days of predictions that are over since the last batch, if any."""
+    (last,) = collected(
+        context.tables.read("runs").where(F.col("source") == _SOURCE).agg(F.max("as_of").alias("as_of"))
+    )
+    today = context.as_of.astimezone(UTC).date()
+    if last["as_of"] is not None and last["as_of"].date() < today:
+        over = f"scored_date >= '{last['as_of'].date()}' AND scored_date < '{today}'"
+        context.tables.optimize("predictions", where=over, zorder=ENTITY)

@@ -1,18 +1,21 @@
 """Look at the stream, stop it, and make it forget."""
 
 import json
-import shutil
+from collections.abc import Sequence
+from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 
-from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from flight_delays.core.errors import UserError
+from flight_delays.core.features import ENTITY, PREDICTION_TIME
 from flight_delays.core.gates import Outcome
 from flight_delays.core.stream import Progress, healthy
-from flight_delays.platform.context import Context
+from flight_delays.platform import volumes
+from flight_delays.platform.context import Adapters
 from flight_delays.platform.tables import collected
+from flight_delays.platform.volumes import Folder
 from flight_delays.tasks.report import show
 
 _SHOWN = {
@@ -25,11 +28,9 @@ _SHOWN = {
     "malformed": "malformed",
     "scored": "scored",
     "watermark": "watermark (UTC)",
-    "state_rows": "state rows",
-    "input_rows_per_second": "events/s",
-    "processing_seconds": "seconds",
     "lag_seconds": "lag (s)",
 }
+_PREDICTIONS = 5
 
 
 def stop_file(checkpoint: str) -> Path:
@@ -37,47 +38,64 @@ def stop_file(checkpoint: str) -> Path:
     return Path(f"{checkpoint}.stop")
 
 
-def query_id(spark: SparkSession, checkpoint: str) -> str:
+def folder(checkpoint: str) -> Folder:
+    """The folder of a checkpoint, as this process reaches it."""
+    return volumes.folder(checkpoint)
+
+
+def query_id(folder: Folder) -> str:
     """The query's own id, which Spark keeps with its checkpoint: a new checkpoint is a new query, with own writes."""
-    return str(json.loads(spark.read.text(f"{checkpoint}/metadata").collect()[0][0])["id"])
+    return str(json.loads(folder.read_text("metadata"))["id"])
 
 
-def status(context: Context, checkpoint: str, *, max_lag_seconds: float, last: int = 10) -> Outcome:
-    """Print the `last` micro-batches of the checkpoint's query; PASS if it is healthy.
+def status(adapters: Adapters, checkpoint: str, *, max_lag_seconds: float, last: int = 10) -> Outcome:
+    """Print the `last` micro-batches of the checkpoint's query and the newest predictions; PASS if it is healthy.
 
     Raises UserError if it was never started.
     """
-    if not Path(checkpoint).exists():
+    there = folder(checkpoint)
+    if not there.exists():
         raise UserError(f"{checkpoint} does not exist: the stream was never started; flight-delays stream start does")
-    query = query_id(context.tables.spark, checkpoint)
-    rows = context.tables.read("stream_progress").where(F.col("query_id") == query).drop("recorded_at")
-    newest = collected(rows.orderBy(F.desc("batch_id")).limit(last))
-    recent = [Progress(**row) for row in reversed(newest)]
-    show(
-        context.console,
-        f"Stream {query}",
-        tuple(_SHOWN.values()),
-        [[_cell(getattr(progress, name)) for name in _SHOWN] for progress in recent],
-        decimals=1,
-    )
+    query, tables, console = query_id(there), adapters.tables, adapters.console
+    progress = tables.read("stream_progress").where(F.col("query_id") == query)
+    newest = progress.orderBy(F.desc("batch_id")).limit(last).select(*(field.name for field in fields(Progress)))
+    recent = [Progress(**row) for row in reversed(collected(newest))]
+    batches = [[_cell(getattr(one, name)) for name in _SHOWN] for one in recent]
+    show(console, f"Stream {query}", tuple(_SHOWN.values()), batches, decimals=1)
+    if (found := rate(recent)) is not None:
+        console.print(f"{found:,.1f} events/s over these micro-batches")
+
+    forecast = "probability" if adapters.use_case.objective.kind == "binary" else "prediction"
+    columns = (ENTITY, PREDICTION_TIME, forecast, "model_version")
+    order = [F.desc(name) for name in ("scored_at", PREDICTION_TIME, ENTITY)]
+    scored = tables.read("predictions").where("source = 'stream'").orderBy(*order).limit(_PREDICTIONS).select(*columns)
+    predictions = [[_cell(value) for value in row.values()] for row in collected(scored)]
+    show(console, "Newest predictions", (ENTITY, f"{PREDICTION_TIME} (UTC)", forecast, "version"), predictions)
+
     check = healthy(recent, max_lag_seconds=max_lag_seconds)
-    context.console.print(f"{check.outcome}: {check.reason}")
+    console.print(f"{check.outcome}: {check.reason}")
     return check.outcome
 
 
-def stop(checkpoint: str) -> str:
-    """Ask a running stream to end; what was done."""
-    if not Path(checkpoint).exists():
-        raise UserError(f"{checkpoint} does not exist: no stream was started there")
-    stop_file(checkpoint).touch()
+def rate(recent: Sequence[Progress]) -> float | None:
+    """Events per second from the first of these micro-batches, oldest first, to the last; None if that is no time."""
+    seconds = (recent[-1].recorded_at - recent[0].recorded_at).total_seconds() if recent else 0
+    return sum(one.events for one in recent[1:]) / seconds if seconds > 0 else None
+
+
+def stop(folder: Folder) -> str:
+    """Ask the running stream of a checkpoint to end; what was done."""
+    if not folder.exists():
+        raise UserError(f"{folder.path} does not exist: no stream was started there")
+    folder.parent.write(stop_file(folder.path).name, "stop")
     return "The stream ends after the micro-batch under way; started again, it goes on from there."
 
 
-def reset(checkpoint: str) -> str:
+def reset(folder: Folder) -> str:
     """Remove a checkpoint; what that means."""
-    if not Path(checkpoint).exists():
-        raise UserError(f"{checkpoint} does not exist: there is nothing to forget")
-    shutil.rmtree(checkpoint)
+    if not folder.exists():
+        raise UserError(f"{folder.path} does not exist: there is nothing to forget")
+    folder.remove_tree()
     return (
         "Forgotten. The next start is a new query that reads all events again: what its tables hold stays, landed rows "
         "are the same, and what the stream has scored keeps its prediction."

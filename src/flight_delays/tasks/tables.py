@@ -1,9 +1,21 @@
 """Create the tables that do not exist yet, and the columns that they lack."""
 
-from flight_delays.platform.context import Context
+from pyspark.sql.pandas.types import from_arrow_schema
+
+from flight_delays.core.use_case import UseCase
+from flight_delays.platform.context import Adapters
+from flight_delays.platform.events import bodies
+from flight_delays.platform.tables import Tables
 
 
-def run(context: Context) -> None:
+def run(adapters: Adapters) -> None:
     """Apply the files of SQL to the target schema; a table that exists gets columns that it lacks, nothing else."""
-    tables = context.tables.apply_ddl(context.use_case.sql)
-    context.console.print(f"{len(tables)} tables in {context.tables.schema}: {', '.join(tables)}")
+    found = create(adapters.tables, adapters.use_case)
+    adapters.console.print(f"{len(found)} tables and views in {adapters.tables.schema}: {', '.join(found)}")
+
+
+def create(tables: Tables, use_case: UseCase) -> list[str]:
+    """All tables and views of a use case; their names."""
+    found = tables.apply_ddl(use_case.sql)
+    tables.widen("stream_events", from_arrow_schema(bodies(use_case)))
+    return found

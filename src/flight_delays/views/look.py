@@ -21,7 +21,6 @@ from flight_delays.core.objective import BinaryClassification, Objective
 from flight_delays.core.splits import split_at
 from flight_delays.core.training import fit
 from flight_delays.core.use_case import LABEL
-from flight_delays.platform import events
 from flight_delays.platform.context import Context
 from flight_delays.platform.dataset import features_as_of, labels_known, with_labels
 from flight_delays.views import plots
@@ -31,10 +30,9 @@ _TIMES = {
     "labels": "known_at",
     "predictions": "prediction_ts",
     "latest_predictions": "prediction_ts",
-    "scoring_runs": "as_of",
+    "runs": "as_of",
+    "stream_events": "event_time",
     "late_events": "event_time",
-    "stream_state": "event_time",
-    "stream_batches": "as_of",
     "stream_progress": "recorded_at",
     "decisions": "as_of",
 }
@@ -53,7 +51,7 @@ def data(context: Context, raw_schema: str) -> Look:
     """What the tables hold: `rows` of each, `rejects` with their reasons, entities and their labels `by day`."""
     raw = context.tables.of(raw_schema)
     known = [(raw, source.contract.table, "known_at") for source in context.use_case.sources]
-    known += [(raw, one.table, "event_time") for _, one in events.told(context.use_case)]
+    known += [(raw, one.table, "event_time") for _, one in context.use_case.told]
     known += [(context.tables, table, time) for table, time in _TIMES.items()]
     counts = [
         tables.read(table)

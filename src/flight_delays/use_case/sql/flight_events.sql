@@ -21,4 +21,5 @@ CREATE TABLE IF NOT EXISTS {schema}.flight_events (
   departure_known_at TIMESTAMP COMMENT 'When the departure was known, UTC; null until then',
   outcome_known_at TIMESTAMP COMMENT 'When the arrival was known, UTC; null until then'
 ) USING delta
-COMMENT 'What airlines report of a flight, as delivered: copies, late and malformed events too';
+COMMENT 'What airlines report of a flight, as delivered: copies, late and malformed events too'
+TBLPROPERTIES (delta.enableChangeDataFeed = true);

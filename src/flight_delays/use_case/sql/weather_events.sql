@@ -17,4 +17,5 @@ CREATE TABLE IF NOT EXISTS {schema}.weather_events (
   pressure DOUBLE COMMENT 'Sea level pressure, millibars',
   visib DOUBLE COMMENT 'Visibility, miles'
 ) USING delta
-COMMENT 'Hourly weather at the airports of departure, as delivered: copies, late and malformed events too';
+COMMENT 'Hourly weather at the airports of departure, as delivered: copies, late and malformed events too'
+TBLPROPERTIES (delta.enableChangeDataFeed = true);

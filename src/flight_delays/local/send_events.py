@@ -142,7 +142,7 @@ def disorder(events: pd.DataFrame, how: Disorder) -> tuple[pd.DataFrame, Injecte
     )
 
 
-def replay(
+def send(
     tables: Tables,
     log: Mapping[str, pd.DataFrame],
     *,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flight_delays.core.errors import UserError
-from flight_delays.local.replay import Disorder, Injected, Slice, disorder, events_of, paced
+from flight_delays.local.send_events import Disorder, Injected, Slice, disorder, events_of, paced
 from flight_delays.use_case.sources import FLIGHT_EVENTS, FLIGHTS, READINGS, WEATHER, WEATHER_EVENTS
 
 HOUR = timedelta(hours=1)

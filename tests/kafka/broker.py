@@ -1,0 +1,87 @@
+"""A Kafka broker on this machine, of jars that Ivy brings."""
+
+import os
+import shlex
+import socket
+import subprocess
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import pyspark
+import pytest
+
+IVY = Path(__file__).with_name("ivy.xml")
+PATIENCE_S = 600
+QUICK_START = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+
+
+def java() -> str:
+    """The program that Spark runs too."""
+    home = os.environ.get("JAVA_HOME")
+    return str(Path(home) / "bin" / "java") if home else "java"
+
+
+def jars(configuration: str, folder: Path) -> list[str]:
+    """What a configuration of ivy.xml names, from Ivy's cache; skips the test if it is not there and can't be fetched."""
+    (ivy,) = (Path(pyspark.__file__).parent / "jars").glob("ivy-*.jar")
+    found = folder / f"{configuration}.classpath"
+    options = ["-warn", "-ivy", str(IVY), "-confs", configuration, "-cachepath", str(found)]
+    run = subprocess.run([java(), "-jar", str(ivy), *options], capture_output=True, text=True, timeout=PATIENCE_S)
+    said = run.stdout + run.stderr
+    if "UNRESOLVED DEPENDENCIES" in said or "FAILED DOWNLOADS" in said:
+        pytest.skip("Kafka's jars could not be fetched from Maven Central")
+    assert run.returncode == 0, said
+    return found.read_text().split(os.pathsep)
+
+
+@contextmanager
+def running_broker(folder: Path) -> Iterator[str]:
+    """A broker of its own with its data in a folder, as host:port. Topics have two partitions and make themselves."""
+    program = [java(), *QUICK_START, "-cp", os.pathsep.join(jars("broker", folder))]
+    with ExitStack() as probes:
+        ports = [_free_port(probes) for _ in range(2)]
+    address, controller = (f"127.0.0.1:{port}" for port in ports)
+    properties = folder / "server.properties"
+    properties.write_text(
+        f"""\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@{controller}
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://{address},CONTROLLER://{controller}
+log.dirs={folder / "data"}
+num.partitions=2
+offsets.topic.replication.factor=1
+"""
+    )
+    cluster = urlsafe_b64encode(uuid4().bytes).decode().rstrip("=")
+    log = folder / "broker.log"
+    with log.open("w") as output:
+        formatting = [*program, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
+        subprocess.run(formatting, stdout=output, stderr=output, timeout=PATIENCE_S, check=True)
+        process = subprocess.Popen([*program, "kafka.Kafka", str(properties)], stdout=output, stderr=output)
+    try:
+        until = time.monotonic() + PATIENCE_S
+        while "Kafka Server started" not in log.read_text():
+            assert process.poll() is None and time.monotonic() < until, log.read_text()[-3000:]
+            time.sleep(0.05)
+        yield address
+    finally:
+        process.kill()
+        process.wait()
+
+
+def spark_with_kafka(folder: Path) -> str:
+    """The value of PYSPARK_SUBMIT_ARGS with which a process's Spark can talk to a broker."""
+    return shlex.join(["--jars", ",".join(jars("spark", folder)), "pyspark-shell"])
+
+
+def _free_port(probes: ExitStack) -> int:
+    """A port of the loopback interface, another one for each probe that is open."""
+    probe = probes.enter_context(socket.socket())
+    probe.bind(("127.0.0.1", 0))
+    return int(probe.getsockname()[1])
