@@ -1,229 +1,332 @@
 """The stream under a steady load: `python -m bench.streaming` writes docs/streaming-speed.md.
 
-The champion that `python3 dev.py demo` left. A day's events are sent at a steady pace, first to this project's stream,
-then to a straight one: foreachBatch with the same features and `mlflow.pyfunc.spark_udf`, which appends predictions and
-does nothing else (no duplicates, no late events, no landing, no record, not exactly once).
+The champion that `python3 dev.py demo` left. Real events are sent to this project's stream; to the same without
+transaction numbers, which a process that is killed, or a second one, can make write twice; and to a straight one:
+foreachBatch with the same features and `mlflow.pyfunc.spark_udf`, which appends predictions and does nothing else.
 """
 
 import argparse
+import json
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from threading import Thread
+from statistics import median
 
 import mlflow
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
 from bench.flights import AS_OF, ROOT, SCHEMA
 from flight_delays.core.markdown import table
+from flight_delays.core.stream import Memory, Record
 from flight_delays.local.send_events import Disorder, disorder, events_between, send
 from flight_delays.local.world import local_dir
-from flight_delays.platform.as_of import recent
+from flight_delays.platform import registry as registries
 from flight_delays.platform.context import Context, open_context
-from flight_delays.platform.events import incoming, rows_told
+from flight_delays.platform.events import incoming, micro_batch
 from flight_delays.platform.runtime import LOCAL_DIR, LOCAL_SPARK
-from flight_delays.platform.scorer import read_scorer
-from flight_delays.platform.tables import Tables, collected
-from flight_delays.tasks.score_stream import Stream, process, raw_schemas
+from flight_delays.platform.stream_log import DeltaLog
+from flight_delays.platform.tables import Tables
+from flight_delays.tasks import score_stream
+from flight_delays.tasks import tables as tables_task
 from flight_delays.use_case import USE_CASE
-from flight_delays.use_case.sources import FLIGHTS
 
 FEATURES = USE_CASE.features
 MODEL = f"{SCHEMA}.dev_local_delay"
 SCRATCH = "spark_catalog.bench_stream"
 START = datetime(2013, 10, 1, 8, tzinfo=UTC)
 HISTORY = timedelta(days=30)
-OURS, STRAIGHT = "this project's stream", "spark_udf in foreachBatch"
+WARM = timedelta(hours=2)  # of events, sent one slice after the other before the clock starts
+OURS, PLAIN, STRAIGHT = "this project's stream", "the same without transactions", "spark_udf in foreachBatch"
+STEPS = ("to Arrow", "events", "record", "features and model", "predictions", "micro-batch")
 
 PAGE = """\
 # How fast the stream is
 
-Made by `python -m bench.streaming`: real events of 1 October 2013, {events:,} of them sent to each in {seconds:.0f} s
-(about {rate:.0f} a second), {cores} cores, local Spark, 30 days of history. From the sending of a scheduled flight to
-its prediction in the table:
+Made by `python -m bench.streaming`: real events from 1 October 2013 on, {cores} cores, local Spark ({kind}), 30 days of
+history, in a stream that has run for a while. {events:,} events sent in {seconds:.0f} s, about {rate:.0f} a second. From
+the sending of a scheduled flight to its prediction in the table:
 
 {latency}
 
-The straight one, *{straight}*, has the same features; it appends predictions and does nothing
-else: no duplicates told apart, no late events, nothing landed, no record, not exactly once.
-
-All {backlog:,} events at once, as after a stop:
+{backlog:,} events at once, as after a stop:
 
 {throughput}
 
-A micro-batch costs seconds, most of them planning and commits, however few its events are; many events at once cost
-little more. The smallest lag that this stream reaches here is that of one and a half micro-batches.
+The straight one, *{straight}*, has the same features; it appends predictions and does nothing else: no duplicates told
+apart, no late events, no record, not exactly once.
+
+What a micro-batch of this project's stream is made of, medians in seconds, under the steady load (about {size:.0f} events
+each) and for all at once. Events and record are written side by side; what is left of a micro-batch is its own
+computing and waiting for the other.
+
+{breakdown}
+
+Spark's own part, from one micro-batch to the next (offsets, planning, the checkpoint's files): {engine:.2f} s.
 """
 
 
 def main() -> None:
     """Measure and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=120)
-    parser.add_argument("--hours", type=float, default=6, help="Of simulated time.")
+    parser.add_argument("--seconds", type=float, default=90)
+    parser.add_argument("--hours", type=float, default=5, help="Of simulated time, sent within these seconds.")
+    parser.add_argument("--backlog-hours", type=float, default=100, help="Of simulated time, sent at once.")
+    parser.add_argument("--spark", choices=("connect", "classic"), default="connect")
     asked = parser.parse_args()
     os.environ.setdefault(LOCAL_DIR, str(local_dir(ROOT, "dev")))
-    os.environ[LOCAL_SPARK] = "classic"  # spark_udf does not take a local Spark Connect session
+    os.environ[LOCAL_SPARK] = asked.spark
     context = open_context(USE_CASE, SCHEMA, AS_OF.isoformat())
     number = context.registry.aliases(MODEL)["champion"]
-    end = START + timedelta(hours=asked.hours)
-    calm = Disorder(out_of_order=0, duplicated=0, late=0, watermark=timedelta(hours=1), seed=0)
-    made = events_between(context.tables, USE_CASE, START, end)
-    log = {name: disorder(of[of["event_time"] < pd.Timestamp(end)], calm)[0] for name, of in made.items()}
-    events = sum(map(len, log.values()))
-    steady, backlog = {}, {}
-    for name, each in ((OURS, _ours(number)), (STRAIGHT, _straight(number))):
-        _measure(context, each, log, 0)  # a new process plans its first queries slowly
-        for speed, found in ((0.0, backlog), (asked.hours * 3600 / asked.seconds, steady)):
-            waits, seconds = found[name] = _measure(context, each, log, speed)
-            print(f"{name}: {events} events in {seconds:.1f} s, median wait {np.median(waits):.1f} s", flush=True)
+    steady, backlog = dict[str, Run](), dict[str, Run]()
+    for found, hours, seconds in ((steady, asked.hours, asked.seconds), (backlog, asked.backlog_hours, 0.0)):
+        events = _events(context, hours)
+        for name, sink in ((OURS, Ours), (PLAIN, Plain), (STRAIGHT, Straight)):
+            run = found[name] = _measure(context, sink, number, events, hours * 3600 / seconds if seconds else 0.0)
+            print(
+                f"{name}: {run.events} events, {run.seconds:.1f} s, median wait {np.median(run.waits):.1f} s",
+                flush=True,
+            )
+    ours = steady[OURS]
     page = PAGE.format(
-        events=events,
-        seconds=asked.seconds,
-        rate=events / asked.seconds,
         cores=os.cpu_count(),
+        kind=asked.spark,
         straight=STRAIGHT,
-        backlog=events,
+        events=ours.events,
+        seconds=asked.seconds,
+        rate=ours.events / asked.seconds,
+        backlog=backlog[OURS].events,
         latency=table(
-            ("what", "scored", "p50 (s)", "p95 (s)"),
+            ("what", "scored", "p50 (s)", "p95 (s)", "longest (s)"),
             [
-                (name, len(waits), *(f"{q:.1f}" for q in np.quantile(waits, (0.5, 0.95))))
-                for name, (waits, _) in steady.items()
+                (name, len(run.waits), *(f"{q:.1f}" for q in np.quantile(run.waits, (0.5, 0.95, 1))))
+                for name, run in steady.items()
             ],
         ),
         throughput=table(
             ("what", "seconds", "events/s"),
-            [(name, f"{seconds:.1f}", f"{events / seconds:,.0f}") for name, (_, seconds) in backlog.items()],
+            [(name, f"{run.seconds:.1f}", f"{run.events / run.seconds:,.0f}") for name, run in backlog.items()],
         ),
+        size=ours.events / max(len(ours.steps), 1),
+        breakdown=table(
+            ("", *STEPS),
+            [
+                (what, *(f"{median(step.get(name, 0.0) for step in run[OURS].steps):.2f}" for name in STEPS))
+                for what, run in (("steady", steady), ("at once", backlog))
+            ],
+        ),
+        engine=ours.engine,
     )
     (ROOT / "docs" / "streaming-speed.md").write_text(page, encoding="utf-8")
 
 
-Each = Callable[[Context], Callable[[DataFrame, int], None]]
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """How long each scheduled flight waited, and all events from first to last; seconds per step of each micro-batch."""
+
+    events: int
+    waits: list[float]
+    seconds: float
+    steps: list[dict[str, float]]
+    engine: float
 
 
-def _measure(context: Context, each: Each, log: dict[str, pd.DataFrame], speed: float) -> tuple[list[float], float]:
-    """How long each scheduled flight waited, and how long it took from the first event to the last prediction."""
+def _events(context: Context, hours: float) -> dict[str, pd.DataFrame]:
+    calm = Disorder(out_of_order=0, duplicated=0, late=0, watermark=timedelta(hours=1), seed=0)
+    end = START + WARM + timedelta(hours=hours)
+    made = events_between(context.tables, USE_CASE, START, end)
+    return {name: disorder(of[of["event_time"] < pd.Timestamp(end)], calm)[0] for name, of in made.items()}
+
+
+@dataclass(kw_only=True)
+class Straight:
+    """Features and spark_udf, micro-batch by micro-batch. Like all of them, it writes down when a micro-batch ended."""
+
+    uris: registries.Uris
+    number: int
+    ended: Path
+    tables: type[Tables] = Tables
+    steps: dict[str, float] = field(default_factory=dict)
+
+    def __call__(self, events: DataFrame, batch_id: int) -> None:
+        self.steps = {}
+        with self.timed("micro-batch"):
+            self.score(self.tables(spark=events.sparkSession, schema=SCRATCH, unity_catalog=False), events, batch_id)
+        with self.ended.open("a") as file:
+            file.write(json.dumps({"batch": batch_id, "at": time.time(), **self.steps}) + "\n")
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        begun = time.monotonic()
+        yield
+        self.steps[step] = self.steps.get(step, 0.0) + time.monotonic() - begun
+
+    def score(self, tables: Tables, events: DataFrame, batch_id: int) -> None:
+        from flight_delays.core.as_of import look_backs
+
+        registries.connect_to(self.uris)
+        flights = events.where("kind = 'scheduled'").select("raw_flights.*").toArrow()
+        if not flights.num_rows:
+            return
+        since = min(flights["known_at"].to_pylist())
+        raw = {}
+        for name, span in look_backs(FEATURES.questions).items():
+            rows, of = tables.read(name).select(*FEATURES.tables()[name].columns), FEATURES.tables()[name]
+            latest = F.greatest(*of.times, of.times[0])
+            raw[name] = (rows if span is None else rows.where(latest >= F.lit(since - span))).toArrow()
+        told = flights.select(raw["raw_flights"].schema.names).cast(raw["raw_flights"].schema)
+        raw["raw_flights"] = pa.concat_tables([raw["raw_flights"], told])
+        features = tables.spark.createDataFrame(FEATURES.build(flights, raw))
+        udf = mlflow.pyfunc.spark_udf(
+            tables.spark, f"models:/{MODEL}/{self.number}", result_type="probability double, prediction long"
+        )
+        answers = features.select("*", udf(F.struct(*USE_CASE.inputs)).alias("answer"))
+        answers.select(
+            F.concat("entity_id", F.lit(batch_id)).alias("prediction_id"),
+            *("entity_id", "prediction_ts"),
+            F.lit(MODEL).alias("model_name"),
+            F.lit(self.number).alias("model_version"),
+            F.col("prediction_ts").alias("scored_at"),
+            F.to_date("prediction_ts").alias("scored_date"),
+            "answer.probability",
+            F.col("answer.prediction").cast("double").alias("prediction"),
+            F.lit(None).cast("double").alias("response_time_ms"),
+            F.lit("stream").alias("source"),
+            F.lit(f"straight/{batch_id}").alias("run_id"),
+        ).write.format("delta").mode("append").saveAsTable(f"{SCRATCH}.predictions")
+
+
+@dataclass(kw_only=True)
+class Ours(Straight):
+    """The stream, its steps timed."""
+
+    memory: Memory | None = None
+
+    def score(self, tables: Tables, events: DataFrame, batch_id: int) -> None:
+        with self.timed("to Arrow"):
+            rows = micro_batch(events, USE_CASE)
+        log = DeltaLog(use_case=USE_CASE, tables=tables, query="bench", model_name=MODEL)
+        registry = score_stream._registry(self.uris)
+        self.memory = score_stream.process(
+            Timed(log=log, timed=self.timed),
+            USE_CASE,
+            self.memory,
+            rows,
+            batch_id,
+            delay=timedelta(hours=1),
+            champion=lambda: registry.aliases(MODEL)["champion"],
+            model=partial(score_stream._model, self.uris, MODEL),
+        )
+        known = sum(self.steps.get(name, 0.0) for name in ("to Arrow", "predictions"))
+        written = max(self.steps.get(name, 0.0) for name in ("events", "record"))
+        self.steps["features and model"] = time.monotonic() - self.begun - known - written
+
+    def __call__(self, events: DataFrame, batch_id: int) -> None:
+        self.begun = time.monotonic()
+        super().__call__(events, batch_id)
+
+
+class PlainTables(Tables):
+    """Appends that may be done twice."""
+
+    def append_once(self, table: str, rows: DataFrame, *, writer: str, number: int, tag: str | None = None) -> None:  # noqa: ARG002
+        options = {"userMetadata": tag} if tag else {}
+        rows = rows.select(*self.read(table).columns)
+        rows.write.format("delta").mode("append").options(**options).saveAsTable(f"{self.schema}.{table}")
+
+
+@dataclass(kw_only=True)
+class Plain(Ours):
+    """The stream without transaction numbers."""
+
+    tables: type[Tables] = PlainTables
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timed:
+    """A log whose appends are timed."""
+
+    log: DeltaLog
+    timed: Callable[[str], "contextmanager[None]"]
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.log, name)
+
+    def append_events(self, batch_id: int, judged: pa.Table) -> None:
+        with self.timed("events"):
+            self.log.append_events(batch_id, judged)
+
+    def append_record(self, record: Record) -> Record:
+        with self.timed("record"):
+            return self.log.append_record(record)
+
+    def append_predictions(self, batch_id: int, predictions: pa.Table, rejects: pa.Table) -> None:
+        with self.timed("predictions"):
+            self.log.append_predictions(batch_id, predictions, rejects)
+
+
+def _measure(context: Context, sink: type[Straight], number: int, log: dict[str, pd.DataFrame], speed: float) -> Run:
+    """Events of the first hours slice by slice, until all is warm; then the others at a speed, or at once."""
     spark = context.tables.spark
     spark.sql(f"DROP SCHEMA IF EXISTS {SCRATCH} CASCADE")
     spark.sql(f"CREATE SCHEMA {SCRATCH}")
     tables = Tables(spark=spark, schema=SCRATCH, unity_catalog=False)
-    tables.apply_ddl(USE_CASE.sql)
+    tables_task.create(tables, USE_CASE)
     recent = (F.col("known_at") >= F.lit(START - HISTORY)) & (F.col("known_at") < F.lit(START))
     for name in ("raw_flights", "raw_weather", "raw_planes"):
         rows = context.tables.read(name)
         rows = rows if name == "raw_planes" else rows.where(recent)
         rows.write.format("delta").mode("append").saveAsTable(f"{SCRATCH}.{name}")
-    there = replace(context, tables=tables)
-    total = sum((of["kind"] == "scheduled").sum() for of in log.values())
     folder = Path(tempfile.mkdtemp())
-
-    def feed() -> None:
-        send(tables, log, speed=speed, every_s=1, clock=lambda: datetime.now(UTC), sleep=time.sleep, progress=str)
-
-    stream = incoming(spark, SCRATCH, USE_CASE, raw_schemas(USE_CASE, tables), max_bytes="64m")
-    ended: dict[int, float] = {}
-    one = each(there)
-
-    def timed(events: DataFrame, batch_id: int) -> None:
-        one(events, batch_id)
-        ended[batch_id] = time.time()
-
-    if not speed:
-        feed()
-    begun = time.time()
+    clock = lambda: datetime.now(UTC)  # noqa: E731
+    feed = partial(send, tables, every_s=0.5, clock=clock, sleep=time.sleep, progress=lambda _: None)
+    warm = {name: rows[rows["event_time"] < pd.Timestamp(START + WARM)] for name, rows in log.items()}
+    rest = {name: rows[rows["event_time"] >= pd.Timestamp(START + WARM)] for name, rows in log.items()}
+    one = sink(uris=registries.uris(), number=number, ended=folder / "ended")
+    stream = incoming(spark, SCRATCH, USE_CASE, max_bytes="64m")
     query: StreamingQuery = (
-        stream.writeStream.option("checkpointLocation", str(folder / "checkpoint")).foreachBatch(timed).start()
+        stream.writeStream.option("checkpointLocation", str(folder / "checkpoint")).foreachBatch(one).start()
     )
-    sender = Thread(target=feed) if speed else None
-    if sender:
-        sender.start()
-        sender.join()
-    query.processAllAvailable()
-    query.stop()
-    shutil.rmtree(folder)
-    if tables.read("predictions").count() != total:
-        raise RuntimeError(f"not every one of {total} scheduled flights was scored once")
-    return _waits(tables, ended), max(ended.values()) - begun
-
-
-def _waits(tables: Tables, ended: dict[int, float]) -> list[float]:
-    """From the sending of each scheduled flight to the end of its micro-batch."""
-    state = tables.read("stream_state").where("kind = 'scheduled'")
-    return [ended[row[0]] - row[1] for row in state.select("batch_id", F.col("sent_at").cast("double")).collect()]
-
-
-def _ours(number: int) -> Each:
-    def each(context: Context) -> Callable[[DataFrame, int], None]:
-        stream = Stream(model_name=MODEL, raw_schema=SCRATCH, delay=timedelta(hours=1))
-        scorer = read_scorer(context.registry, MODEL, number)
-
-        def one(events: DataFrame, batch_id: int) -> None:
-            process(context, stream, events, "bench", batch_id, scorer=lambda _: scorer)
-
-        return one
-
-    return each
-
-
-def _straight(number: int) -> Each:
-    def each(context: Context) -> Callable[[DataFrame, int], None]:
-        tables = context.tables
-        schemas = raw_schemas(USE_CASE, tables)
-        udf = mlflow.pyfunc.spark_udf(
-            tables.spark, f"models:/{MODEL}/{number}", result_type="probability double, prediction long"
+    for part in range(12):
+        feed(
+            {name: rows.iloc[len(rows) * part // 12 : len(rows) * (part + 1) // 12] for name, rows in warm.items()},
+            speed=0,
         )
-
-        def one(events: DataFrame, batch_id: int) -> None:
-            scheduled = events.where("kind = 'scheduled'")
-            flights = rows_told(scheduled, FLIGHTS, ["scheduled"], schemas["flight_events"])
-            (first,) = collected(flights.agg(F.min("known_at").alias("known_at")))
-            since = first["known_at"]
-            if since is None:
-                return
-            raw = {name: tables.read(name) for name in FEATURES.tables()}
-            raw["raw_flights"] = raw["raw_flights"].unionByName(flights)
-            built = FEATURES.build(flights.toArrow(), recent(FEATURES, raw, since))
-            features = tables.spark.createDataFrame(built)
-            answers = features.select("*", udf(F.struct(*USE_CASE.inputs)).alias("answer"))
-            answers.select(
-                F.concat("entity_id", F.lit(batch_id)).alias("prediction_id"),
-                *("entity_id", "prediction_ts"),
-                F.lit(MODEL).alias("model_name"),
-                F.lit(number).alias("model_version"),
-                F.col("prediction_ts").alias("scored_at"),
-                F.to_date("prediction_ts").alias("scored_date"),
-                "answer.probability",
-                F.col("answer.prediction").cast("double").alias("prediction"),
-                F.lit(None).cast("double").alias("response_time_ms"),
-                F.lit("stream").alias("source"),
-            ).write.format("delta").mode("append").saveAsTable(f"{SCRATCH}.predictions")
-            # Only for this measurement: which micro-batch an event came with.
-            told = scheduled.select(
-                "source", "event_id", "kind", "event_time", "sent_at", "sequence", "body"
-            ).withColumns(
-                {
-                    "query_id": F.lit("straight"),
-                    "batch_id": F.lit(batch_id).cast("long"),
-                    "fate": F.lit("on_time"),
-                    "watermark": F.lit(None).cast("timestamp"),
-                    "reasons": F.array().cast("array<string>"),
-                }
-            )
-            tables.append_once("stream_state", told, writer="straight", number=batch_id)
-
-        return one
-
-    return each
+        query.processAllAvailable()
+    before = len(one.ended.read_text().splitlines())
+    begun = time.time()
+    feed(rest, speed=speed)
+    query.processAllAvailable()
+    progress = [dict(of.durationMs) for of in query.recentProgress[-100:] if of.numInputRows][1:]
+    query.stop()
+    ended = [json.loads(line) for line in one.ended.read_text().splitlines()][before:]
+    times = {one["batch"]: one["at"] for one in ended}
+    sent = tables.read("flight_events").where("kind = 'scheduled'").select("flight_id", F.col("sent_at").cast("double"))
+    batch = F.element_at(F.split("run_id", "/"), -1).cast("long")
+    scored = tables.read("predictions").select(F.col("entity_id").alias("flight_id"), batch.alias("batch"))
+    rows = sent.join(scored, "flight_id").collect()
+    total = sum((of["kind"] == "scheduled").sum() for of in log.values())
+    if len(rows) != total:
+        raise RuntimeError(f"of {total} scheduled flights {len(rows)} were scored")
+    shutil.rmtree(folder)
+    return Run(
+        events=sum(map(len, rest.values())),
+        waits=[times[row["batch"]] - row["sent_at"] for row in rows if row["batch"] in times],
+        seconds=max(times.values()) - begun,
+        steps=ended,
+        engine=median((one["triggerExecution"] - one["addBatch"]) / 1000 for one in progress),
+    )
 
 
 if __name__ == "__main__":

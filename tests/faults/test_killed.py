@@ -88,10 +88,13 @@ def test_a_stream_killed_twice_scores_every_flight_once_and_as_the_batch_did(
     with killed.sending("2013-02-20T11:00", "2013-02-20T16:00") as process:
         assert process.wait(PATIENCE_S) == 0, (killed.root / "log.txt").read_text()[-3000:]
 
-    # The micro-batch is remembered, and nothing is landed; then: it is recorded, and nothing is scored.
-    kill_when(killed, lambda: commits(warehouse / "stream_state") >= 2, "score_stream")
+    # The micro-batch is judged or recorded, and nothing is scored; then: it is scored, and nothing is landed.
+    written = [warehouse / "stream_events", warehouse / "runs"]
+    before = [commits(table) for table in written]
+    kill_when(killed, lambda: [commits(table) for table in written] != before, "score_stream")
     assert not scored(spark, warehouse, "stream")
-    kill_when(killed, lambda: commits(warehouse / "stream_batches") >= 2, "score_stream")
+    predicted = commits(warehouse / "predictions")
+    kill_when(killed, lambda: commits(warehouse / "predictions") > predicted, "score_stream")
 
     with killed.started("score_stream") as process:
         assert process.wait(PATIENCE_S) == 0, (killed.root / "log.txt").read_text()[-3000:]
@@ -99,8 +102,9 @@ def test_a_stream_killed_twice_scores_every_flight_once_and_as_the_batch_did(
     assert len(streamed) > 100
     batch = scored(spark, warehouse, "batch")
     assert {key: batch[key] for key in streamed} == pytest.approx(streamed, rel=0, abs=1e-9)
-    rows = spark.read.format("delta").load(str(warehouse / "stream_progress")).toPandas()
-    assert rows["scored"].sum() == len(streamed)
+    events = spark.read.format("delta").load(str(warehouse / "stream_events")).where("kind = 'scheduled'").toPandas()
+    assert not events[["source", "sequence"]].duplicated().any()
+    assert len(events) == len(streamed)
 
 
 def scored(spark: SparkSession, warehouse: Path, source: str) -> dict[tuple[str, int], float]:

@@ -7,7 +7,7 @@ import subprocess
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,8 +15,8 @@ import pyspark
 import pytest
 
 IVY = Path(__file__).with_name("ivy.xml")
-PATIENCE_S = 600
-QUICK_START = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+PATIENCE_S = 300  # a first run fetches 50 MB
+QUICK = "-XX:TieredStopAtLevel=1"  # in so short a life, most of the time would go into compiling
 
 
 def java() -> str:
@@ -26,25 +26,30 @@ def java() -> str:
 
 
 def jars(configuration: str, folder: Path) -> list[str]:
-    """What a configuration of ivy.xml names, from Ivy's cache; skips the test if it is not there and can't be fetched."""
+    """What a configuration of ivy.xml names, in Ivy's cache; skips the test where it can't be fetched."""
     (ivy,) = (Path(pyspark.__file__).parent / "jars").glob("ivy-*.jar")
     found = folder / f"{configuration}.classpath"
     options = ["-warn", "-ivy", str(IVY), "-confs", configuration, "-cachepath", str(found)]
-    run = subprocess.run([java(), "-jar", str(ivy), *options], capture_output=True, text=True, timeout=PATIENCE_S)
+    command = [java(), "-jar", str(ivy), *options]
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        pytest.skip("Maven Central, which has Kafka's jars, does not answer")
     said = run.stdout + run.stderr
     if "UNRESOLVED DEPENDENCIES" in said or "FAILED DOWNLOADS" in said:
-        pytest.skip("Kafka's jars could not be fetched from Maven Central")
+        pytest.skip("Kafka's jars can't be fetched from Maven Central")
     assert run.returncode == 0, said
-    return found.read_text().split(os.pathsep)
+    return found.read_text().strip().split(os.pathsep)
 
 
 @contextmanager
 def running_broker(folder: Path) -> Iterator[str]:
-    """A broker of its own with its data in a folder, as host:port. Topics have two partitions and make themselves."""
-    program = [java(), *QUICK_START, "-cp", os.pathsep.join(jars("broker", folder))]
-    with ExitStack() as probes:
-        ports = [_free_port(probes) for _ in range(2)]
-    address, controller = (f"127.0.0.1:{port}" for port in ports)
+    """A broker with its data in a folder, as host:port. It creates a topic, with two partitions, when one is first used."""
+    program = [java(), QUICK, "-Xmx256m", "-cp", os.pathsep.join(jars("broker", folder))]
+    with socket.socket() as one, socket.socket() as other:
+        for probe in (one, other):
+            probe.bind(("127.0.0.1", 0))
+        address, controller = (f"127.0.0.1:{probe.getsockname()[1]}" for probe in (one, other))
     properties = folder / "server.properties"
     properties.write_text(
         f"""\
@@ -62,7 +67,8 @@ offsets.topic.replication.factor=1
     log = folder / "broker.log"
     with log.open("w") as output:
         formatting = [*program, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
-        subprocess.run(formatting, stdout=output, stderr=output, timeout=PATIENCE_S, check=True)
+        formatted = subprocess.run(formatting, stdout=output, stderr=output, timeout=PATIENCE_S)
+        assert formatted.returncode == 0, log.read_text()[-3000:]
         process = subprocess.Popen([*program, "kafka.Kafka", str(properties)], stdout=output, stderr=output)
     try:
         until = time.monotonic() + PATIENCE_S
@@ -77,11 +83,4 @@ offsets.topic.replication.factor=1
 
 def spark_with_kafka(folder: Path) -> str:
     """The value of PYSPARK_SUBMIT_ARGS with which a process's Spark can talk to a broker."""
-    return shlex.join(["--jars", ",".join(jars("spark", folder)), "pyspark-shell"])
-
-
-def _free_port(probes: ExitStack) -> int:
-    """A port of the loopback interface, another one for each probe that is open."""
-    probe = probes.enter_context(socket.socket())
-    probe.bind(("127.0.0.1", 0))
-    return int(probe.getsockname()[1])
+    return shlex.join(["--driver-java-options", QUICK, "--jars", ",".join(jars("spark", folder)), "pyspark-shell"])

@@ -4,20 +4,23 @@ import io
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from rich.console import Console
+from tests.store.precomputed import FOUND
+from tests.store.precomputed import rows as prediction_rows
 from tests.store.workspace import Workspace, served
 
 from flight_delays.platform.context import Context
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.job_context import PrintedTaskValues
+from flight_delays.platform.precomputed import find_prediction, predictions_store
 from flight_delays.platform.registry import Registry
 from flight_delays.platform.runtime import LOCAL_DIR
-from flight_delays.platform.shell import ONLINE_TABLE, OnlineStore
+from flight_delays.platform.shell import ONLINE_STORE, ONLINE_TABLE, OnlineStore
 from flight_delays.platform.tables import Tables
 from flight_delays.tasks import publish
 from flight_delays.use_case import USE_CASE
@@ -87,3 +90,54 @@ def test_in_a_workspace_the_synced_table_is_refreshed_where_there_is_one(
         f"20 entities in {table}",
         "published: 20",
     ]
+
+
+def test_a_laptop_gets_the_predictions_that_were_added_and_keeps_the_newest_of_each(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(LOCAL_DIR, str(tmp_path))
+    spark, table, file = context.tables.spark, f"{context.tables.schema}.predictions", tmp_path / "online.db"
+
+    def publish_also(*scored: tuple[str, int, int], anew: bool = False) -> dict[str, int]:
+        """With these entities, hours of scoring and versions in the table too, which version is found of each."""
+        if anew:
+            spark.sql(f"DROP TABLE IF EXISTS {table}")
+        if scored:
+            rows = prediction_rows(
+                *(
+                    replace(FOUND, entity_id=entity, scored_at=AS_OF + timedelta(hours=hour), model_version=version)
+                    for entity, hour, version in scored
+                )
+            )
+            written = spark.createDataFrame(rows).write.format("delta").mode("append")
+            written.option("delta.enableChangeDataFeed", "true").saveAsTable(table)
+        publish.predictions(context, online_store=False)
+        store = predictions_store({ONLINE_STORE: f"sqlite:///{file}"})
+        assert store
+        found = {entity: find_prediction(store, entity) for entity in "abcd"}
+        return {entity: prediction.model_version for entity, prediction in found.items() if prediction}
+
+    assert publish_also(("a", 1, 1), ("a", 3, 2), ("a", 2, 3), ("b", 1, 1), anew=True) == {"a": 2, "b": 1}
+    # As of an earlier time than others, as a stream may score: what there is none of is found, the newest stays.
+    assert publish_also(("a", 2, 4), ("c", 0, 4)) == {"a": 2, "b": 1, "c": 4}
+    # Of two that were scored as of the same time the higher version counts, whichever came last.
+    assert publish_also(("b", 1, 2)) == publish_also(("b", 1, 1)) == {"a": 2, "b": 2, "c": 4}
+    before = file.stat()
+    assert publish_also() == {"a": 2, "b": 2, "c": 4}
+    assert (file.stat().st_ino, file.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    spark.sql(f"OPTIMIZE {table}")
+    assert publish_also() == {"a": 2, "b": 2, "c": 4}
+    assert publish_also(("d", 0, 1), anew=True) == {"d": 1}
+
+
+def test_in_a_workspace_the_synced_predictions_are_refreshed_where_there_are_any(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "18")
+    publish.predictions(context, online_store=False)
+    assert printed(context) == ""
+    table = "spark_catalog.publish.predictions_online"
+    with served(Workspace(name=table)) as client:
+        endpoints = Endpoints(client=client, sleep=lambda _: None)
+        publish.predictions(replace(context, endpoints=lambda: endpoints), online_store=True)
+    assert printed(context).splitlines() == [f"{table}: the update was started"]

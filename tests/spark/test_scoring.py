@@ -526,6 +526,7 @@ def test_a_day_of_predictions_is_compacted_once_when_it_is_over(
     alone: Context, features: DataFrame, new_version: Callable[..., int]
 ) -> None:
     alone.registry.set_alias("compacted", "champion", new_version("compacted"))
+    alone.tables.spark.sql(f"DELETE FROM {alone.tables.schema}.runs")
     done = []
 
     def scored(day: int, hour: int) -> int:

@@ -6,7 +6,7 @@ import pyarrow as pa
 from tests.store.stores import Sqlite, Store
 
 from flight_delays.platform.online_store import fill_sqlite
-from flight_delays.platform.precomputed import COLUMNS, PREDICTIONS_TABLE, Prediction
+from flight_delays.platform.precomputed import COLUMNS, NEWEST_BY, PREDICTIONS_TABLE, Prediction
 
 FLIGHT = "UA-1545-EWR-IAH-20130101T1015Z"
 FOUND = Prediction(
@@ -41,7 +41,7 @@ def fill(store: Store, *predictions: Prediction) -> None:
     """Hold these, and only these."""
     if isinstance(store, Sqlite):
         fill_sqlite(
-            store.file, PREDICTIONS_TABLE, [rows(*predictions)], columns=COLUMNS, key="entity_id", newest_by="scored_at"
+            store.file, PREDICTIONS_TABLE, [rows(*predictions)], columns=COLUMNS, key="entity_id", newest_by=NEWEST_BY
         )
         return
     declared = ", ".join(f"{name} {kind}" for name, kind in zip(COLUMNS, _POSTGRESQL, strict=True))

@@ -129,5 +129,5 @@ def test_a_wrong_setting_is_one_line(tmp_path: Path) -> None:
 
 
 def test_what_is_looked_up_are_the_columns_of_the_table() -> None:
-    declared = files("flight_delays.sql").joinpath("latest_predictions.sql").read_text(encoding="utf-8")
-    assert tuple(name for name, *_ in columns(declared)) == COLUMNS
+    declared = files("flight_delays.sql").joinpath("predictions.sql").read_text(encoding="utf-8")
+    assert {*COLUMNS} <= {name for name, *_ in columns(declared)}

@@ -2,8 +2,9 @@
 
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from databricks.sdk import WorkspaceClient
 from tests.store.workspace import FOUND, STARTED, TABLE, Answer, Workspace, served, state, trouble
 
 from flight_delays.core.errors import UserError
-from flight_delays.platform.online_store import fill_sqlite, refresh
+from flight_delays.core.stream import TableVersion
+from flight_delays.platform.online_store import fill_sqlite, filled_to, refresh
 
 SCHEMA = pa.schema(
     [
@@ -29,8 +31,17 @@ def chunk(*rows: tuple[str, datetime, float | None]) -> pa.Table:
     return pa.Table.from_pylist([row | {"day": date(2013, 1, 15), "flight": 7} for row in columns], SCHEMA)
 
 
-def fill(file: Path, *chunks: pa.Table) -> int:
-    return fill_sqlite(file, "online", chunks, columns=SCHEMA.names, key="entity_id", newest_by="prediction_ts")
+def fill(file: Path, *chunks: pa.Table, to: TableVersion | None = None, onto: bool = False) -> int:
+    return fill_sqlite(
+        file,
+        "online",
+        chunks,
+        columns=SCHEMA.names,
+        key="entity_id",
+        newest_by=("prediction_ts", "flight"),
+        to=to,
+        onto=onto,
+    )
 
 
 def rows(file: Path, query: str = "SELECT * FROM online ORDER BY entity_id") -> list[tuple[object, ...]]:
@@ -73,6 +84,41 @@ def test_each_key_has_one_row_the_newest(file: Path, chunks: list[pa.Table]) -> 
     assert rows(file, "SELECT entity_id, weather_temp FROM online ORDER BY 1") == [("a", 2.5), ("b", 9.5)]
 
 
+def test_of_equally_new_rows_the_next_column_tells_and_of_equals_the_last_stays(file: Path) -> None:
+    at = SCHEMA.get_field_index("flight")
+    lower, higher = (chunk(("a", EARLY, temp)).set_column(at, "flight", [[n]]) for n, temp in ((6, 1.5), (7, 2.5)))
+    for chunks, kept in (((lower, higher), 2.5), ((higher, lower), 2.5), ((higher, chunk(("a", EARLY, 3.5))), 3.5)):
+        fill(file, *chunks)
+        assert rows(file, "SELECT weather_temp FROM online") == [(kept,)]
+
+
+def test_rows_that_are_filled_onto_others_leave_those_that_are_newer(file: Path) -> None:
+    fill(file, chunk(("a", LATE, 1.5), ("b", LATE, 1.5)))
+    assert fill(file, chunk(("a", EARLY, 2.5), ("b", LATER, 2.5)), chunk(("c", EARLY, 2.5)), onto=True) == 3
+    assert rows(file, "SELECT entity_id, weather_temp FROM online ORDER BY 1") == [("a", 1.5), ("b", 2.5), ("c", 2.5)]
+    assert fill(file, chunk(("d", EARLY, 2.5))) == 1
+
+
+VERSION = TableVersion(id="a", version=3)
+
+
+def test_a_file_tells_how_far_each_of_its_tables_was_filled(file: Path) -> None:
+    def told(table: str = "online", columns: Sequence[str] = SCHEMA.names) -> TableVersion | None:
+        return filled_to(file, table, columns=columns)
+
+    assert told() is None  # no file
+    fill(file, chunk(("a", LATE, 1.5)))
+    assert told() is None
+    fill(file, to=VERSION)
+    fill_sqlite(file, "other", [], columns=["entity_id", "at"], key="entity_id", newest_by=["at"], to=None)
+    assert (told(), told("other", ["entity_id", "at"])) == (VERSION, None)
+    assert told(columns=SCHEMA.names[1:]) is None  # filled by code of before, which had other columns
+    fill(file, to=replace(VERSION, version=4), onto=True)
+    assert told() == replace(VERSION, version=4)
+    fill(file)
+    assert told() is None
+
+
 @pytest.mark.parametrize("chunks", [[], [chunk()]])
 def test_nothing_known_is_an_empty_table(file: Path, chunks: list[pa.Table]) -> None:
     fill(file, chunk(("a", EARLY, 1.5)))
@@ -98,7 +144,7 @@ def test_a_reader_has_the_old_rows_until_it_has_the_new_ones_and_nothing_else_is
     with closing(sqlite3.connect(file)) as reader:
         reader.execute("BEGIN")
         before = reader.execute("SELECT * FROM online").fetchall()
-        fill_sqlite(file, "online", chunks(), columns=SCHEMA.names, key="entity_id", newest_by="prediction_ts")
+        fill_sqlite(file, "online", chunks(), columns=SCHEMA.names, key="entity_id", newest_by=["prediction_ts"])
         assert reader.execute("SELECT * FROM online").fetchall() == before
     assert seen == [(1.5,)]
     assert rows(file, "SELECT weather_temp FROM online ORDER BY 1") == [(2.5,), (3.5,)]
@@ -114,7 +160,7 @@ def test_a_failure_half_way_leaves_the_old_rows_and_nothing_else(file: Path) -> 
         raise RuntimeError("Spark is gone")
 
     with pytest.raises(RuntimeError, match="Spark is gone"):
-        fill_sqlite(file, "online", chunks(), columns=SCHEMA.names, key="entity_id", newest_by="prediction_ts")
+        fill_sqlite(file, "online", chunks(), columns=SCHEMA.names, key="entity_id", newest_by=["prediction_ts"])
     assert rows(file) == before
     assert list(file.parent.iterdir()) == [file]
 
@@ -122,7 +168,7 @@ def test_a_failure_half_way_leaves_the_old_rows_and_nothing_else(file: Path) -> 
 def test_the_files_other_tables_stay_as_they_were(file: Path) -> None:
     for table in ("online", "other", "online"):
         chunks = [chunk((table, EARLY, 1.5))]
-        fill_sqlite(file, table, chunks, columns=SCHEMA.names, key="entity_id", newest_by="prediction_ts")
+        fill_sqlite(file, table, chunks, columns=SCHEMA.names, key="entity_id", newest_by=["prediction_ts"])
     assert rows(file, "SELECT entity_id FROM online UNION ALL SELECT entity_id FROM other") == [("online",), ("other",)]
     ((*_, plan),) = rows(file, "EXPLAIN QUERY PLAN SELECT * FROM other WHERE entity_id IN ('a')")
     assert plan.startswith("SEARCH other USING INDEX")
@@ -132,7 +178,7 @@ def test_the_files_other_tables_stay_as_they_were(file: Path) -> None:
 def test_a_table_made_anew_may_have_other_columns(file: Path) -> None:
     fill(file, chunk(("a", EARLY, 1.5)))
     few = ["entity_id", "prediction_ts"]
-    fill_sqlite(file, "online", [chunk(("b", LATE, 2.5))], columns=few, key="entity_id", newest_by="prediction_ts")
+    fill_sqlite(file, "online", [chunk(("b", LATE, 2.5))], columns=few, key="entity_id", newest_by=["prediction_ts"])
     assert rows(file) == [("b", "2013-01-15T16:00:00")]
 
 
@@ -140,7 +186,7 @@ def test_a_file_that_is_no_database_is_told_and_left(file: Path) -> None:
     file.parent.mkdir()
     file.write_text("no database " * 100)
     with pytest.raises(UserError, match=r"online.db cannot be read: file is not a database; delete it, then run"):
-        fill_sqlite(file, "online", [], columns=SCHEMA.names, key="entity_id", newest_by="prediction_ts")
+        fill_sqlite(file, "online", [], columns=SCHEMA.names, key="entity_id", newest_by=["prediction_ts"])
     assert list(file.parent.iterdir()) == [file]
 
 
@@ -198,9 +244,9 @@ AGAIN = "(waited for 10 s); run it again"
         ),
         (
             Workspace(table=[trouble(403, "PERMISSION_DENIED", "not\n  yours")]),
-            "not yours; mend that, then run it again",
+            "not yours; fix that, then run it again",
         ),
-        (Workspace(start=[trouble(403, "PERMISSION_DENIED", "no")]), "no; mend that, then run it again"),
+        (Workspace(start=[trouble(403, "PERMISSION_DENIED", "no")]), "no; fix that, then run it again"),
         (Workspace(update=[state("FAILED")]), "update u1 of pipeline p1 FAILED; see its page, then run it again"),
         (
             Workspace(update=[state("RUNNING"), state("CANCELED")]),

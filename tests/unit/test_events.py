@@ -9,14 +9,14 @@ import pyarrow.compute as pc
 import pytest
 from tests.raw import raw_tables
 
-from flight_delays.core.events import Events, Kind, by_kind, problems
+from flight_delays.core.events import Events, Kind, completed, problems, rows_told
 from flight_delays.use_case import USE_CASE
 from flight_delays.use_case.sources import FLIGHT_EVENTS, FLIGHTS, WEATHER_EVENTS
 from flight_delays.use_case.sources import WEATHER as HOURS
 
-EVENTS, RULES = (FLIGHT_EVENTS, WEATHER_EVENTS), (*FLIGHTS.rules, *HOURS.rules)
+TOLD, RULES = [(FLIGHTS, FLIGHT_EVENTS), (HOURS, WEATHER_EVENTS)], (*FLIGHTS.rules, *HOURS.rules)
 SCHEDULED, DEPARTED, ARRIVED, WEATHER = "scheduled", "departed", "arrived", "weather"
-SCHEMA = pa.schema({"kind": pa.string(), **{field.name: field.type for of in (FLIGHTS, HOURS) for field in of.schema}})
+SCHEMA = pa.schema({"kind": pa.string(), **{of.table: pa.struct(list(of.schema)) for of in (FLIGHTS, HOURS)}})
 TEN = datetime(2013, 1, 1, 10, tzinfo=UTC)
 FLIGHT: dict[str, Any] = {
     "kind": SCHEDULED,
@@ -94,9 +94,11 @@ CASES: list[tuple[dict[str, Any], list[str]]] = [
     *(({**HOUR, "temp": value}, [infinite("temp")]) for value in (NAN, INFINITY, -INFINITY)),
     ({**HOUR, "humid": NAN}, [infinite("humid")]),
     ({**HOUR, "humid": INFINITY}, [infinite("humid"), HUMID]),
-    ({**HOUR, "dep_delay": 99_999.9}, []),
-    *(({**HOUR, "dep_delay": value}, [SENSIBLE]) for value in (-1e5, 1e5, 100_000.1)),
-    ({**HOUR, "arr_delay": 1e12}, [SENSIBLE, WITHOUT]),
+    ({**TOOK_OFF, "dep_delay": 99_999.9}, []),
+    *(({**TOOK_OFF, "dep_delay": value}, [SENSIBLE]) for value in (-1e5, 1e5, 100_000.1)),
+    ({**TOOK_OFF, "arr_delay": 1e12}, [SENSIBLE, WITHOUT]),
+    # What it says of the other table's columns is not heard.
+    ({**HOUR, "dep_delay": 1e12}, []),
     ({**LANDED, "arr_delay": -INFINITY}, [infinite("arr_delay"), SENSIBLE]),
     ({**LANDED, "air_time": NAN}, [infinite("air_time"), WITHOUT]),
     *(({**FLIGHT, "distance": value}, [POSITIVE]) for value in (-5, 0)),
@@ -112,8 +114,15 @@ CASES: list[tuple[dict[str, Any], list[str]]] = [
 ]
 
 
+def event(body: dict[str, Any]) -> dict[str, Any]:
+    """A body says something of the table of its kind, and of no other."""
+    of = HOURS if body.get("kind") == WEATHER else FLIGHTS
+    said = {name: value for name, value in body.items() if name in of.columns}
+    return {"kind": body.get("kind"), of.table: said or None}
+
+
 def found(*bodies: dict[str, Any]) -> list[list[str]]:
-    return problems(pa.RecordBatch.from_pylist(list(bodies), SCHEMA), EVENTS, RULES)
+    return problems(pa.Table.from_pylist([event(body) for body in bodies], SCHEMA), TOLD)
 
 
 @pytest.mark.parametrize(("body", "why"), CASES)
@@ -134,8 +143,8 @@ def test_every_rule_has_a_case_but_the_one_that_needs_more_than_an_event_says() 
 
 
 def test_without_events_any_kind_is_unknown_and_nothing_is_needed() -> None:
-    bodies = pa.RecordBatch.from_pylist([{}, {"kind": SCHEDULED}], SCHEMA)
-    assert problems(bodies, (), ()) == [[], ["kind is none of "]]
+    bodies = pa.Table.from_pylist([{}, {"kind": SCHEDULED}], SCHEMA)
+    assert problems(bodies, ()) == [[], ["kind is none of "]]
 
 
 ASKED, CHANGED, ENDED = (
@@ -170,18 +179,14 @@ def test_an_event_tells_what_no_later_kind_reveals(
     assert events.told(kind, ("id",)) == ("id",)
 
 
-def test_a_kind_is_found_by_its_name() -> None:
-    assert list(by_kind(EVENTS)) == [SCHEDULED, DEPARTED, ARRIVED, WEATHER]
-    assert by_kind(EVENTS)[ARRIVED] is FLIGHT_EVENTS.kinds[2]
-    asking = [name for name, kind in by_kind(EVENTS).items() if kind.asks]
-    concluding = [name for name, kind in by_kind(EVENTS).items() if kind.concludes]
-    assert (asking, concluding) == ([SCHEDULED], [ARRIVED])
+def test_which_kinds_ask_is_told_by_their_names() -> None:
+    assert (FLIGHT_EVENTS.names, FLIGHT_EVENTS.asking) == ([SCHEDULED, DEPARTED, ARRIVED], [SCHEDULED])
+    assert (WEATHER_EVENTS.names, WEATHER_EVENTS.asking) == ([WEATHER], [])
 
 
 def test_what_an_event_must_say_is_told_by_its_kind() -> None:
-    told = [(source.contract, source.events) for source in USE_CASE.sources if source.events]
-    assert [events for _, events in told] == list(EVENTS)
-    for contract, events in told:
+    assert USE_CASE.told == TOLD
+    for contract, events in TOLD:
         for kind in events.kinds:
             columns = events.told(kind, contract.columns)
             assert {*events.needs, *kind.reveals, kind.known_at} <= {*columns}
@@ -195,3 +200,56 @@ def test_the_kinds_of_an_event_stand_in_the_order_in_which_rows_come_to_be_known
     for earlier, later in pairwise(times):
         assert not pc.any(pc.and_(pc.is_null(earlier), pc.is_valid(later))).as_py()
         assert pc.all(pc.less(earlier, later)).as_py()
+
+
+PLACES = {"batch_id": pa.int64(), "sequence": pa.int64()}
+# Of one flight, later by micro-batch, then by sequence, in whatever order they are read: what was told last stands.
+SAID: list[tuple[int, int, dict[str, Any]]] = [
+    (0, 3, {**TOOK_OFF, "distance": 3}),
+    (0, 1, {**FLIGHT, "distance": 1, "tailnum": "N1"}),
+    (0, 2, {**FLIGHT, "flight_id": "b", "distance": 5}),
+    (1, 0, {**FLIGHT, "distance": 4}),
+    (1, 9, HOUR),
+]
+
+
+def told(kinds: list[str], rows: list[tuple[int, int, dict[str, Any]]]) -> list[tuple[object, ...]]:
+    events = [{"batch_id": batch, "sequence": number, **event(body)} for batch, number, body in rows]
+    made = rows_told(pa.Table.from_pylist(events, pa.schema([*PLACES.items(), *SCHEMA])), FLIGHTS, kinds)
+    assert made.schema == FLIGHTS.schema
+    shown = made.select(["flight_id", "distance", "tailnum", "dep_delay", "arr_delay"]).to_pylist()
+    return sorted(tuple(row.values()) for row in shown)
+
+
+@pytest.mark.parametrize("rows", [SAID, SAID[::-1]])
+def test_events_of_one_key_make_one_row_of_what_was_told_last(rows: list[tuple[int, int, dict[str, Any]]]) -> None:
+    one, other = FLIGHT["flight_id"], ("b", 5, None, None, None)
+    assert told([SCHEDULED, DEPARTED], rows) == [(one, 4, "N1", 2.0, None), other]
+    assert told([SCHEDULED], rows) == [(one, 4, "N1", None, None), other]
+    assert told([DEPARTED], rows) == [(one, 3, None, 2.0, None)]
+    assert told([ARRIVED], rows) == []
+
+
+KEYED = pa.schema({"a": pa.string(), "b": pa.int64(), "x": pa.float64(), "y": pa.string()})
+
+
+@pytest.mark.parametrize(
+    ("rows", "new", "expected"),
+    [
+        ([], [], []),
+        ([("p", 1, 1.0, "q")], [], [("p", 1, 1.0, "q")]),
+        ([], [("p", 1, 1.0, "q")], [("p", 1, 1.0, "q")]),
+        # Of the same key the values that are told; what is null says nothing.
+        ([("p", 1, 1.0, "q")], [("p", 1, 2.0, None)], [("p", 1, 2.0, "q")]),
+        ([("p", 1, None, "q")], [("p", 1, None, "r")], [("p", 1, None, "r")]),
+        # A part of the key alone is another key.
+        ([("p", 1, 1.0, "q")], [("p", 2, 2.0, "s")], [("p", 1, 1.0, "q"), ("p", 2, 2.0, "s")]),
+    ],
+)
+def test_rows_are_completed_by_what_is_told(
+    rows: list[tuple[Any, ...]], new: list[tuple[Any, ...]], expected: list[tuple[Any, ...]]
+) -> None:
+    tables = [
+        pa.Table.from_pylist([dict(zip(KEYED.names, row, strict=True)) for row in of], KEYED) for of in (rows, new)
+    ]
+    assert sorted(tuple(row.values()) for row in completed(*tables, ("a", "b")).to_pylist()) == expected

@@ -1,11 +1,16 @@
 """The stream, crashed at every write: no entity lost, none scored twice, no micro-batch with two versions. No Spark."""
 
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from random import Random
 
+import pyarrow as pa
 import pytest
 from tests.streams import (
     Case,
+    Crash,
     CrashError,
     Day,
     Found,
@@ -17,6 +22,11 @@ from tests.streams import (
     made_up_model,
     real_day,
 )
+
+from flight_delays.core.stream import EVENT
+from flight_delays.use_case import USE_CASE
+
+INJECTED = {"out_of_order": "out_of_order", "duplicated": "duplicate", "late": "late"}
 
 
 @pytest.fixture(scope="module")
@@ -69,4 +79,92 @@ def test_however_cut_crashed_and_replayed_the_stream_ends_with_the_batch_result_
     assert crashed > cases
 
 
-INJECTED = {"out_of_order": "out_of_order", "duplicated": "duplicate", "late": "late"}
+def test_settings_that_change_before_a_replay_change_nothing_of_it(day: Day) -> None:
+    (events,) = case(day.events, 1, batches=1).batches
+    log, undisturbed = MemoryLog(raw=[day.raw]), MemoryLog(raw=[day.raw])
+    World(log=undisturbed).attempt(0, events)
+    world = World(log=log)
+    for write in ("record", "predictions"):
+        with pytest.raises(CrashError):
+            world.attempt(0, events, Crash(write=write, done=True))
+        world.champion, world.delay = 2, timedelta(minutes=1)
+        log.correct_the_weather(0.0)
+    world.attempt(0, events)
+    assert log.predictions[0] == undisturbed.predictions[0]
+    assert log.judged[0].sort_by("sequence") == undisturbed.judged[0].sort_by("sequence")
+
+
+def test_what_ingest_changes_is_seen_from_the_next_landing_on_also_after_a_crash(day: Day) -> None:
+    this, log = case(day.events, 1, batches=5), MemoryLog(raw=[day.raw])
+    world = World(log=log)
+    versions = []
+    for number, events in enumerate(this.batches):
+        if number == 1:
+            log.correct_the_weather(0.0)
+        if number == 2:
+            with pytest.raises(CrashError):
+                world.attempt(number, events, Crash(write="events", done=False))
+        if number == 3:
+            log.land()
+            world.memory = None
+        world.attempt(number, events)
+        versions.append(log.records(number)[0].tables["raw_weather"].version)
+    assert versions == [0, 0, 0, 2, 2]
+    assert [one.landed for one in log.runs] == [-1, -1, -1, 2, 2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overtaken:
+    """The log of a process that stands still at a write, while another does the whole micro-batch."""
+
+    log: MemoryLog
+    at: str
+    meanwhile: Callable[[], None]
+
+    def __getattr__(self, name: str) -> object:
+        if name == self.at:
+            self.meanwhile()
+        return getattr(self.log, name)
+
+
+@pytest.mark.parametrize("at", ["append_events", "append_record", "append_predictions"])
+def test_two_processes_that_do_the_same_micro_batch_leave_what_one_leaves(day: Day, at: str) -> None:
+    (events,) = case(day.events, 1, batches=1).batches
+    log = MemoryLog(raw=[day.raw])
+    other = World(log=log, champion=2)
+    world = World(log=Overtaken(log=log, at=at, meanwhile=lambda: other.attempt(0, events)), champion=1)
+    world.attempt(0, events)
+    assert len(log.runs) == 1
+    assert found(log) == pytest.approx(expected(log.runs, log.raw_at, [events], made_up_model), rel=0, abs=1e-9)
+
+
+def test_what_the_version_cannot_score_is_rejected_with_its_reason(day: Day) -> None:
+    """A model that needs what only some flights have."""
+    (events,) = case(day.events, 1, batches=1).batches
+    required = tuple(
+        replace(column, required=column.required or column.name == "plane_seats")
+        for column in USE_CASE.signature.inputs
+    )
+    picky = replace(made_up_model(1), signature=replace(USE_CASE.signature, inputs=required))
+    log = MemoryLog(raw=[day.raw])
+    World(log=log, model=lambda _: picky).attempt(0, events)
+    reasons = [why for rows in log.rejects for why in rows["reasons"].to_pylist()]
+    assert {*map(tuple, reasons)} == {("plane_seats is missing",)}
+    everyone = MemoryLog(raw=[day.raw])
+    World(log=everyone).attempt(0, events)
+    assert len(reasons) + len(found(log)) == len(found(everyone))
+
+
+def test_before_anything_good_has_come_in_events_are_kept_and_nothing_is_recorded(day: Day) -> None:
+    (events,) = case(day.events, 1, batches=1).batches
+    kind = events.schema.get_field_index("kind")
+    nameless = events.set_column(kind, EVENT.field("kind"), pa.nulls(len(events), pa.string()))
+    log = MemoryLog(raw=[day.raw])
+    world = World(log=log)
+    world.attempt(0, nameless)
+    assert (log.runs, log.predictions) == ([], {})
+    assert {*log.judged[0]["fate"].to_pylist()} == {"malformed"}
+    world.attempt(1, events.slice(0, 0))
+    world.attempt(2, events)
+    should_be = expected(log.runs, log.raw_at, [*[events.slice(0, 0)] * 2, events], made_up_model)
+    assert found(log) == pytest.approx(should_be, rel=0, abs=1e-9)

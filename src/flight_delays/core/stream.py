@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from flight_delays.core.as_of import codes
 from flight_delays.core.columns import UTC_TIME, from_arrow
 from flight_delays.core.events import Events, completed, problems, rows_told
 from flight_delays.core.features import ENTITY, PREDICTION_TIME
@@ -207,8 +208,8 @@ def _earlier(
     seen: pa.Table,
 ) -> Micros:
     """The newest time of an event of the same source and id that came before each."""
-    both = pa.concat_tables([seen.select(["source", "event_id"]), events.select(["source", "event_id"])])
-    keys = pd.factorize(pd.MultiIndex.from_arrays([from_arrow(both, [name])[name] for name in both.column_names]))[0]
+    parts = [[from_arrow(of, [name])[name] for name in ("source", "event_id")] for of in (seen, events)]
+    keys = np.concatenate(codes(*parts))
     places = np.concatenate([np.arange(seen.num_rows), seen.num_rows + order])
     known = np.concatenate([seen["event_time"].cast(pa.int64()).to_numpy(), times])
     of_key = pd.Series(known[places]).groupby(keys[places])

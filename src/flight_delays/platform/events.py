@@ -50,6 +50,12 @@ def incoming(spark: SparkSession, schema: str, use_case: UseCase, *, max_bytes: 
     return reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), streams)
 
 
+def micro_batch(events: DataFrame, use_case: UseCase) -> pa.Table:
+    """All of them in memory."""
+    schema = pa.schema([*EVENT, *bodies(use_case)])
+    return events.select(*schema.names).toArrow().cast(schema).combine_chunks()
+
+
 def delivered(events: DataFrame, source: str, contract: Contract) -> DataFrame:
     """Rows of an event table as the columns of EVENT and what they say of one raw table."""
     body = from_arrow_schema(contract.schema)

@@ -85,7 +85,8 @@ def _local_session(folder: Path) -> SparkSession:
         .config("spark.log.level", "ERROR")
     )
     # PySpark logs every error that it raises, as JSON with the JVM's stack; the exception says it already.
-    logging.getLogger("DataFrameQueryContextLogger").setLevel(logging.CRITICAL)
+    for name in ("DataFrameQueryContextLogger", "SQLQueryContextLogger"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     # A process that has Spark Connect leaves this to those that it starts.
     os.environ.pop("SPARK_CONNECT_MODE_ENABLED", None)
     # All of it is in this machine, whose own name need not lead anywhere.

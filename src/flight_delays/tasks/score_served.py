@@ -59,6 +59,7 @@ def run(context: Context, *, model_name: str, payload_table: str, served_entitie
             "prediction",
             F.col("execution_duration_ms").cast("double").alias("response_time_ms"),
             F.lit(SOURCE).alias("source"),
+            F.lit(None).cast("string").alias("run_id"),
         ),
         key=["prediction_id"],
     )

@@ -132,7 +132,7 @@ class _Sink:
             log,
             self.use_case,
             memory,
-            events.toArrow().combine_chunks(),
+            source.micro_batch(events, self.use_case),
             batch_id,
             delay=self.stream.delay,
             champion=lambda: champion(registry, name),
