@@ -86,8 +86,8 @@ batch of 10,000 rows at a time.
 ## The whole job
 
 `score_batch` of the year's {year_rows:,} flights, by a version that has scored nothing, with the session up: it finds
-out what to score, reads the version, scores, appends, brings the newest predictions to the online store, leaves its mark
-and prints a table by month. Rounds: {rounds}.
+out what to score, reads the version, scores, appends, brings the newest predictions to the online store, leaves its
+mark and prints a table by month. Rounds: {rounds}.
 
 {job}
 
@@ -209,7 +209,7 @@ def _job_round(context: Context, scorer: Scorer) -> dict[str, float]:
     seconds = {JOB: _timed(job).seconds, AGAIN: _timed(job).seconds}
     features, made = tables.read("features"), tables.read("predictions", version=tables.version("predictions"))
     seconds[INTO_NOTHING] = _timed(lambda: _into_nothing(scorer, features)).seconds
-    tables.spark.sql(f"CREATE TABLE {tables.schema}.appended LIKE {tables.schema}.predictions USING delta")
+    made.limit(0).write.format("delta").partitionBy("scored_date").saveAsTable(f"{tables.schema}.appended")
     seconds[APPENDED] = _timed(lambda: tables.append("appended", made)).seconds
     tables.spark.sql(f"DROP TABLE {tables.schema}.appended")
     print(", ".join(f"{name}: {took:.1f} s" for name, took in seconds.items()), flush=True)

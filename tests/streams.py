@@ -24,7 +24,7 @@ from flight_delays.use_case import USE_CASE
 START, END = datetime(2013, 1, 5, 11, tzinfo=UTC), datetime(2013, 1, 5, 15, tzinfo=UTC)
 HISTORY = datetime(2013, 1, 3, tzinfo=UTC)
 DELAY = timedelta(hours=1)
-SENT_AT = datetime(2013, 2, 1, tzinfo=UTC)
+SENT_AT = datetime(2014, 1, 1, tzinfo=UTC)
 BODIES = bodies(USE_CASE)
 WRITES = ("events", "record", "predictions")
 

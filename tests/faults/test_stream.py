@@ -1,8 +1,13 @@
 """The stream on Delta tables, crashed at every write, with all that may happen meanwhile."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import timedelta
 from random import Random
+from typing import Any
 
+import pandas as pd
+import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 from tests.raw import Raw
@@ -20,7 +25,9 @@ from tests.streams import (
     real_day,
 )
 
-from flight_delays.core.stream import TableVersion
+from flight_delays.core.errors import UserError
+from flight_delays.core.scoring import PREDICTIONS, REJECTS
+from flight_delays.core.stream import TAKEN, TableVersion
 from flight_delays.platform.stream_log import DeltaLog
 from flight_delays.platform.tables import Tables, collected
 from flight_delays.tasks import tables as tables_task
@@ -128,3 +135,74 @@ def test_random_streams_end_with_the_batch_result_too(before: Tables, day: Day, 
                 log.land()
                 world.memory = None
         assert found(before) == pytest.approx(should_be(log, this), rel=0, abs=1e-9), f"seed {seed}"
+
+
+def test_of_two_writers_of_a_micro_batch_the_first_stands(before: Tables, day: Day) -> None:
+    (events,) = case(day.events, 1, batches=1).batches
+    one, other = log_of(before, "two writers"), log_of(before, "two writers")
+    World(log=one, champion=1).attempt(0, events)
+    (record,) = one.records(0)
+    assert other.append_record(replace(record, model_version=2)) == record
+    other.append_events(0, one.events(0).slice(0, 1))
+    predictions = before.read("predictions").where("source = 'stream'")
+    (row,) = predictions.limit(1).toArrow().to_pylist()
+    again = pa.Table.from_pylist([{**row, "model_version": 2}], PREDICTIONS)
+    other.append_predictions(0, again, REJECTS.empty_table())
+    assert one.events(0).num_rows == events.num_rows
+    assert predictions.where("model_version <> 1").count() == 0
+
+
+def test_what_a_micro_batch_was_to_be_scored_from_is_the_same_table_at_the_same_version_or_the_stream_stops(
+    before: Tables, day: Day
+) -> None:
+    events, later = case(day.events, 1, batches=2).batches
+    spark, log = before.spark, log_of(before, "gone")
+    World(log=log).attempt(0, events)
+    scored = found(before)
+    correct_the_weather(before)
+    conf = "spark.databricks.delta.retentionDurationCheck.enabled"
+    spark.conf.set(conf, "false")
+    spark.sql(f"VACUUM {before.schema}.raw_weather RETAIN 0 HOURS")
+    spark.conf.set(conf, "true")
+    with pytest.raises(
+        UserError, match=r"is gone \(.*raw_weather at version \d+.*\): vacuumed; flight-delays stream re"
+    ):
+        World(log=log).attempt(1, later)
+    spark.sql(f"CREATE TABLE {before.schema}.copied USING delta AS SELECT * FROM {before.schema}.raw_weather")
+    spark.sql(f"DROP TABLE {before.schema}.raw_weather")
+    tables_task.create(before, USE_CASE)
+    spark.sql(f"INSERT INTO {before.schema}.raw_weather SELECT * FROM {before.schema}.copied")
+    with pytest.raises(UserError, match=r"raw_weather was made anew since the stream read it; flight-delays stream re"):
+        World(log=log).attempt(1, later)
+    assert found(before) == scored
+    World(log=log_of(before, "after the reset")).attempt(0, later)
+
+
+def test_a_landing_brings_what_was_taken_to_the_raw_tables_and_in_time_forgets_it(before: Tables, day: Day) -> None:
+    (events,) = case(day.events, 1, batches=1).batches
+    log, world = log_of(before, "landed"), World(log=log_of(before, "landed"))
+    world.attempt(0, events)
+    taken = [one for one in log.events(0).to_pylist() if one["fate"] in TAKEN]
+    arrived = {one["raw_flights"]["flight_id"] for one in taken if one["kind"] == "arrived"}
+    for _ in range(2):
+        log.land()
+        assert log.landed() == 0
+        assert before.read("raw_flights").count() == day.raw["raw_flights"].num_rows + new_flights(day, taken)
+        assert {row["entity_id"] for row in collected(before.read("labels"))} == arrived
+    # Two months later nothing can need it: only what came since is kept.
+    moved_on = {name: moved(rows, timedelta(days=60)) for name, rows in day.events.items()}
+    (much_later,) = case(moved_on, 1, batches=1).batches
+    World(log=log).attempt(1, much_later)
+    log.land()
+    assert (log.landed(), log.events(0).num_rows, log.events(1).num_rows) == (1, 0, events.num_rows)
+
+
+def new_flights(day: Day, taken: list[dict[str, Any]]) -> int:
+    told = {one["raw_flights"]["flight_id"] for one in taken if one["raw_flights"]}
+    return len(told - {*day.raw["raw_flights"]["flight_id"].to_pylist()})
+
+
+def moved(rows: pd.DataFrame, by: timedelta) -> pd.DataFrame:
+    """The same events at another time."""
+    times = [name for name in rows if isinstance(rows[name].dtype, pd.DatetimeTZDtype)]
+    return rows.assign(**{name: rows[name] + by for name in times})

@@ -44,7 +44,7 @@ def jars(configuration: str, folder: Path) -> list[str]:
 
 @contextmanager
 def running_broker(folder: Path) -> Iterator[str]:
-    """A broker with its data in a folder, as host:port. It creates a topic, with two partitions, when one is first used."""
+    """A broker, its data in a folder, as host:port. A topic that is written to is created, with two partitions."""
     program = [java(), QUICK, "-Xmx256m", "-cp", os.pathsep.join(jars("broker", folder))]
     with socket.socket() as one, socket.socket() as other:
         for probe in (one, other):

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +22,7 @@ SEND_AND_READ = Path(__file__).with_name("send_and_read.py")
 START, DELAY = datetime(2013, 1, 1, 6, tzinfo=UTC), timedelta(minutes=30)
 
 
-def message(event_id: str, kind: str, minutes: float, **body: str | float) -> str:
+def message(event_id: str, kind: str, minutes: float, **body: object) -> str:
     time = START + timedelta(minutes=minutes)
     return json.dumps({"event_id": event_id, "kind": kind, "event_time": time.isoformat(), "body": body})
 
@@ -60,7 +59,7 @@ SENT: tuple[list[tuple[int, str | None, str]], ...] = (
 
 
 @pytest.fixture(scope="module")
-def events() -> Iterator[pa.Table]:
+def events() -> pa.Table:
     """What is read of SENT, in the order of each partition."""
     with TemporaryDirectory(prefix="kafka-") as name, running_broker(Path(name)) as address:
         folder = Path(name)
@@ -72,7 +71,7 @@ def events() -> Iterator[pa.Table]:
             run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
             assert run.returncode == 0, run.stderr[-3000:]
         rows = pq.read_table(folder / "rows").sort_by([("source", "ascending"), ("sequence", "ascending")])
-        yield rows.cast(pa.schema([field.with_nullable(True) for field in rows.schema]))
+    return rows.cast(pa.schema([field.with_nullable(True) for field in rows.schema]))
 
 
 def test_each_message_is_read_once_in_its_partitions_order_also_by_a_process_that_goes_on_from_the_checkpoint(

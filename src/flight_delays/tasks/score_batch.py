@@ -171,7 +171,8 @@ def _record(context: Context, run_id: str, model_name: str, number: int, here: _
         "as_of": here.as_of,
         "scored": scored,
     }
-    context.tables.append_decision("runs", row, key=["run_id"])
+    if context.tables.read("runs").where(F.col("run_id") == run_id).isEmpty():
+        context.tables.append("runs", context.tables.decision("runs", row))
 
 
 def _optimize(context: Context) -> None:
