@@ -8,12 +8,14 @@ foreachBatch with the same features and `mlflow.pyfunc.spark_udf`, which appends
 import argparse
 import json
 import os
+import re
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -54,9 +56,9 @@ STEPS = ("to Arrow", "events", "record", "features and model", "predictions", "m
 PAGE = """\
 # How fast the stream is
 
-Made by `python -m bench.streaming`: real events from 1 October 2013 on, {cores} cores, local Spark ({kind}), 30 days of
-history, in a stream that has run for a while. {events:,} events sent in {seconds:.0f} s, about {rate:.0f} a second. From
-the sending of a scheduled flight to its prediction in the table:
+Made by `python -m bench.streaming`: real events from 1 October 2013 on, {cores} cores, local Spark ({kind}), 30 days
+of history, in a stream that has run for a while. {events:,} events sent in {seconds:.0f} s, about {rate:.0f} a second.
+From the sending of a scheduled flight to its prediction in the table:
 
 {latency}
 
@@ -67,14 +69,20 @@ the sending of a scheduled flight to its prediction in the table:
 The straight one, *{straight}*, has the same features; it appends predictions and does nothing else: no duplicates told
 apart, no late events, no record, not exactly once.
 
-What a micro-batch of this project's stream is made of, medians in seconds, under the steady load (about {size:.0f} events
-each) and for all at once. Events and record are written side by side; what is left of a micro-batch is its own
-computing and waiting for the other.
+What a micro-batch of this project's stream is made of, medians in seconds, under the steady load (about {size:.0f}
+events each) and for all at once. Events and record are written side by side, features are computed after both.
 
 {breakdown}
 
 Spark's own part, from one micro-batch to the next (offsets, planning, the checkpoint's files): {engine:.2f} s.
+
+{batches} micro-batches one after the other, landed after every {land_every} (`--soak`): memory that is held, in MB, of
+the Python process that works them through and, after a garbage collection, of the JVM's heap; and seconds per
+micro-batch, without the landings.
+
+{soak}
 """
+SOAK = ROOT / ".local" / "soak.json"
 
 
 def main() -> None:
@@ -83,12 +91,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=90)
     parser.add_argument("--hours", type=float, default=5, help="Of simulated time, sent within these seconds.")
     parser.add_argument("--backlog-hours", type=float, default=100, help="Of simulated time, sent at once.")
+    parser.add_argument("--soak", type=int, default=0, help="Do this instead: so many micro-batches.")
     parser.add_argument("--spark", choices=("connect", "classic"), default="connect")
     asked = parser.parse_args()
     os.environ.setdefault(LOCAL_DIR, str(local_dir(ROOT, "dev")))
     os.environ[LOCAL_SPARK] = asked.spark
     context = open_context(USE_CASE, SCHEMA, AS_OF.isoformat())
     number = context.registry.aliases(MODEL)["champion"]
+    if asked.soak:
+        _soak(context, asked.soak)
+        return
     steady, backlog = dict[str, Run](), dict[str, Run]()
     for found, hours, seconds in ((steady, asked.hours, asked.seconds), (backlog, asked.backlog_hours, 0.0)):
         events = _events(context, hours)
@@ -127,13 +139,14 @@ def main() -> None:
             ],
         ),
         engine=ours.engine,
+        **_soaked(),
     )
     (ROOT / "docs" / "streaming-speed.md").write_text(page, encoding="utf-8")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """How long each scheduled flight waited, and all events from first to last; seconds per step of each micro-batch."""
+    """How long each scheduled flight waited, all events together, and the steps of each micro-batch; seconds."""
 
     events: int
     waits: list[float]
@@ -160,6 +173,7 @@ class Straight:
     steps: dict[str, float] = field(default_factory=dict)
 
     def __call__(self, events: DataFrame, batch_id: int) -> None:
+        """One micro-batch."""
         self.steps = {}
         with self.timed("micro-batch"):
             self.score(self.tables(spark=events.sparkSession, schema=SCRATCH, unity_catalog=False), events, batch_id)
@@ -168,11 +182,13 @@ class Straight:
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
+        """Add the seconds of a step."""
         begun = time.monotonic()
         yield
         self.steps[step] = self.steps.get(step, 0.0) + time.monotonic() - begun
 
     def score(self, tables: Tables, events: DataFrame, batch_id: int) -> None:
+        """Append predictions for the flights that are newly scheduled."""
         from flight_delays.core.as_of import look_backs
 
         registries.connect_to(self.uris)
@@ -214,6 +230,7 @@ class Ours(Straight):
     memory: Memory | None = None
 
     def score(self, tables: Tables, events: DataFrame, batch_id: int) -> None:
+        """Append predictions for the flights that are newly scheduled."""
         with self.timed("to Arrow"):
             rows = micro_batch(events, USE_CASE)
         log = DeltaLog(use_case=USE_CASE, tables=tables, query="bench", model_name=MODEL)
@@ -233,6 +250,7 @@ class Ours(Straight):
         self.steps["features and model"] = time.monotonic() - self.begun - known - written
 
     def __call__(self, events: DataFrame, batch_id: int) -> None:
+        """One micro-batch."""
         self.begun = time.monotonic()
         super().__call__(events, batch_id)
 
@@ -240,7 +258,16 @@ class Ours(Straight):
 class PlainTables(Tables):
     """Appends that may be done twice."""
 
-    def append_once(self, table: str, rows: DataFrame, *, writer: str, number: int, tag: str | None = None) -> None:  # noqa: ARG002
+    def append_once(
+        self,
+        table: str,
+        rows: DataFrame,
+        *,
+        writer: str,  # noqa: ARG002
+        number: int,  # noqa: ARG002
+        tag: str | None = None,
+    ) -> None:
+        """Append the rows."""
         options = {"userMetadata": tag} if tag else {}
         rows = rows.select(*self.read(table).columns)
         rows.write.format("delta").mode("append").options(**options).saveAsTable(f"{self.schema}.{table}")
@@ -264,20 +291,88 @@ class Timed:
         return getattr(self.log, name)
 
     def append_events(self, batch_id: int, judged: pa.Table) -> None:
+        """The log's own."""
         with self.timed("events"):
             self.log.append_events(batch_id, judged)
 
     def append_record(self, record: Record) -> Record:
+        """The log's own."""
         with self.timed("record"):
             return self.log.append_record(record)
 
     def append_predictions(self, batch_id: int, predictions: pa.Table, rejects: pa.Table) -> None:
+        """The log's own."""
         with self.timed("predictions"):
             self.log.append_predictions(batch_id, predictions, rejects)
 
 
-def _measure(context: Context, sink: type[Straight], number: int, log: dict[str, pd.DataFrame], speed: float) -> Run:
-    """Events of the first hours slice by slice, until all is warm; then the others at a speed, or at once."""
+@dataclass(kw_only=True)
+class Soaked(score_stream._Sink):
+    """The stream itself, which writes down how long it took and what memory its process holds."""
+
+    ended: Path
+
+    def __call__(self, events: DataFrame, batch_id: int) -> None:
+        """Score, and land now and then."""
+        begun = time.monotonic()
+        super().__call__(events, batch_id)
+        (held,) = re.findall(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        with self.ended.open("a") as file:
+            file.write(json.dumps({"seconds": time.monotonic() - begun, "python": int(held) / 1024}) + "\n")
+
+
+LOOKED_AT = 50  # micro-batches
+
+
+def _soak(context: Context, batches: int) -> None:
+    """Micro-batches of a few events each; what they took and held is kept in SOAK."""
+    tables, folder = _world(context), Path(tempfile.mkdtemp())
+    flights = _events(context, 24.0)["flight_events"]
+    checkpoint = str(folder / "checkpoint")
+    stream = score_stream.Stream(model_name=MODEL, raw_schema=SCRATCH, delay=timedelta(hours=1), land_every=100)
+    own = score_stream._Sink.of(replace(context, tables=tables), stream, checkpoint)
+    sink = Soaked(**vars(own), ended=folder / "ended")
+    incoming_events = incoming(tables.spark, SCRATCH, USE_CASE, max_bytes="64m")
+    query = incoming_events.writeStream.option("checkpointLocation", checkpoint).foreachBatch(sink).start()
+    found = list[dict[str, float]]()
+    for number in range(batches):
+        part = flights.iloc[len(flights) * number // batches : len(flights) * (number + 1) // batches]
+        _feed(tables, speed=0.0)({"flight_events": part})
+        query.processAllAvailable()
+        if (number + 1) % LOOKED_AT == 0:
+            lines = [json.loads(line) for line in sink.ended.read_text().splitlines()]
+            seconds = median(line["seconds"] for line in lines[-LOOKED_AT:])
+            found.append({"batch": len(lines), **lines[-1], "heap": _heap(), "seconds": seconds})
+            print(found[-1], flush=True)
+    query.stop()
+    shutil.rmtree(folder)
+    SOAK.write_text(json.dumps({"batches": batches, "land_every": stream.land_every, "found": found}))
+
+
+def _heap() -> float:
+    """MB that this process's JVM still holds after a garbage collection."""
+    children = subprocess.run(["pgrep", "-P", str(os.getpid()), "java"], capture_output=True, text=True, check=True)  # noqa: S607
+    jvm = children.stdout.split()[0]
+    subprocess.run(["jcmd", jvm, "GC.run"], capture_output=True, check=True)  # noqa: S607
+    told = subprocess.run(["jcmd", jvm, "GC.heap_info"], capture_output=True, text=True, check=True).stdout  # noqa: S607
+    return sum(int(kilobytes) for kilobytes in re.findall(r"heap .*used (\d+)K", told)) / 1024
+
+
+def _soaked() -> dict[str, object]:
+    """What the page says of the last soak."""
+    told = json.loads(SOAK.read_text())
+    rows = [
+        (one["batch"], f"{one['python']:,.0f}", f"{one['heap']:,.0f}", f"{one['seconds']:.2f}") for one in told["found"]
+    ]
+    return {
+        "batches": told["batches"],
+        "land_every": told["land_every"],
+        "soak": table(("after micro-batch", "Python (MB)", "heap (MB)", "seconds"), rows),
+    }
+
+
+def _world(context: Context) -> Tables:
+    """All tables anew, with 30 days of history."""
     spark = context.tables.spark
     spark.sql(f"DROP SCHEMA IF EXISTS {SCRATCH} CASCADE")
     spark.sql(f"CREATE SCHEMA {SCRATCH}")
@@ -288,9 +383,21 @@ def _measure(context: Context, sink: type[Straight], number: int, log: dict[str,
         rows = context.tables.read(name)
         rows = rows if name == "raw_planes" else rows.where(recent)
         rows.write.format("delta").mode("append").saveAsTable(f"{SCRATCH}.{name}")
+    return tables
+
+
+def _feed(tables: Tables, *, speed: float) -> Callable[[dict[str, pd.DataFrame]], int]:
+    def now() -> datetime:
+        return datetime.now(UTC)
+
+    return partial(send, tables, speed=speed, every_s=0.5, clock=now, sleep=time.sleep, progress=lambda _: None)
+
+
+def _measure(context: Context, sink: type[Straight], number: int, log: dict[str, pd.DataFrame], speed: float) -> Run:
+    """Events of the first hours slice by slice, until all is warm; then the others at a speed, or at once."""
+    tables = _world(context)
+    spark = tables.spark
     folder = Path(tempfile.mkdtemp())
-    clock = lambda: datetime.now(UTC)  # noqa: E731
-    feed = partial(send, tables, every_s=0.5, clock=clock, sleep=time.sleep, progress=lambda _: None)
     warm = {name: rows[rows["event_time"] < pd.Timestamp(START + WARM)] for name, rows in log.items()}
     rest = {name: rows[rows["event_time"] >= pd.Timestamp(START + WARM)] for name, rows in log.items()}
     one = sink(uris=registries.uris(), number=number, ended=folder / "ended")
@@ -299,14 +406,12 @@ def _measure(context: Context, sink: type[Straight], number: int, log: dict[str,
         stream.writeStream.option("checkpointLocation", str(folder / "checkpoint")).foreachBatch(one).start()
     )
     for part in range(12):
-        feed(
-            {name: rows.iloc[len(rows) * part // 12 : len(rows) * (part + 1) // 12] for name, rows in warm.items()},
-            speed=0,
-        )
+        cut = {name: slice(len(rows) * part // 12, len(rows) * (part + 1) // 12) for name, rows in warm.items()}
+        _feed(tables, speed=0.0)({name: rows.iloc[cut[name]] for name, rows in warm.items()})
         query.processAllAvailable()
     before = len(one.ended.read_text().splitlines())
     begun = time.time()
-    feed(rest, speed=speed)
+    _feed(tables, speed=speed)(rest)
     query.processAllAvailable()
     progress = [dict(of.durationMs) for of in query.recentProgress[-100:] if of.numInputRows][1:]
     query.stop()

@@ -502,14 +502,20 @@ def test_a_run_that_was_killed_before_it_left_its_mark_is_made_up_for(
     alone: Context, new_version: Callable[..., int], tmp_path: Path
 ) -> None:
     alone.registry.set_alias("killed", "champion", new_version("killed"))
-    first = score(alone, "killed")
-    alone.tables.spark.sql(f"DELETE FROM {alone.tables.schema}.runs WHERE model_name = 'killed'")
-    online_store(tmp_path).unlink()
-    pd.testing.assert_frame_equal(score(alone, "killed"), first)
-    assert alone.tables.read("runs").where("model_name = 'killed'").count() == 1
-    store = predictions_store({ONLINE_STORE: f"sqlite:///{online_store(tmp_path)}"})
-    assert store
-    assert find_prediction(store, "flight-0000")
+    runs = f"{alone.tables.schema}.runs WHERE model_name = 'killed'"
+    for scored, killed in ((40, 40), (41, 1)):  # the first run of all, and one that went on from a mark
+        if scored == 41:
+            more = alone.tables.read("features").where("entity_id = 'flight-0000'")
+            alone.tables.append("features", more.withColumn("entity_id", F.lit("more")))
+        before = score(alone, "killed")
+        assert len(before) == scored
+        alone.tables.spark.sql(f"DELETE FROM {runs} AND scored = {killed}")
+        online_store(tmp_path).unlink()
+        pd.testing.assert_frame_equal(score(alone, "killed"), before)
+        assert alone.tables.spark.sql(f"SELECT scored FROM {runs} ORDER BY recorded_at DESC").first() == (0,)
+        store = predictions_store({ONLINE_STORE: f"sqlite:///{online_store(tmp_path)}"})
+        assert store
+        assert find_prediction(store, "flight-0000")
 
 
 def test_a_features_table_that_was_made_anew_is_looked_at_whole(

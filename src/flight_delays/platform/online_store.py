@@ -50,6 +50,7 @@ def fill_sqlite(
         with closing(sqlite3.connect(made)) as store:
             _copy(file, store)
             store.execute("PRAGMA journal_mode = OFF")  # nobody reads it before it is done
+            store.execute("PRAGMA cache_size = -100000")  # 100 MB: keys come in any order
             if not onto:
                 store.execute(f"DROP TABLE IF EXISTS {table}")
             store.execute(f"CREATE TABLE IF NOT EXISTS {table} ({names}, PRIMARY KEY ({key}))")

@@ -1,6 +1,6 @@
 """Score every entity that the champion has not scored yet."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from hashlib import sha256
 
@@ -10,7 +10,8 @@ from pyspark.sql import functions as F
 from flight_delays.core.errors import UserError
 from flight_delays.core.features import DAY, ENTITY, KEY, PREDICTION_TIME
 from flight_delays.core.stream import TableVersion
-from flight_delays.platform.context import Adapters, Context
+from flight_delays.platform.context import Context
+from flight_delays.platform.registry import Registry
 from flight_delays.platform.scorer import read_scorer
 from flight_delays.platform.tables import collected
 from flight_delays.tasks import publish
@@ -47,10 +48,14 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True)
 class _Mark:
-    """Up to here a model version has scored: all rows of this version of features that were known by `as_of`."""
+    """Up to here a model version has scored: all rows of this version of features that were known by `as_of`.
+
+    Up to `predictions` they can be looked up.
+    """
 
     features: TableVersion
     as_of: datetime
+    predictions: TableVersion | None = field(default=None, compare=False)
 
 
 def run(context: Context, *, model_name: str, window: Window, online_store: bool) -> None:
@@ -60,7 +65,7 @@ def run(context: Context, *, model_name: str, window: Window, online_store: bool
     be scored go to raw_rejects with their reasons. The newest prediction of each entity is then there to be looked up.
     Raises UserError if no version is champion.
     """
-    number = champion(context, model_name)
+    number = champion(context.registry, model_name)
     ours = (F.col("model_name") == model_name) & (F.col("model_version") == number) & (F.col("source") == _SOURCE)
     made = context.tables.read("predictions").where(ours)
     here = _Mark(features=context.tables.identity("features"), as_of=context.as_of)
@@ -73,12 +78,13 @@ def run(context: Context, *, model_name: str, window: Window, online_store: bool
     scored = rejected = 0
     if first or not new.isEmpty():
         scored, rejected = _score(context, new, model_name, number, run_id)
-    # A mark says that all this is done: who finds one has nothing to make up for.
-    if scored or mark is None:
-        publish.predictions(context, online_store=online_store)
-    if mark is None or mark != here:
+    if mark != here:
         _optimize(context)
-        _record(context, run_id, model_name, number, here, scored)
+    there = context.tables.identity("predictions")
+    if mark is None or mark.predictions != there:
+        publish.predictions(context, online_store=online_store)
+    if mark != here:  # last of all: what a run that left no mark has not done is done by the next
+        _record(context, run_id, model_name, number, replace(here, predictions=there), scored)
     context.task_values.set("scored", f"{scored:,}")
     context.task_values.set("rejected", f"{rejected:,}")
     if not scored:
@@ -99,9 +105,9 @@ def run(context: Context, *, model_name: str, window: Window, online_store: bool
     )
 
 
-def champion(context: Adapters, model_name: str) -> int:
+def champion(registry: Registry, model_name: str) -> int:
     """The number of the version that serves. Raises UserError if there is none."""
-    number = context.registry.aliases(model_name).get("champion")
+    number = registry.aliases(model_name).get("champion")
     if number is None:
         raise UserError(
             f"{model_name} has no champion; run the train job; if it has run, the report says why it did not pass"
@@ -143,12 +149,11 @@ def _candidates(context: Context, mark: _Mark | None, here: _Mark) -> DataFrame:
 def _mark(context: Context, model_name: str, number: int, features: TableVersion) -> _Mark | None:
     """The furthest that the model version has got in this very table; one that was made anew is another."""
     ours = (F.col("source") == _SOURCE) & (F.col("model_name") == model_name) & (F.col("model_version") == number)
-    columns = (F.col("table_versions")["features"].alias("version"), "as_of", "run_id")
-    runs = context.tables.read("runs").where(ours & (F.col("table_ids")["features"] == features.id)).select(*columns)
-    marks = [
-        (_Mark(features=TableVersion(id=features.id, version=row["version"]), as_of=row["as_of"]), row["run_id"])
-        for row in collected(runs)
-    ]
+    runs = context.tables.read("runs").where(ours & (F.col("table_ids")["features"] == features.id))
+    marks = []
+    for row in collected(runs.select("run_id", "as_of", "table_ids", "table_versions")):
+        of = {name: TableVersion(id=row["table_ids"][name], version=at) for name, at in row["table_versions"].items()}
+        marks.append((_Mark(**of, as_of=row["as_of"]), row["run_id"]))
     # Runs that looked at some days are no marks. What they looked at is in their ids.
     whole = [mark for mark, run_id in marks if run_id == _run_id(model_name, number, mark, Window())]
     return max(whole, key=lambda mark: (mark.features.version, mark.as_of), default=None)
@@ -161,13 +166,14 @@ def _run_id(model_name: str, number: int, here: _Mark, window: Window) -> str:
 
 
 def _record(context: Context, run_id: str, model_name: str, number: int, here: _Mark, scored: int) -> None:
+    tables = {name: value for name, value in vars(here).items() if isinstance(value, TableVersion)}
     row = {
         "run_id": run_id,
         "source": _SOURCE,
         "model_name": model_name,
         "model_version": number,
-        "table_ids": {"features": here.features.id},
-        "table_versions": {"features": here.features.version},
+        "table_ids": {name: table.id for name, table in tables.items()},
+        "table_versions": {name: table.version for name, table in tables.items()},
         "as_of": here.as_of,
         "scored": scored,
     }
