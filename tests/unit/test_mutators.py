@@ -251,7 +251,7 @@ def test_the_online_store_holds_what_is_newest_of_each_entity() -> None:
     schema = "${var.catalog}.${resources.schemas.flights.name}"
     for key, source, online, newest_by in (
         ("online_features", "features", "features_online", "prediction_ts"),
-        ("online_predictions", "latest_predictions", "predictions_online", None),
+        ("online_predictions", "predictions", "predictions_online", "scored_at"),
     ):
         table: Any = made.synced_database_tables[key].as_dict()
         assert (table["name"], table["spec"]["source_table_full_name"]) == (f"{schema}.{online}", f"{schema}.{source}")

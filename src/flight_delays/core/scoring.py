@@ -55,11 +55,12 @@ def problems(signature: Signature, rows: Rows) -> list[list[str]]:
     A required column is null or NaN, a number infinite, or a time beyond those that pandas holds. A category that
     training never saw, and a looked-up column that is null or NaN, are scored: as unknown.
     """
-    found: list[list[str]] = [[] for _ in range(rows.num_rows)]
+    nothing: list[str] = []  # one for all: ten thousand lists keep Python's garbage collector busy
+    found = [nothing] * rows.num_rows
 
     def add(wrong: pa.Array | pa.ChunkedArray, reason: str) -> None:
         for at in np.flatnonzero(wrong.fill_null(False).to_numpy(zero_copy_only=False)):
-            found[at].append(reason)
+            found[at] = [*found[at], reason]
 
     for column in signature.inputs:
         values = rows[column.name].cast(TYPES[column.type])

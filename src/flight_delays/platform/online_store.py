@@ -13,6 +13,7 @@ from databricks.sdk import WorkspaceClient
 from databricks.sdk.errors import InvalidState, NotFound, ResourceConflict
 from databricks.sdk.service.pipelines import UpdateInfoState
 
+from flight_delays.core.columns import UTC_TIME
 from flight_delays.core.errors import UserError
 from flight_delays.core.stream import TableVersion
 from flight_delays.platform.sdk_errors import REFUSED, one_line
@@ -94,7 +95,8 @@ def _values(column: pa.ChunkedArray) -> list[object]:
         floats: list[object] = column.to_numpy().tolist()  # fast; what is missing is NaN, which sqlite takes for null
         return floats
     if pa.types.is_timestamp(column.type):
-        column = pc.strftime(column.cast(pa.timestamp("s", "UTC"), safe=False), "%Y-%m-%dT%H:%M:%S")
+        texts = column.cast(UTC_TIME, safe=False).cast(pa.timestamp("s"), safe=False).cast(pa.string())
+        column = pc.binary_replace_slice(texts, 10, 11, "T")
     elif pa.types.is_date(column.type):
         column = column.cast(pa.string())
     others: list[object] = column.to_pylist()
