@@ -269,8 +269,7 @@ class PlainTables(Tables):
     ) -> None:
         """Append the rows."""
         options = {"userMetadata": tag} if tag else {}
-        rows = rows.select(*self.read(table).columns)
-        rows.write.format("delta").mode("append").options(**options).saveAsTable(f"{self.schema}.{table}")
+        rows.coalesce(1).write.format("delta").mode("append").options(**options).saveAsTable(f"{self.schema}.{table}")
 
 
 @dataclass(kw_only=True)
@@ -390,7 +389,7 @@ def _feed(tables: Tables, *, speed: float) -> Callable[[dict[str, pd.DataFrame]]
     def now() -> datetime:
         return datetime.now(UTC)
 
-    return partial(send, tables, speed=speed, every_s=0.5, clock=now, sleep=time.sleep, progress=lambda _: None)
+    return partial(send, tables, speed=speed, every_s=1, clock=now, sleep=time.sleep, progress=lambda _: None)
 
 
 def _measure(context: Context, sink: type[Straight], number: int, log: dict[str, pd.DataFrame], speed: float) -> Run:

@@ -76,7 +76,7 @@ def _local_session(folder: Path) -> SparkSession:
         .config("spark.sql.shuffle.partitions", "2")
         # A run has more kinds of queries than the 100 whose code would be kept, and compiles them all again.
         .config("spark.sql.codegen.cache.maxEntries", "4000")
-        .config("spark.databricks.delta.snapshotPartitions", "2")
+        .config("spark.databricks.delta.snapshotPartitions", "1")
         # To find out which files a query may leave out takes longer than to read the few there are.
         .config("spark.databricks.delta.stats.skipping", "false")
         .config("spark.driver.memory", "4g")

@@ -6,7 +6,7 @@ a run that was killed or of one that is still under way. It does so without a wo
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import reduce
 from typing import Any
 from uuid import uuid4
@@ -17,6 +17,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from flight_delays.core.as_of import look_backs
+from flight_delays.core.columns import UTC_TIME
 from flight_delays.core.errors import UserError
 from flight_delays.core.events import completed, rows_told
 from flight_delays.core.features import ENTITY
@@ -28,6 +29,15 @@ from flight_delays.platform.dataset import has_outcome, labels_of
 from flight_delays.platform.tables import Tables, collected
 
 STREAM, LANDING = "stream", "landing"
+_RUNS = pa.schema(
+    [
+        *(("run_id", pa.string()), ("source", pa.string()), ("query_id", pa.string()), ("batch_id", pa.int64())),
+        *(("model_name", pa.string()), ("model_version", pa.int32())),
+        *(("table_ids", pa.map_(pa.string(), pa.string())), ("table_versions", pa.map_(pa.string(), pa.int64()))),
+        *(("landed", pa.int64()), ("newest", pa.map_(pa.string(), UTC_TIME)), ("watermark_seconds", pa.float64())),
+        *(("as_of", UTC_TIME), ("recorded_at", UTC_TIME)),
+    ]
+)
 _TAKEN = [fate.value for fate in TAKEN]
 _COUNTED = [*_TAKEN, Fate.DUPLICATE.value]
 _KEPT = timedelta(days=7)  # longer than any feature, or the watermark, looks back
@@ -140,9 +150,10 @@ class DeltaLog:
             "newest": dict(record.newest),
             "watermark_seconds": record.delay.total_seconds(),
             "as_of": record.as_of,
+            "recorded_at": datetime.now(UTC),
         }
         tag = uuid4().hex
-        rows = self.tables.decision("runs", row)
+        rows = self.tables.spark.createDataFrame(pa.Table.from_pylist([row], _RUNS))
         self.tables.append_once("runs", rows, writer=self.query, number=record.batch_id, tag=tag)
         return record if self.tables.last_tag("runs") == tag else self.records(record.batch_id)[0]
 

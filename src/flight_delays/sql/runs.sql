@@ -16,4 +16,4 @@ CREATE TABLE IF NOT EXISTS {schema}.runs (
   , CONSTRAINT runs_pk PRIMARY KEY (run_id) -- Unity Catalog only
 ) USING delta
 COMMENT 'What each scoring run and micro-batch is scored by and from; of a micro-batch before it is scored'
-TBLPROPERTIES (delta.checkpointInterval = 1000);
+TBLPROPERTIES (delta.checkpointInterval = 1000, delta.dataSkippingNumIndexedCols = 4);

@@ -13,4 +13,4 @@ CREATE TABLE IF NOT EXISTS {schema}.stream_events (
   message STRING COMMENT 'The event as delivered, where that was a text; a column per raw table has what it says'
 ) USING delta
 COMMENT 'Every event of the stream, with its fate; rows are only added, and deleted when no feature can need them'
-TBLPROPERTIES (delta.checkpointInterval = 1000);
+TBLPROPERTIES (delta.checkpointInterval = 1000, delta.dataSkippingNumIndexedCols = 4);

@@ -179,34 +179,41 @@ def process(
     if not events.num_rows:
         return replace(memory, batch_id=batch_id)
     delay = own.delay if own else delay
-    with ThreadPoolExecutor(1) as side_by_side:
-        writing: Future[None] | None = None
+    with ThreadPoolExecutor(2) as side_by_side:
+        writing, recording = list[Future[None]](), Future[Record]()
         if judged is None:
             judged = stream.judge(events, use_case.told, newest=memory.newest, seen=memory.seen, delay=delay)
-            writing = side_by_side.submit(log.append_events, batch_id, judged)
+            writing.append(side_by_side.submit(log.append_events, batch_id, judged))
         newest = stream.newest_after(judged, memory.newest)
         if own is None and newest:
-            own = log.append_record(
-                Record(
-                    batch_id=batch_id,
-                    model_version=champion(),
-                    tables=memory.tables,
-                    landed=memory.landed,
-                    newest=newest,
-                    delay=delay,
-                )
+            record = Record(
+                batch_id=batch_id,
+                model_version=champion(),
+                tables=memory.tables,
+                landed=memory.landed,
+                newest=newest,
+                delay=delay,
             )
-        if writing is not None:
-            writing.result()
-    if own is None:  # nothing good has ever come in
-        return replace(memory, batch_id=batch_id)
-    taken = stream.taken(judged)
-    memory, features = _features(log, use_case, memory, taken, batch_id, own.delay)
+            recording = side_by_side.submit(log.append_record, record)
+        elif own is not None:
+            recording.set_result(own)
+        else:  # nothing good has ever come in
+            for written in writing:
+                written.result()
+            return replace(memory, batch_id=batch_id)
+        # Meanwhile: what features are made of is in memory, or was read before.
+        memory, asked = _facts(log, use_case, memory, stream.taken(judged), batch_id, delay)
+        features = _features(use_case, memory, asked)
+        for written in writing:
+            written.result()
+        record = recording.result()
+    if features is None:  # too large to be held: read again, this micro-batch's events included
+        features = log.features(memory.tables, memory.landed, batch_id, asked)
     predictions, rejects = _NO_PREDICTIONS, scoring.REJECTS.empty_table()
     if features.num_rows:
-        predictions, rejects = _scored(model(own.model_version), features, own, log.run_id(batch_id))
+        predictions, rejects = _scored(model(record.model_version), features, record, log.run_id(batch_id))
         log.append_predictions(batch_id, predictions, rejects)
-    return stream.remember(memory, own, judged, scored=predictions[ENTITY].combine_chunks())
+    return stream.remember(memory, record, judged, scored=predictions[ENTITY].combine_chunks())
 
 
 def recall(log: Log, batch_id: int, *, delay: timedelta) -> tuple[Memory, Record | None, pa.Table]:
@@ -232,10 +239,10 @@ def recall(log: Log, batch_id: int, *, delay: timedelta) -> tuple[Memory, Record
     return memory, own, log.events(batch_id)
 
 
-def _features(
+def _facts(
     log: Log, use_case: UseCase, memory: Memory, taken: pa.Table, batch_id: int, delay: timedelta
-) -> tuple[Memory, pa.Table]:
-    """The memory with its facts brought up to date, and the features of who is newly asked for."""
+) -> tuple[Memory, pa.Array]:
+    """The memory with its facts brought up to date, and who is newly asked for."""
     asked = stream.asking(taken, use_case)
     asked = asked.filter(pc.is_in(asked[ENTITY], stream.without(asked[ENTITY].combine_chunks(), memory.scored)))
     if asked.num_rows:
@@ -246,14 +253,18 @@ def _features(
             memory = replace(memory, facts=facts, since=since)
     if memory.facts is not None:
         memory = replace(memory, facts=stream.after_events(memory.facts, taken, use_case))
-    if not asked.num_rows:
-        return memory, pa.table({})
-    entities = asked[ENTITY].combine_chunks()
-    if memory.facts is None:  # too large to be held
-        return memory, log.features(memory.tables, memory.landed, batch_id, entities)
-    spine = use_case.features.table
-    asking = stream.of_entities(memory.facts[spine], use_case, entities)
-    return memory, use_case.features.build(asking, memory.facts)
+    return memory, asked[ENTITY].combine_chunks()
+
+
+def _features(use_case: UseCase, memory: Memory, asked: pa.Array) -> pa.Table | None:
+    """Of who is asked for; None where memory does not hold what they are made of."""
+    if not len(asked):
+        return pa.table({})
+    if memory.facts is None:
+        return None
+    return use_case.features.build(
+        stream.of_entities(memory.facts[use_case.features.table], use_case, asked), memory.facts
+    )
 
 
 def _scored(model: Model, features: pa.Table, record: Record, run_id: str) -> tuple[pa.Table, pa.Table]:

@@ -1,0 +1,109 @@
+"""Runs of the stream from tables of events to landed rows: what one has seen the next does not see again."""
+
+import io
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql.pandas.types import to_arrow_schema
+from rich.console import Console
+from tests.streams import SENT_AT, real_day
+
+from flight_delays.platform.context import Adapters
+from flight_delays.platform.job_context import PrintedTaskValues
+from flight_delays.platform.registry import Registry
+from flight_delays.platform.runtime import LOCAL_DIR
+from flight_delays.platform.tables import Tables
+from flight_delays.tasks import score_stream
+from flight_delays.tasks import tables as tables_task
+from flight_delays.use_case import USE_CASE
+
+SCHEMA = "spark_catalog.running"
+
+
+@pytest.fixture
+def adapters(
+    spark: SparkSession,
+    registry: Registry,
+    new_version: Callable[..., int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Adapters]:
+    """Tables of their own, a champion, and an online store."""
+    monkeypatch.setenv(LOCAL_DIR, str(tmp_path))
+    spark.sql(f"CREATE SCHEMA {SCHEMA}")
+    tables = Tables(spark=spark, schema=SCHEMA, unity_catalog=False)
+    tables_task.create(tables, USE_CASE)
+    registry.set_alias("running", "champion", new_version("running"))
+    console = Console(file=io.StringIO())
+    yield Adapters(
+        use_case=USE_CASE, tables=tables, registry=registry, task_values=PrintedTaskValues(console), console=console
+    )
+    spark.sql(f"DROP SCHEMA {SCHEMA} CASCADE")
+
+
+def test_inserts_beside_updates_are_seen_deletes_pass_and_nothing_is_scored_twice(
+    adapters: Adapters, tmp_path: Path
+) -> None:
+    day, tables = real_day(), adapters.tables
+    for name, rows in day.raw.items():
+        append(tables, name, rows)
+    flights = day.events["flight_events"].assign(sequence=range(len(day.events["flight_events"])))
+    scheduled = flights[flights["kind"] == "scheduled"]
+    new = scheduled.iloc[[-1]]
+    append(tables, "flight_events", event_rows(tables, flights.drop(new.index)))
+
+    run(adapters, tmp_path)
+    assert scored(tables) == {*scheduled["flight_id"]} - {*new["flight_id"]}
+    landed = tables.read("raw_flights").count()
+    assert landed == len({*day.raw["raw_flights"]["flight_id"].to_pylist(), *scheduled["flight_id"]}) - 1
+
+    # One event is sent again and a new one comes, by one commit.
+    come = event_rows(tables, pd.concat([scheduled.iloc[[-2]], new]))
+    tables.spark.createDataFrame(come).createOrReplaceTempView("come")
+    tables.spark.sql(
+        f"MERGE INTO {SCHEMA}.flight_events AS there USING come ON there.event_id = come.event_id "
+        "WHEN MATCHED THEN UPDATE SET sent_at = come.sent_at WHEN NOT MATCHED THEN INSERT *"
+    )
+    run(adapters, tmp_path)
+    assert scored(tables) == {*scheduled["flight_id"]}
+    assert tables.read("raw_flights").count() == landed + 1
+    fates = {row["fate"]: row["count"] for row in tables.read("stream_events").groupBy("fate").count().collect()}
+    assert (fates.pop("duplicate"), sum(fates.values())) == (1, len(flights))
+
+    # What is old is deleted; it was an event all the same.
+    tables.spark.sql(f"DELETE FROM {SCHEMA}.flight_events WHERE sequence < 100")
+    run(adapters, tmp_path)
+    assert scored(tables) == {*scheduled["flight_id"]}
+    assert tables.read("stream_events").count() == len(flights) + 1
+
+
+def run(adapters: Adapters, folder: Path) -> None:
+    stream = score_stream.Stream(model_name="running", raw_schema=SCHEMA, delay=timedelta(hours=1))
+    score_stream.run(
+        adapters,
+        stream=stream,
+        checkpoint=str(folder / "checkpoint"),
+        trigger=score_stream.AVAILABLE_NOW,
+        max_lag_seconds=60,
+        online_store=False,
+    )
+
+
+def event_rows(tables: Tables, rows: pd.DataFrame) -> pa.Table:
+    schema = to_arrow_schema(tables.read("flight_events").schema)
+    return pa.Table.from_pandas(pd.DataFrame(rows.assign(sent_at=SENT_AT)[schema.names]), schema, preserve_index=False)
+
+
+def append(tables: Tables, table: str, rows: pa.Table) -> None:
+    tables.spark.createDataFrame(rows).write.format("delta").mode("append").saveAsTable(f"{tables.schema}.{table}")
+
+
+def scored(tables: Tables) -> set[str]:
+    ids = [row["entity_id"] for row in tables.read("predictions").select("entity_id").collect()]
+    assert len(ids) == len({*ids})
+    return {*ids}
