@@ -68,7 +68,8 @@ Of the scorer's {ours_s:.1f} s for {rows:,} rows on {cores} cores:
 
 {profile}
 
-The bare booster gets a matrix that somebody else has made. Rows come from Parquet, go to the Python workers as Arrow,
+The scorer makes rows of the table predictions, with ids and reasons; the others give bare answers. The bare booster
+gets a matrix that somebody else has made. Rows come from Parquet, go to the Python workers as Arrow,
 are prepared (categories, clock, holidays) and are predicted by the same booster. Turning {columns} columns of rows into
 Arrow and handing them over is what a scorer outside the JVM pays; predicting is most of it.
 

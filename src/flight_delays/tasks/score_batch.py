@@ -84,7 +84,8 @@ def run(context: Context, *, model_name: str, window: Window, online_store: bool
     if mark is None or mark.predictions != there:
         publish.predictions(context, online_store=online_store)
     if mark != here:  # last of all: what a run that left no mark has not done is done by the next
-        _record(context, run_id, model_name, number, replace(here, predictions=there), scored)
+        total = made.where(F.col("run_id") == run_id).count()  # of it and of one that was killed before
+        _record(context, run_id, model_name, number, replace(here, predictions=there), total)
     context.task_values.set("scored", f"{scored:,}")
     context.task_values.set("rejected", f"{rejected:,}")
     if not scored:
