@@ -51,7 +51,7 @@ START = datetime(2013, 10, 1, 8, tzinfo=UTC)
 HISTORY = timedelta(days=30)
 WARM = timedelta(hours=2)  # of events, sent one slice after the other before the clock starts
 OURS, PLAIN, STRAIGHT = "this project's stream", "the same without transactions", "spark_udf in foreachBatch"
-STEPS = ("to Arrow", "events", "record", "features and model", "predictions", "micro-batch")
+STEPS = ("to Arrow", "events", "record", "the rest", "predictions", "micro-batch")
 
 PAGE = """\
 # How fast the stream is
@@ -70,7 +70,7 @@ The straight one, *{straight}*, has the same features; it appends predictions an
 apart, no late events, no record, not exactly once.
 
 What a micro-batch of this project's stream is made of, medians in seconds, under the steady load (about {size:.0f}
-events each) and for all at once. Events and record are written side by side, features are computed after both.
+events each) and for all at once. Events and record are written side by side, and features computed meanwhile.
 
 {breakdown}
 
@@ -247,7 +247,7 @@ class Ours(Straight):
         )
         known = sum(self.steps.get(name, 0.0) for name in ("to Arrow", "predictions"))
         written = max(self.steps.get(name, 0.0) for name in ("events", "record"))
-        self.steps["features and model"] = time.monotonic() - self.begun - known - written
+        self.steps["the rest"] = time.monotonic() - self.begun - known - written
 
     def __call__(self, events: DataFrame, batch_id: int) -> None:
         """One micro-batch."""

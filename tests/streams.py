@@ -140,8 +140,8 @@ class MemoryLog:
         rows = rows.filter(pc.and_(counted, pc.greater_equal(rows["event_time"], pa.scalar(since))))
         return rows.select(["source", "event_id", "event_time"]).combine_chunks()
 
-    def scored(self, besides: int) -> pa.Array:
-        found = [of[ENTITY].combine_chunks() for batch, of in self.predictions.items() if batch != besides]
+    def scored(self) -> pa.Array:
+        found = [of[ENTITY].combine_chunks() for of in self.predictions.values()]
         return pa.concat_arrays(found) if found else pa.array([], pa.string())
 
     def now(self) -> Mapping[str, TableVersion]:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from random import Random
@@ -9,6 +10,7 @@ from random import Random
 import pyarrow as pa
 import pytest
 from tests.streams import (
+    EVERY_CRASH,
     Case,
     Crash,
     CrashError,
@@ -53,6 +55,8 @@ def run(log: MemoryLog, of: Case, rng: Random) -> int:
                 world.champion = rng.randrange(1, 9)
                 if rng.random() < 0.3:
                     log.correct_the_weather(rng.uniform(0, 10))
+                if rng.random() < 0.2:
+                    log.land()  # a run that is stopped lands what is there, also of a micro-batch that is not done
         if rng.random() < 0.2:
             log.land()
             world.memory = None
@@ -79,19 +83,71 @@ def test_however_cut_crashed_and_replayed_the_stream_ends_with_the_batch_result_
     assert crashed > cases
 
 
-def test_settings_that_change_before_a_replay_change_nothing_of_it(day: Day) -> None:
+@pytest.mark.parametrize("crash", EVERY_CRASH)
+def test_another_watermark_changes_nothing_of_a_micro_batch_that_is_done_again(day: Day, crash: Crash) -> None:
+    first, second = case(day.events, 1, batches=2).batches
+    log, undisturbed = MemoryLog(raw=[day.raw]), MemoryLog(raw=[day.raw])
+    for of in (log, undisturbed):
+        World(log=of).attempt(0, first)
+    World(log=undisturbed).attempt(1, second)
+    with pytest.raises(CrashError):
+        World(log=log).attempt(1, second, crash)
+    World(log=log, delay=timedelta(minutes=1)).attempt(1, second)
+    assert log.predictions[1] == undisturbed.predictions[1]
+    assert log.judged[1] == undisturbed.judged[1]
+
+
+@pytest.mark.parametrize("crash", [one for one in EVERY_CRASH if one != Crash(write="record", done=False)])
+def test_what_changes_after_the_record_changes_nothing_of_its_micro_batch(day: Day, crash: Crash) -> None:
     (events,) = case(day.events, 1, batches=1).batches
     log, undisturbed = MemoryLog(raw=[day.raw]), MemoryLog(raw=[day.raw])
     World(log=undisturbed).attempt(0, events)
-    world = World(log=log)
-    for write in ("record", "predictions"):
-        with pytest.raises(CrashError):
-            world.attempt(0, events, Crash(write=write, done=True))
-        world.champion, world.delay = 2, timedelta(minutes=1)
-        log.correct_the_weather(0.0)
-    world.attempt(0, events)
+    with pytest.raises(CrashError):
+        World(log=log).attempt(0, events, crash)
+    log.correct_the_weather(0.0)
+    World(log=log, champion=2).attempt(0, events)
     assert log.predictions[0] == undisturbed.predictions[0]
-    assert log.judged[0].sort_by("sequence") == undisturbed.judged[0].sort_by("sequence")
+
+
+def test_a_landing_before_a_micro_batch_is_done_again_changes_nothing_of_it(day: Day) -> None:
+    first, second = case(day.events, 1, batches=2).batches
+    log = MemoryLog(raw=[day.raw])
+    World(log=log).attempt(0, first)
+    with pytest.raises(CrashError):
+        World(log=log).attempt(1, second, Crash(write="predictions", done=False))
+    log.land()
+    World(log=log).attempt(1, second)
+    should_be = expected(log.runs, log.raw_at, [first, second], made_up_model)
+    assert found(log) == pytest.approx(should_be, rel=0, abs=1e-9)
+
+
+def test_memory_of_another_micro_batch_than_the_last_is_not_gone_by(day: Day) -> None:
+    batches = case(day.events, 1, batches=3).batches
+    log = MemoryLog(raw=[day.raw])
+    one, other = World(log=log), World(log=log)
+    for number, world in enumerate((one, other, one)):
+        world.attempt(number, batches[number])
+    assert found(log) == pytest.approx(expected(log.runs, log.raw_at, batches, made_up_model), rel=0, abs=1e-9)
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_who_was_scored_is_not_scored_again_when_the_schedule_is_told_again(day: Day, remembers: bool) -> None:
+    (events,) = case(day.events, 1, batches=1).batches
+    log = MemoryLog(raw=[day.raw])
+    world = World(log=log)
+    world.attempt(0, events)
+    scored, said = found(log), events.to_pylist()
+    last = max(one["event_time"] for one in said)
+    again = [
+        {**one, "event_id": f"{one['event_id']} again", "event_time": last, "sequence": one["sequence"] + 10_000}
+        for one in said
+        if one["kind"] == "scheduled" and (one["raw_flights"]["flight_id"], 1) in scored
+    ]
+    if not remembers:
+        world.memory = None
+    world.attempt(1, pa.Table.from_pylist(again, events.schema))
+    assert "on_time" in log.judged[1]["fate"].to_pylist()
+    assert found(log) == scored
 
 
 def test_what_ingest_changes_is_seen_from_the_next_landing_on_also_after_a_crash(day: Day) -> None:
@@ -103,7 +159,7 @@ def test_what_ingest_changes_is_seen_from_the_next_landing_on_also_after_a_crash
             log.correct_the_weather(0.0)
         if number == 2:
             with pytest.raises(CrashError):
-                world.attempt(number, events, Crash(write="events", done=False))
+                world.attempt(number, events, Crash(write="record", done=False))
         if number == 3:
             log.land()
             world.memory = None
@@ -128,12 +184,18 @@ class Overtaken:
 
 
 @pytest.mark.parametrize("at", ["append_events", "append_record", "append_predictions"])
-def test_two_processes_that_do_the_same_micro_batch_leave_what_one_leaves(day: Day, at: str) -> None:
+@pytest.mark.parametrize("stands_still", [None, Crash(write="predictions", done=False)])
+def test_two_processes_that_do_the_same_micro_batch_leave_what_one_leaves(
+    day: Day, at: str, stands_still: Crash | None
+) -> None:
     (events,) = case(day.events, 1, batches=1).batches
     log = MemoryLog(raw=[day.raw])
-    other = World(log=log, champion=2)
-    world = World(log=Overtaken(log=log, at=at, meanwhile=lambda: other.attempt(0, events)), champion=1)
-    world.attempt(0, events)
+
+    def meanwhile() -> None:
+        with suppress(CrashError):
+            World(log=log, champion=2).attempt(0, events, stands_still)
+
+    World(log=Overtaken(log=log, at=at, meanwhile=meanwhile), champion=1).attempt(0, events)
     assert len(log.runs) == 1
     assert found(log) == pytest.approx(expected(log.runs, log.raw_at, [events], made_up_model), rel=0, abs=1e-9)
 

@@ -123,8 +123,8 @@ class Log(Protocol):
     def seen(self, before: int, since: datetime) -> pa.Table:
         """`source`, `event_id`, `event_time` before a micro-batch, as of `since`, of what was not late or malformed."""
 
-    def scored(self, besides: int) -> pa.Array:
-        """The entities that any stream has scored, but for those of this micro-batch."""
+    def scored(self) -> pa.Array:
+        """The entities that any stream has scored."""
 
     def now(self) -> Mapping[str, TableVersion]:
         """The versions that the raw tables have."""
@@ -181,7 +181,7 @@ def judge(
         before[own] = np.maximum.accumulate(np.concatenate([[first], known[own]]))[:-1]
     watermark = np.where(before == _NEVER, _NEVER, before - _us(delay))
     late = good & (times["event_time"] < watermark)
-    earlier = _earlier(events, np.where(late, _NEVER, known), order, seen)
+    earlier = _earlier(events, known, order, seen)  # a late one is before any later watermark
     fates = np.select(
         [~good, late, (earlier != _NEVER) & (earlier >= watermark), known < before],
         [Fate.MALFORMED.value, Fate.LATE.value, Fate.DUPLICATE.value, Fate.OUT_OF_ORDER.value],

@@ -79,10 +79,9 @@ class DeltaLog:
         rows = self._events().where(known & F.col("fate").isin(_COUNTED))
         return _typed(rows.select(*SEEN.names).toArrow(), SEEN)
 
-    def scored(self, besides: int) -> pa.Array:
-        """The entities that any stream has scored, but for those of this micro-batch."""
-        own = F.col("run_id") == self.run_id(besides)
-        rows = self.tables.read("predictions").where((F.col("source") == STREAM) & ~F.coalesce(own, F.lit(False)))
+    def scored(self) -> pa.Array:
+        """The entities that any stream has scored."""
+        rows = self.tables.read("predictions").where(F.col("source") == STREAM)
         return rows.select(ENTITY).toArrow()[ENTITY].combine_chunks()
 
     def now(self) -> Mapping[str, TableVersion]:

@@ -231,7 +231,7 @@ def recall(log: Log, batch_id: int, *, delay: timedelta) -> tuple[Memory, Record
         batch_id=batch_id - 1,
         tables=chosen.tables if chosen else log.now(),
         landed=chosen.landed if chosen else landed,
-        scored=log.scored(besides=batch_id),
+        scored=log.scored(),
         newest=newest,
     )
     if since is not None:
@@ -251,7 +251,7 @@ def _facts(
             since = min(first, stream.watermark(memory.newest, delay) or first) - delay
             facts = log.facts(memory.tables, memory.landed, batch_id, since)
             memory = replace(memory, facts=facts, since=since)
-    if memory.facts is not None:
+    if memory.facts is not None and batch_id > memory.landed:  # else they hold its events already
         memory = replace(memory, facts=stream.after_events(memory.facts, taken, use_case))
     return memory, asked[ENTITY].combine_chunks()
 
