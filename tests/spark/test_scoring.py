@@ -512,7 +512,7 @@ def test_a_run_that_was_killed_before_it_left_its_mark_is_made_up_for(
         alone.tables.spark.sql(f"DELETE FROM {runs} AND scored = {killed}")
         online_store(tmp_path).unlink()
         pd.testing.assert_frame_equal(score(alone, "killed"), before)
-        assert alone.tables.spark.sql(f"SELECT scored FROM {runs} ORDER BY recorded_at DESC").first() == (0,)
+        assert alone.tables.spark.sql(f"SELECT scored FROM {runs} ORDER BY recorded_at DESC").first() == (killed,)
         store = predictions_store({ONLINE_STORE: f"sqlite:///{online_store(tmp_path)}"})
         assert store
         assert find_prediction(store, "flight-0000")
