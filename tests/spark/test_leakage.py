@@ -135,7 +135,7 @@ def test_a_flight_gets_the_same_features_and_forecast_in_batch_and_from_the_onli
     known = features_of_the_week.where(F.col("prediction_ts") <= T)
     batch = (
         read_scorer(registry, name, number)
-        .score(known, keep=["entity_id"])
+        .predictions(known, scored_at=T, source="batch", run_id="run")
         .toPandas()
         .set_index("entity_id")
         .sort_index()
