@@ -411,6 +411,7 @@ def _measure(context: Context, sink: type[Straight], number: int, log: dict[str,
     before = len(one.ended.read_text().splitlines())
     begun = time.time()
     _feed(tables, speed=speed)(rest)
+    begun = begun if speed else time.time()  # at once: when all are there
     query.processAllAvailable()
     progress = [dict(of.durationMs) for of in query.recentProgress[-100:] if of.numInputRows][1:]
     query.stop()
