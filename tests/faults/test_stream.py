@@ -119,7 +119,7 @@ def test_random_streams_end_with_the_batch_result_too(before: Tables, day: Day, 
     for seed in range(first, first + cases):
         rng, query = Random(seed), f"random {seed}"
         this = case(day.events, seed, batches=rng.randrange(1, 4))
-        log = log_of(before, query, **({} if rng.random() < 0.7 else {"bound": 1_000_000}))
+        log = log_of(before, query, **({} if rng.random() < 0.7 else {"bound": 3_000_000}))
         world = World(log=log)
         before.spark.sql(f"DELETE FROM {before.schema}.predictions")
         for number, events in enumerate(this.batches):
