@@ -142,9 +142,8 @@ def in_memory() -> dict[str, object]:
     few = context.tables.read("raw_flights").where(F.col("known_at") <= last).orderBy(F.desc("known_at")).limit(FEW)
     asking = few.toArrow()
     since = few.agg(F.min("known_at")).toArrow()[0][0].as_py()
-    recent = as_of.recent(
-        FEATURES, {name: context.tables.read(name).where(F.col("known_at") <= last) for name in raw}, since
-    )
+    known = {name: context.tables.read(name).where(F.col("known_at") <= last) for name in raw}
+    recent = {name: rows.toArrow() for name, rows in as_of.recent(FEATURES, known, since).items()}
 
     def best(asked, tables) -> float:
         seconds = []

@@ -35,6 +35,7 @@ from flight_delays.core.stream import Memory, Record
 from flight_delays.local.send_events import Disorder, disorder, events_between, send
 from flight_delays.local.world import local_dir
 from flight_delays.platform import registry as registries
+from flight_delays.platform.as_of import recent
 from flight_delays.platform.context import Context, open_context
 from flight_delays.platform.events import incoming, micro_batch
 from flight_delays.platform.runtime import LOCAL_DIR, LOCAL_SPARK
@@ -189,18 +190,13 @@ class Straight:
 
     def score(self, tables: Tables, events: DataFrame, batch_id: int) -> None:
         """Append predictions for the flights that are newly scheduled."""
-        from flight_delays.core.as_of import look_backs
-
         registries.connect_to(self.uris)
         flights = events.where("kind = 'scheduled'").select("raw_flights.*").toArrow()
         if not flights.num_rows:
             return
         since = min(flights["known_at"].to_pylist())
-        raw = {}
-        for name, span in look_backs(FEATURES.questions).items():
-            rows, of = tables.read(name).select(*FEATURES.tables()[name].columns), FEATURES.tables()[name]
-            latest = F.greatest(*of.times, of.times[0])
-            raw[name] = (rows if span is None else rows.where(latest >= F.lit(since - span))).toArrow()
+        tables_read = {name: tables.read(name).select(*of.columns) for name, of in FEATURES.tables().items()}
+        raw = {name: rows.toArrow() for name, rows in recent(FEATURES, tables_read, since).items()}
         told = flights.select(raw["raw_flights"].schema.names).cast(raw["raw_flights"].schema)
         raw["raw_flights"] = pa.concat_tables([raw["raw_flights"], told])
         features = tables.spark.createDataFrame(FEATURES.build(flights, raw))
@@ -377,10 +373,10 @@ def _world(context: Context) -> Tables:
     spark.sql(f"CREATE SCHEMA {SCRATCH}")
     tables = Tables(spark=spark, schema=SCRATCH, unity_catalog=False)
     tables_task.create(tables, USE_CASE)
-    recent = (F.col("known_at") >= F.lit(START - HISTORY)) & (F.col("known_at") < F.lit(START))
+    before = (F.col("known_at") >= F.lit(START - HISTORY)) & (F.col("known_at") < F.lit(START))
     for name in ("raw_flights", "raw_weather", "raw_planes"):
         rows = context.tables.read(name)
-        rows = rows if name == "raw_planes" else rows.where(recent)
+        rows = rows if name == "raw_planes" else rows.where(before)
         rows.write.format("delta").mode("append").saveAsTable(f"{SCRATCH}.{name}")
     return tables
 

@@ -13,9 +13,8 @@ import pyarrow.compute as pc
 from tests.raw import Raw, changed, raw_tables
 
 from flight_delays.core.columns import Columns, from_arrow
-from flight_delays.core.events import completed, rows_told
 from flight_delays.core.features import ENTITY
-from flight_delays.core.stream import EVENT, TAKEN, Fate, Log, Memory, Record, TableVersion
+from flight_delays.core.stream import EVENT, TAKEN, Fate, Log, Memory, Record, TableVersion, after_events
 from flight_delays.local.send_events import Disorder, disorder, events_of
 from flight_delays.platform.events import bodies
 from flight_delays.tasks.score_stream import Model, process
@@ -199,9 +198,7 @@ class MemoryLog:
         if events:
             rows = pa.concat_tables(events)
             rows = rows.filter(pc.is_in(rows["fate"], pa.array([*TAKEN], pa.string())))
-            for contract, declared in USE_CASE.told:
-                told = rows_told(rows, contract, declared.names)
-                found[contract.table] = completed(found[contract.table], told, contract.key)
+            found = after_events(found, rows, USE_CASE)
         return found
 
 

@@ -262,17 +262,19 @@ stream_app.command(
 @stream_app.command()
 def stop(checkpoint: Checkpoint) -> None:
     """Ask the running stream to end after the micro-batch under way."""
+    from flight_delays.platform.volumes import folder
     from flight_delays.tasks import stream_control
 
-    typer.echo(stream_control.stop(stream_control.folder(checkpoint)))
+    typer.echo(stream_control.stop(folder(checkpoint)))
 
 
 @stream_app.command()
 def reset(checkpoint: Checkpoint) -> None:
     """Forget how far the stream has got: the next start reads all events again, and scores what it never scored."""
+    from flight_delays.platform.volumes import folder
     from flight_delays.tasks import stream_control
 
-    typer.echo(stream_control.reset(stream_control.folder(checkpoint)))
+    typer.echo(stream_control.reset(folder(checkpoint)))
 
 
 @app.command()

@@ -151,6 +151,6 @@ def test_recent_history_is_all_that_those_who_ask_late_need(frames: dict[str, Da
     days = [one for one in FEATURES.questions if (reach(one) or timedelta(0)) <= timedelta(days=2)]
     short = replace(FEATURES, questions=tuple(days))
     asking = raw["raw_flights"].filter(pc.field("known_at") >= pa.scalar(since))
-    history = recent(short, frames, since)
+    history = {name: rows.toArrow() for name, rows in recent(short, frames, since).items()}
     assert history["raw_flights"].num_rows < raw["raw_flights"].num_rows / 2
     assert short.answered(asking, history).equals(short.answered(asking, raw))

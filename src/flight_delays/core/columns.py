@@ -43,6 +43,11 @@ def to_pandas(rows: pa.Table) -> pd.DataFrame:
     return frame
 
 
+def one_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """The same values in one piece."""
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
 def exact(numbers: pa.Array) -> pa.Array:
     """Which whole numbers float64 can hold exactly; null stays null."""
     return pc.and_(pc.greater_equal(numbers, -EXACT), pc.less_equal(numbers, EXACT))
@@ -73,8 +78,7 @@ def _from_arrow(name: str, column: pa.Array | pa.ChunkedArray) -> Column:
 
 def _text(column: pa.Array | pa.ChunkedArray) -> Column:
     """Objects, one for all rows that say the same: most text repeats, and objects are large."""
-    whole_column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    encoded = whole_column.dictionary_encode()
+    encoded = one_array(column).dictionary_encode()
     texts = np.append(encoded.dictionary.to_numpy(zero_copy_only=False), [None])
     text: Column = texts[encoded.indices.fill_null(len(texts) - 1).to_numpy(zero_copy_only=False)]
     return text

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flight_delays.core.as_of import codes
-from flight_delays.core.columns import Column, Rows, exact, from_arrow
+from flight_delays.core.columns import Column, Rows, exact, from_arrow, one_array
 from flight_delays.core.quarantine import Contract, about, broken
 
 ORDER = ("batch_id", "sequence", "event_time", "event_id")
@@ -65,9 +65,7 @@ class Events:
 
 def body(events: Rows, contract: Contract) -> pa.Table:
     """What each event says of a raw table, null where it says nothing."""
-    told = events[contract.table]
-    struct = told.combine_chunks() if isinstance(told, pa.ChunkedArray) else told
-    schema = contract.schema
+    struct, schema = one_array(events[contract.table]), contract.schema
     return pa.Table.from_arrays(
         [pc.struct_field(struct, name).cast(schema.field(name).type) for name in schema.names], schema=schema
     )

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flight_delays.core.columns import UTC_TIME, Columns, Rows, exact, from_arrow, to_arrow
+from flight_delays.core.columns import UTC_TIME, Columns, Rows, exact, from_arrow, one_array, to_arrow
 from flight_delays.core.errors import UserError
 
 SOURCE_ROW, REASONS = "source_row", "reasons"
@@ -86,7 +86,7 @@ def inspect(delivered: Rows, contract: Contract, *, sources: bool = False) -> pa
     twice is not noticed here. Raises UserError if the delivery lacks a column of the contract.
     """
     check_columns(delivered.schema.names, contract)
-    given = {name: _whole(delivered[spec.source]) for name, spec in contract.fields.items()}
+    given = {name: one_array(delivered[spec.source]) for name, spec in contract.fields.items()}
     typed = {name: _read(given[name], spec) for name, spec in contract.fields.items()}
     reasons: list[list[str]] = [[] for _ in range(delivered.num_rows)]
     complete = np.ones(delivered.num_rows, dtype=bool)
@@ -197,10 +197,6 @@ def _read(texts: pa.Array, spec: Field) -> pa.Array:
 
 def _named(spec: Field) -> str:
     return "a whole number up to 2^53" if spec.type == pa.int64() and not spec.required else _NAMES[spec.type]
-
-
-def _whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 def _nulls(column: pa.Array) -> npt.NDArray[np.bool_]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flight_delays.core.columns import UTC_TIME, Columns, Rows
+from flight_delays.core.columns import UTC_TIME, Columns, Rows, one_array
 from flight_delays.core.features import ENTITY, KEY, PREDICTION_TIME
 from flight_delays.core.signature import Signature
 
@@ -85,7 +85,7 @@ def inputs_of(signature: Signature, rows: Rows) -> dict[str, npt.NDArray[Any]]:
 def _values(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[Any]:
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.timestamp("us"))
-    values: npt.NDArray[Any] = _whole(column).to_numpy(zero_copy_only=False)
+    values: npt.NDArray[Any] = one_array(column).to_numpy(zero_copy_only=False)
     return values
 
 
@@ -105,7 +105,7 @@ def predictions(
     """
     columns = {
         "prediction_id": _ids(rows, model_name, model_version, source),
-        **{name: _whole(rows[name]) for name in KEY},
+        **{name: one_array(rows[name]) for name in KEY},
         "prediction": answers["prediction"],
     }
     same = {
@@ -145,7 +145,7 @@ def rejects(
 def _ids(rows: Rows, model_name: str, model_version: int, source: str) -> pa.Array:
     """The digest of entity, prediction time, model, version and source, of each row."""
     rest = f"|{model_name}|{model_version}|{source}"
-    times = _whole(rows[PREDICTION_TIME]).dictionary_encode()  # many rows have the same
+    times = one_array(rows[PREDICTION_TIME]).dictionary_encode()  # many rows have the same
     texts = [text.rstrip("0").rstrip(".") for text in _as_text(times.dictionary)]
     keys = zip(rows[ENTITY].to_pylist(), times.indices.to_numpy(), strict=True)
     return pa.array([sha256(f"{entity}|{texts[at]}{rest}".encode()).hexdigest() for entity, at in keys], pa.string())
@@ -173,7 +173,3 @@ def _as_text(times: pa.Array | pa.ChunkedArray) -> list[str]:
     """Like 2013-01-31 12:00:00.000000, in UTC; Python's own times end with the year 9999."""
     texts: list[str] = times.cast(pa.timestamp("us")).cast(pa.string()).to_pylist()
     return texts
-
-
-def _whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

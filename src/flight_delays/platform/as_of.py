@@ -92,13 +92,13 @@ def build_features(
     return rows.mapInArrow(_finishing(features), _spark(features.build(*_nothing(features, asking, whole)).schema))
 
 
-def recent(features: Features, tables: Mapping[str, DataFrame], since: datetime) -> dict[str, pa.Table]:
-    """The rows that can matter to who asks as of `since` or later, for `features.build` where they fit in memory."""
-    spans, found = look_backs(features.questions), dict[str, pa.Table]()
+def recent(features: Features, tables: Mapping[str, DataFrame], since: datetime) -> dict[str, DataFrame]:
+    """Of the tables that answer, the rows that can matter to who asks as of `since` or later."""
+    spans, found = look_backs(features.questions), dict[str, DataFrame]()
     for name, table in features.tables().items():
-        rows, span = tables[name].select(*table.columns), spans[name]
+        rows, span = tables[name], spans[name]
         latest = F.greatest(*table.times, table.times[0])  # of two columns or more
-        found[name] = (rows if span is None else rows.where(latest >= F.lit(since - span))).toArrow()
+        found[name] = rows if span is None else rows.where(latest >= F.lit(since - span))
     return found
 
 

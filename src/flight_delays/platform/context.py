@@ -12,7 +12,7 @@ from flight_delays.core.moments import moment_of
 from flight_delays.core.use_case import UseCase
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.endpoints import connect as connect_endpoints
-from flight_delays.platform.job_context import PrintedTaskValues, TaskValues, task_values
+from flight_delays.platform.job_context import TaskValues, task_values
 from flight_delays.platform.registry import Registry, connect
 from flight_delays.platform.runtime import Place, place
 from flight_delays.platform.session import spark_session
@@ -62,10 +62,3 @@ def open_adapters(use_case: UseCase, schema: str) -> Adapters:
         task_values=task_values(console),
         console=console,
     )
-
-
-def context_within(use_case: UseCase, tables: Tables, registry: Registry) -> Adapters:
-    """The adapters of a process that Spark has started for a task, whose own words and values nobody reads."""
-    console = Console(quiet=True)
-    values = PrintedTaskValues(console)
-    return Adapters(use_case=use_case, tables=tables, registry=registry, task_values=values, console=console)

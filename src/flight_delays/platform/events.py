@@ -14,7 +14,6 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
-from pyspark.sql.types import StructType
 
 from flight_delays.core.errors import UserError
 from flight_delays.core.events import ORDER
@@ -60,8 +59,8 @@ def delivered(events: DataFrame, source: str, contract: Contract) -> DataFrame:
     """Rows of an event table as the columns of EVENT and what they say of one raw table."""
     body = from_arrow_schema(contract.schema)
     given = {field.name: field.dataType.simpleString() for field in events.schema}
-    needed = {field.name: field.dataType.simpleString() for field in _spark(EVENT) if field.name in _DELIVERED}
-    needed |= {field.name: field.dataType.simpleString() for field in body}
+    fields = [field for field in from_arrow_schema(EVENT) if field.name in _DELIVERED]
+    needed = {field.name: field.dataType.simpleString() for field in [*fields, *body]}
     wrong = [
         f"{name} is {given.get(name, 'missing')}, not {kind}"
         for name, kind in needed.items()
@@ -82,12 +81,10 @@ def from_messages(messages: DataFrame, use_case: UseCase) -> DataFrame:
     """
     text = F.col("value").cast("string")
     envelope = F.from_json(text, "event_id string, kind string, event_time timestamp, body string")
-    said = [
-        F.when(envelope["kind"].isin(events.names), F.from_json(envelope["body"], _spark(contract.schema))).alias(
-            contract.table
-        )
-        for contract, events in use_case.told
-    ]
+    said = []
+    for contract, events in use_case.told:
+        columns = F.from_json(envelope["body"], from_arrow_schema(contract.schema))
+        said.append(F.when(envelope["kind"].isin(events.names), columns).alias(contract.table))
     return messages.select(
         F.concat_ws("/", "topic", "partition").alias("source"),
         *(envelope[name].alias(name) for name in ("event_id", "kind", "event_time")),
@@ -121,7 +118,3 @@ def _last(rows: DataFrame, contract: Contract) -> DataFrame:
     columns = [name for name in rows.columns if name != "_order"]
     others = [last(name) for name in columns if name not in contract.key]
     return rows.groupBy(*contract.key).agg(*others).select(*columns)
-
-
-def _spark(schema: pa.Schema) -> StructType:
-    return from_arrow_schema(schema)

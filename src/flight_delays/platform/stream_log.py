@@ -19,12 +19,11 @@ from pyspark.sql import functions as F
 from flight_delays.core.as_of import look_backs
 from flight_delays.core.columns import UTC_TIME
 from flight_delays.core.errors import UserError
-from flight_delays.core.events import completed, rows_told
 from flight_delays.core.features import ENTITY
-from flight_delays.core.stream import SEEN, TAKEN, Fate, Record, TableVersion
+from flight_delays.core.stream import SEEN, TAKEN, Fate, Record, TableVersion, after_events
 from flight_delays.core.use_case import KNOWN_AT, UseCase
 from flight_delays.platform import events as on_spark
-from flight_delays.platform.as_of import BOUND, build_features, size
+from flight_delays.platform.as_of import BOUND, build_features, recent, size
 from flight_delays.platform.dataset import has_outcome, labels_of
 from flight_delays.platform.tables import Tables, collected
 
@@ -94,14 +93,8 @@ class DeltaLog:
         """Rows of the raw tables at these versions that matter to who asks as of `since` or later, completed by what
         was taken after micro-batch `landed` and before another. None if they are too large to hold.
         """  # fmt: skip
-        spans, chosen = look_backs(self.use_case.features.questions), dict[str, DataFrame]()
-        for name in self._read():
-            rows = self._at(name, tables[name]).select(*self._columns(name))
-            table, span = self.use_case.features.tables().get(name), spans.get(name, timedelta(0))
-            if table is not None and span is not None:
-                latest = F.greatest(*table.times, table.times[0])  # of two columns or more
-                rows = rows.where(latest >= F.lit(since - span))
-            chosen[name] = rows
+        chosen = self._rows(tables)
+        chosen |= recent(self.use_case.features, chosen, since)
         sizes = [rows.agg(F.coalesce(F.sum(size(rows)), F.lit(0)).alias("bytes")) for rows in chosen.values()]
         (held,) = _read(tables, reduce(DataFrame.unionByName, sizes).agg(F.sum("bytes").alias("bytes")))["bytes"]
         if held.as_py() > self.bound:
@@ -110,20 +103,18 @@ class DeltaLog:
             name: _typed(_read(tables, rows), self.use_case.contract(name).schema) for name, rows in chosen.items()
         }
         events = self._taken(landed, before).toArrow()
-        if events.num_rows:
-            events = _typed(events, on_spark.bodies(self.use_case))
-            for contract, declared in self.use_case.told:
-                if contract.table in found:
-                    rows = rows_told(events, contract, declared.names)
-                    found[contract.table] = completed(found[contract.table], rows, contract.key)
-        return found
+        if not events.num_rows:
+            return found
+        return after_events(found, _typed(events, on_spark.bodies(self.use_case)), self.use_case)
 
     def features(self, tables: Mapping[str, TableVersion], landed: int, batch_id: int, entities: pa.Array) -> pa.Table:
         """The features of these entities from the same rows, up to and with a micro-batch, however large they are."""
         features, events = self.use_case.features, self._taken(landed, batch_id + 1)
         told = {contract.table: (contract, declared.names) for contract, declared in self.use_case.told}
-        rows = {name: self._at(name, tables[name]).select(*self._columns(name)) for name in self._read()}
-        rows = {name: on_spark.completed(of, events, *told[name]) if name in told else of for name, of in rows.items()}
+        rows = {
+            name: on_spark.completed(of, events, *told[name]) if name in told else of
+            for name, of in self._rows(tables).items()
+        }
         wanted = self.tables.spark.createDataFrame(pa.table({features.raw(ENTITY): entities}))
         asking = rows[features.table].join(F.broadcast(wanted), features.raw(ENTITY), "left_semi")
         return build_features(features, asking, rows, bound=self.bound).toArrow()
@@ -219,14 +210,17 @@ class DeltaLog:
         kept = [features.raw(field) for field in features.keep.names] if name == features.table else []
         return list(dict.fromkeys([*contract.key, *kept, *(table.columns if table else ())]))
 
-    def _at(self, name: str, version: TableVersion) -> DataFrame:
-        found = self.tables.identity(name)
-        if found.id != version.id:
-            raise UserError(
-                f"{self.tables.schema}.{name} was made anew since the stream read it; "
-                "flight-delays stream reset starts a new stream, which reads all events again"
-            )
-        return self.tables.read(name, version=version.version)
+    def _rows(self, tables: Mapping[str, TableVersion]) -> dict[str, DataFrame]:
+        """The raw tables at these versions. Raises UserError for one that was made anew."""
+        found = dict[str, DataFrame]()
+        for name in self._read():
+            if self.tables.table_id(name) != tables[name].id:
+                raise UserError(
+                    f"{self.tables.schema}.{name} was made anew since the stream read it; "
+                    "flight-delays stream reset starts a new stream, which reads all events again"
+                )
+            found[name] = self.tables.read(name, version=tables[name].version).select(*self._columns(name))
+        return found
 
 
 def _read(tables: Mapping[str, TableVersion], rows: DataFrame) -> pa.Table:

@@ -59,8 +59,12 @@ class Tables:
 
     def identity(self, table: str) -> TableVersion:
         """The table's current version, and which table that is: one that was made anew has another id."""
+        return TableVersion(id=self.table_id(table), version=self.version(table))
+
+    def table_id(self, table: str) -> str:
+        """Which table that is, whatever its version."""
         (detail,) = self.spark.sql(f"DESCRIBE DETAIL {self.schema}.{table}").select("id").collect()
-        return TableVersion(id=detail["id"], version=self.version(table))
+        return str(detail["id"])
 
     def changes(self, table: str, *, first: int, last: int) -> DataFrame | None:
         """Rows that Delta versions `first` to `last` inserted, or updated to, by the table's change data feed.

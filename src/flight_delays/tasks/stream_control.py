@@ -38,11 +38,6 @@ def stop_file(checkpoint: str) -> Path:
     return Path(f"{checkpoint}.stop")
 
 
-def folder(checkpoint: str) -> Folder:
-    """The folder of a checkpoint, as this process reaches it."""
-    return volumes.folder(checkpoint)
-
-
 def query_id(folder: Folder) -> str:
     """The query's own id, which Spark keeps with its checkpoint: a new checkpoint is a new query, with own writes."""
     return str(json.loads(folder.read_text("metadata"))["id"])
@@ -53,7 +48,7 @@ def status(adapters: Adapters, checkpoint: str, *, max_lag_seconds: float, last:
 
     Raises UserError if it was never started.
     """
-    there = folder(checkpoint)
+    there = volumes.folder(checkpoint)
     if not there.exists():
         raise UserError(f"{checkpoint} does not exist: the stream was never started; flight-delays stream start does")
     query, tables, console = query_id(there), adapters.tables, adapters.console
