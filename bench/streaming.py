@@ -76,7 +76,8 @@ events each) and for all at once. Events and record are written side by side, an
 {breakdown}
 
 Spark's own part, from one micro-batch to the next (offsets, planning, the checkpoint's files): {engine:.2f} s.
-
+{soak}"""
+_SOAKED = """
 {batches} micro-batches one after the other, landed after every {land_every} (`--soak`): memory that is held, in MB, of
 the Python process that works them through and, after a garbage collection, of the JVM's heap; and seconds per
 micro-batch, without the landings.
@@ -140,7 +141,7 @@ def main() -> None:
             ],
         ),
         engine=ours.engine,
-        **_soaked(),
+        soak=_soaked(),
     )
     (ROOT / "docs" / "streaming-speed.md").write_text(page, encoding="utf-8")
 
@@ -353,17 +354,16 @@ def _heap() -> float:
     return sum(int(kilobytes) for kilobytes in re.findall(r"heap .*used (\d+)K", told)) / 1024
 
 
-def _soaked() -> dict[str, object]:
-    """What the page says of the last soak."""
+def _soaked() -> str:
+    """What the page says of the last soak, if there was one."""
+    if not SOAK.exists():
+        return ""
     told = json.loads(SOAK.read_text())
     rows = [
         (one["batch"], f"{one['python']:,.0f}", f"{one['heap']:,.0f}", f"{one['seconds']:.2f}") for one in told["found"]
     ]
-    return {
-        "batches": told["batches"],
-        "land_every": told["land_every"],
-        "soak": table(("after micro-batch", "Python (MB)", "heap (MB)", "seconds"), rows),
-    }
+    shown = table(("after micro-batch", "Python (MB)", "heap (MB)", "seconds"), rows)
+    return _SOAKED.format(batches=told["batches"], land_every=told["land_every"], soak=shown)
 
 
 def _world(context: Context) -> Tables:
