@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Everything a checkout needs, from nothing but git and Python 3.11 or later: python3 dev.py demo|test|check|format.
+"""Everything a checkout needs, from nothing but git and Python 3.11 or later: python3 dev.py <command>.
 
-Standard library only. Each command first installs what is locked in requirements/dev.txt into .venv; demo and test
-also look for what Spark and LightGBM need of the machine, and install it where that needs no question.
+Each command first installs what is locked in requirements/dev.txt into .venv; demo and test also look for what Spark
+and LightGBM need of the machine, and install it where that needs no question.
 """
 
 from __future__ import annotations  # an older Python must get as far as the line that says it is too old
@@ -36,6 +36,7 @@ LOCKED = (
     ("workspace", "3.12", ("pyproject.toml", "--group", "workspace")),
     ("deploy", "3.11", ("--group", "deploy", "--constraints", "requirements/dev.txt")),
 )
+PARALLEL = ("-n", str(max(2, min(4, os.cpu_count() or 2))), "--dist", "loadgroup")  # options of pytest
 JAVA_VERSIONS = (17, 21)
 JAVA_HOMES = (
     "usr/lib/jvm/*",
@@ -63,10 +64,20 @@ def main() -> None:
     """Run one command; what a person can mend ends in one line and exit code 2."""
     if sys.version_info < (3, 11):  # noqa: UP036
         stop(f"Python 3.11 or later is needed, and this is {sys.version.split()[0]}; run it with python3.11 or later")
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=sorted(COMMANDS))
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="handed on (to pytest, or to the demo's run)")
+    commands = "\n".join(
+        f"  {name:9}{(command.__doc__ or '').partition(chr(10))[0]}" for name, command in COMMANDS.items()
+    )
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog=f"commands (further arguments are handed on):\n{commands}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=COMMANDS, metavar="command", nargs="?")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER)
     chosen = parser.parse_args()
+    if chosen.command is None:
+        parser.print_help()
+        sys.exit(2)
     try:
         tempfile.TemporaryFile(dir=ROOT).close()
     except OSError as error:
@@ -86,12 +97,23 @@ def demo(arguments: list[str]) -> int:
 
 
 def test(arguments: list[str]) -> int:
-    """All tests, or those that the arguments choose."""
+    """All tests in parallel; with --fast those that need no Spark; other arguments are pytest's."""
+    fast = arguments == ["--fast"]
     if not arguments:
         enough("memory", available_memory(), TEST_MEMORY)
-    machine()
+    machine(spark=not fast)
     install()
-    return run("pytest", *arguments)
+    if fast:
+        return run("pytest", *PARALLEL, "-m", "not spark")
+    run("python", "-m", "flight_delays.local.quick_start")
+    return run("pytest", *(arguments or PARALLEL))
+
+
+def coverage(_: list[str]) -> int:
+    """All tests, and the branches of core/ and of src/ that none of them takes."""
+    failed = test([*PARALLEL, "--cov", "--cov-context=test", "--cov-report="])
+    core = run("coverage", "report", "--show-missing", "--skip-covered", "--include=src/flight_delays/core/*")
+    return max(failed, core, run("coverage", "report"))
 
 
 def check(arguments: list[str]) -> int:
@@ -119,12 +141,12 @@ def lock(arguments: list[str]) -> int:
 
 
 def setup(_: list[str]) -> int:
-    """Only install."""
+    """Nothing but the installation."""
     install()
     return 0
 
 
-COMMANDS = {"demo": demo, "test": test, "check": check, "format": format_code, "lock": lock, "install": setup}
+COMMANDS = {"demo": demo, "test": test, "coverage": coverage, "check": check, "format": format_code, "lock": lock, "install": setup}
 
 
 def install() -> None:
@@ -177,10 +199,11 @@ def has_ensurepip() -> bool:
     return importlib.util.find_spec("ensurepip") is not None
 
 
-def machine() -> None:
-    """What the environment does not bring: git, Java and OpenMP."""
+def machine(*, spark: bool = True) -> None:
+    """What the environment does not bring: git, OpenMP, and for Spark Java."""
     provide("git is missing", lambda: shutil.which("git"), apt=["git"], brew=["git"])
-    java()
+    if spark:
+        java()
     provide("LightGBM needs the OpenMP runtime", has_openmp, apt=["libgomp1"], brew=["libomp"])
 
 

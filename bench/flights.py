@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 
 from flight_delays.local.world import local_dir
-from flight_delays.platform import dataset
 from flight_delays.platform.context import open_context
 from flight_delays.platform.runtime import LOCAL_DIR
 from flight_delays.use_case import USE_CASE
@@ -21,7 +20,7 @@ def labelled() -> pd.DataFrame:
     """Features and labels of the whole year, as training reads them."""
     os.environ.setdefault(LOCAL_DIR, str(local_dir(ROOT, "dev")))
     context = open_context(USE_CASE, SCHEMA, AS_OF.isoformat())
-    return dataset.labelled(context.tables, as_of=AS_OF, first=None, end=AS_OF.date()).rows
+    return context.labelled.read(as_of=AS_OF, first=None, end=AS_OF.date()).rows
 
 
 def without(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:

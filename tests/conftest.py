@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
+from functools import partial
 from importlib.metadata import version as installed
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from databricks.sdk import WorkspaceClient
 from fastapi import FastAPI
 from pyspark.sql import SparkSession
 from tests.models import tiny_model
-from tests.worlds import World, make_world
+from tests.worlds import World, copied, make_world
 
 from flight_delays.local.control_plane import serve_in_background
 from flight_delays.platform.endpoints import Endpoints
@@ -24,6 +25,7 @@ from flight_delays.platform.tables import Tables
 from flight_delays.serving.app import create_app
 from flight_delays.serving.service import Scorer, Service, load_scorer
 from flight_delays.serving.settings import Settings
+from flight_delays.tasks import tables as tables_task
 from flight_delays.tasks.record import artifacts
 from flight_delays.use_case import USE_CASE
 
@@ -37,12 +39,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--stream-seed", default=1, help="Seed of the first of them.")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs Spark; of parallel processes one has the tests' session and what runs on it."""
+    for item in items:
+        names = getattr(item, "fixturenames", ())
+        if "spark" in names:
+            item.add_marker("spark")
+        group = "jobs" if "world" in names else "spark" if "spark" in names else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _spark_kind(request: pytest.FixtureRequest) -> Iterator[str]:
     """Set for this process and those that tests start."""
     with pytest.MonkeyPatch.context() as environment:
         kind = str(request.config.getoption("--spark"))
         environment.setenv(LOCAL_SPARK, kind)
+        # In a JVM that lives for minutes, the second compiler and a parallel collector cost more than they bring.
+        environment.setenv("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
         yield kind
 
 
@@ -66,12 +81,18 @@ def _interpreted(spark: SparkSession) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def tables(spark: SparkSession) -> Tables:
-    """All tables of sql/, empty at first; tests keep apart by key and by model name."""
-    spark.sql("CREATE SCHEMA spark_catalog.shared")
-    tables = Tables(spark=spark, schema="spark_catalog.shared", unity_catalog=False)
-    tables.apply_ddl(USE_CASE.sql)
-    return tables
+def new_tables(spark: SparkSession) -> Callable[[str], Tables]:
+    """Gives all tables in a schema of its own, empty at first: made once by their SQL, and copied."""
+    template = Tables(spark=spark, schema="spark_catalog.template", unity_catalog=False)
+    spark.sql(f"CREATE SCHEMA {template.schema}")
+    tables_task.create(template, USE_CASE)
+    return partial(copied, template)
+
+
+@pytest.fixture(scope="session")
+def tables(new_tables: Callable[[str], Tables]) -> Tables:
+    """All tables; tests keep apart by key and by model name."""
+    return new_tables("shared")
 
 
 @pytest.fixture(scope="session")
@@ -216,11 +237,21 @@ def world(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(scope="session")
-def loaded(tables: Tables, flights: pd.DataFrame) -> pd.DataFrame:
+def write_flights(flights: pd.DataFrame) -> Callable[[Tables], None]:
+    """Writes the flights to features and labels."""
+
+    def write(tables: Tables) -> None:
+        labels = flights.rename(columns={"label_known_at": "known_at"})
+        for table, rows in (("features", flights), ("labels", labels)):
+            schema = tables.read(table).schema
+            frame = tables.spark.createDataFrame(rows.reindex(columns=schema.names), schema)
+            frame.write.format("delta").mode("append").saveAsTable(f"{tables.schema}.{table}")
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def loaded(tables: Tables, write_flights: Callable[[Tables], None], flights: pd.DataFrame) -> pd.DataFrame:
     """The flights, in features and labels."""
-    labels = flights.rename(columns={"label_known_at": "known_at"})
-    for table, rows in (("features", flights), ("labels", labels)):
-        schema = tables.read(table).schema
-        frame = tables.spark.createDataFrame(rows.reindex(columns=schema.names), schema)
-        frame.write.format("delta").mode("append").saveAsTable(f"{tables.schema}.{table}")
+    write_flights(tables)
     return flights

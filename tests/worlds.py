@@ -2,12 +2,13 @@
 
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +18,8 @@ from rich.console import Console
 from flight_delays.local.cli import run_jobs
 from flight_delays.local.deploy import deploy
 from flight_delays.local.results import Result
-from flight_delays.platform.ddl import declarations, is_view
+from flight_delays.platform.ddl import declarations, is_view, views
+from flight_delays.platform.tables import Tables
 from flight_delays.use_case import USE_CASE
 
 ROOT = Path(__file__).parents[1]
@@ -71,6 +73,10 @@ class World:
         """Where a process of its own has its tables."""
         return self.root / ".local" / "dev" / "warehouse" / f"{SCHEMA}.db"
 
+    def read(self, spark: SparkSession, table: str) -> DataFrame:
+        """A table that a process of its own has left."""
+        return spark.read.format("delta").load(str(self.warehouse / table))
+
 
 def make_world(root: Path) -> World:
     """The repository's bundle, copied."""
@@ -82,6 +88,20 @@ def make_world(root: Path) -> World:
     return World(root)
 
 
+def copied(tables: Tables, name: str) -> Tables:
+    """The same tables in another schema, which is made unless it is there."""
+    spark, schema = tables.spark, f"spark_catalog.{name}"
+    if not spark.catalog.databaseExists(schema):
+        warehouse = Path(re.sub("^file:/*", "/", str(spark.conf.get("spark.sql.warehouse.dir"))))
+        shutil.copytree(warehouse / f"{tables.schema.rpartition('.')[-1]}.db", warehouse / f"{name}.db")
+        spark.sql(f"CREATE SCHEMA {schema}")
+        for table in TABLES:
+            spark.sql(f"CREATE TABLE {schema}.{table} USING delta")
+        for text in views().values():
+            spark.sql(text.replace("{schema}", schema).strip().removesuffix(";"))
+    return replace(tables, schema=schema)
+
+
 def kill(process: subprocess.Popen[str]) -> None:
     """SIGKILL to the process and all that it started."""
     if process.poll() is None:
@@ -89,9 +109,14 @@ def kill(process: subprocess.Popen[str]) -> None:
         process.wait()
 
 
-def contents(spark: SparkSession, warehouse: Path | None = None) -> dict[str, pd.DataFrame]:
-    """Every table of the bundle, sorted, without run metadata: from the session's catalog, or a process's warehouse."""
-    return {table: _sorted(_read(spark, table, warehouse)) for table in TABLES}
+def contents(read: Callable[[str], DataFrame]) -> dict[str, pd.DataFrame]:
+    """Every table of the bundle, as it is read by its name, sorted and without run metadata."""
+    return {table: _sorted(read(table)) for table in TABLES}
+
+
+def of_the_session(spark: SparkSession) -> Callable[[str], DataFrame]:
+    """Reads what jobs of the tests' own process have left."""
+    return lambda table: spark.table(f"spark_catalog.{SCHEMA}.{table}")
 
 
 def assert_same_rows(left: dict[str, pd.DataFrame], right: dict[str, pd.DataFrame]) -> None:
@@ -99,12 +124,6 @@ def assert_same_rows(left: dict[str, pd.DataFrame], right: dict[str, pd.DataFram
     assert left.keys() == right.keys() == set(TABLES)
     for table in TABLES:
         pd.testing.assert_frame_equal(left[table], right[table], check_exact=True, obj=table)
-
-
-def _read(spark: SparkSession, table: str, warehouse: Path | None) -> DataFrame:
-    if warehouse is None:
-        return spark.table(f"spark_catalog.{SCHEMA}.{table}")
-    return spark.read.format("delta").load(str(warehouse / table))
 
 
 def _sorted(frame: DataFrame) -> pd.DataFrame:

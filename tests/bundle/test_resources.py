@@ -21,11 +21,6 @@ def test_databricks_types_refuse_an_unknown_field():
         Job.from_dict({"name": "a", "tasks": [{"task_key": "b", "max_retry": 1}]})
 
 
-def test_resource_keys_are_unique_across_kinds(resources):
-    keys = [resource.key for resource in resources]
-    assert sorted(set(keys)) == sorted(keys)
-
-
 def test_a_file_has_one_resource_and_is_named_after_its_kind(resources):
     files = [resource.file for resource in resources]
     assert sorted(set(files)) == sorted(files)
@@ -60,11 +55,9 @@ def test_the_build_leaves_one_wheel_where_jobs_look_for_it(root, trees):
     assert (root / artifact["path"] / "dist").resolve() == (root / WHEELS).resolve().parent
 
 
-@pytest.mark.parametrize(
-    "key", ["description", "timeout_seconds", "max_concurrent_runs", "queue", "health", "email_notifications", "tags"]
-)
-def test_every_job_says_how_it_is_run_and_watched(job, key):
-    assert job.get(key)
+def test_every_job_has_a_description_and_tags(job):
+    assert job["description"]
+    assert job["tags"]
 
 
 def test_a_job_runs_once_at_a_time_and_later_runs_wait_unless_it_may_never_end(job):
@@ -107,9 +100,10 @@ def test_a_wheel_task_is_retried_and_given_up_unless_it_measures(wheel_task):
         assert wheel_task.config["min_retry_interval_millis"] >= 30_000
 
 
-def test_a_job_started_by_another_is_not_retried_twice(task):
-    if not task.is_wheel:
-        assert "max_retries" not in task.config
+def test_a_job_started_by_another_is_not_retried_twice(jobs):
+    others = [task for job in jobs.values() for task in job["tasks"] if "python_wheel_task" not in task]
+    assert others
+    assert not [task["task_key"] for task in others if "max_retries" in task]
 
 
 def test_as_of_reaches_every_task_from_its_job(wheel_task):
@@ -135,14 +129,6 @@ def test_as_of_reaches_every_job_that_a_job_runs(jobs):
     }
     assert given
     assert set(given.values()) == {"{{job.parameters.as_of}}"}
-
-
-def test_a_job_is_run_with_parameters_that_it_has(jobs):
-    for job in jobs.values():
-        for task in job["tasks"]:
-            if called := _run_job(task):
-                known = {parameter["name"] for parameter in jobs[called]["parameters"]}
-                assert set(task["run_job_task"]["job_parameters"]) <= known
 
 
 def _run_job(task: dict[str, Any]) -> str | None:

@@ -30,11 +30,6 @@ def test_every_variable_has_a_value(resolver):
         assert resolver.resolve(f"${{var.{name}}}", ("variables", name)) is not None
 
 
-def test_a_reference_to_nothing_is_an_error(resolver):
-    with pytest.raises(UserError, match="nowhere"):
-        resolver.resolve("${var.nowhere}", ("bundle", "name"))
-
-
 def test_grants_that_come_from_variables_are_what_databricks_types_accept(resolved, types):
     for kind in DATA:
         for config in resolved["resources"][kind].values():

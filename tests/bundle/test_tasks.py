@@ -12,7 +12,6 @@ import typer
 from flight_delays import tasks
 from flight_delays.cli import app
 from flight_delays.core.errors import UserError
-from flight_delays.local.plan import make_plan
 
 COMMANDS = typer.main.get_command(app).commands
 TASK_VALUE = re.compile(r"\{\{tasks\.([\w-]+)\.values\.([\w.-]+)\}\}")
@@ -76,13 +75,10 @@ def test_every_option_of_a_task_is_required(wheel_task):
     name, *options = [
         re.sub(r"\$\{.*?\}|\{\{.*?\}\}", "1", text) for text in wheel_task.config["python_wheel_task"]["parameters"]
     ]
+    assert options
     for left_out in options:
         with pytest.raises(typer.TyperException):
             COMMANDS[name].make_context(name, [option for option in options if option != left_out])
-
-
-def test_the_laptop_runs_every_job_of_every_target(resolver, jobs):
-    assert set(make_plan(resolver.bundle, resolver, jobs).jobs) == set(jobs)
 
 
 def test_every_task_value_that_is_read_is_set_upstream(jobs):

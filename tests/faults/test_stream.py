@@ -1,6 +1,6 @@
 """The stream on Delta tables, crashed at every write, with all that may happen meanwhile."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from random import Random
@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pytest
-from pyspark.sql import SparkSession
+from tests.faults.seams import KilledError, Killer
 from tests.raw import Raw
 from tests.streams import (
     EVERY_CRASH,
@@ -42,13 +42,8 @@ def day() -> Day:
 
 
 @pytest.fixture(scope="module")
-def tables(spark: SparkSession) -> Iterator[Tables]:
-    """Tables of a schema of their own."""
-    spark.sql("CREATE SCHEMA spark_catalog.streamed")
-    tables = Tables(spark=spark, schema="spark_catalog.streamed", unity_catalog=False)
-    tables_task.create(tables, USE_CASE)
-    yield tables
-    spark.sql("DROP SCHEMA spark_catalog.streamed CASCADE")
+def tables(new_tables: Callable[[str], Tables]) -> Tables:
+    return new_tables("streamed")
 
 
 @pytest.fixture
@@ -178,12 +173,19 @@ def test_what_a_micro_batch_was_to_be_scored_from_is_the_same_table_at_the_same_
     World(log=log_of(before, "after the reset")).attempt(0, later)
 
 
-def test_a_landing_brings_what_was_taken_to_the_raw_tables_and_in_time_forgets_it(before: Tables, day: Day) -> None:
+def test_a_landing_killed_before_each_write_brings_what_was_taken_to_the_raw_tables_and_in_time_forgets_it(before: Tables, day: Day) -> None:
     (events,) = case(day.events, 1, batches=1).batches
     log, world = log_of(before, "landed"), World(log=log_of(before, "landed"))
     world.attempt(0, events)
     taken = [one for one in log.events(0).to_pylist() if one["fate"] in TAKEN]
     arrived = {one["raw_flights"]["flight_id"] for one in taken if one["kind"] == "arrived"}
+    killed = []
+    for number in range(1, 5):
+        killer = Killer(number)
+        with pytest.raises(KilledError) as raised:
+            log_of(killer.of_tables(before), "landed").land()
+        killed.append(str(raised.value))
+    assert killed == ["complete", "complete", "upsert", "append_once"]
     for _ in range(2):
         log.land()
         assert log.landed() == 0

@@ -3,8 +3,7 @@
 It is a folder, `tests/bikes`: what runs here is the same tasks that forecast delays.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,9 +11,9 @@ import pytest
 from mlflow import MlflowClient
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
-from rich.console import Console
 from tests import bikes
 from tests.conftest import EXPERIMENT
+from tests.contexts import make_context
 
 from flight_delays.core.gates import Policy
 from flight_delays.platform.context import Context
@@ -39,16 +38,6 @@ POLICY = Policy(
 )
 
 
-@dataclass
-class Values:
-    """Task values, kept."""
-
-    values: dict[str, str]
-
-    def set(self, key: str, value: str) -> None:
-        self.values[key] = value
-
-
 @pytest.fixture(scope="module")
 def spark_tables(spark: SparkSession) -> Tables:
     spark.sql("CREATE SCHEMA spark_catalog.bikes")
@@ -58,15 +47,13 @@ def spark_tables(spark: SparkSession) -> Tables:
 @pytest.fixture
 def context(
     spark_tables: Tables, registry: Registry, endpoints: Endpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Context]:
+) -> Context:
     monkeypatch.setenv(LOCAL_DIR, str(tmp_path))
-    yield Context(
+    return make_context(
+        as_of=AS_OF,
         use_case=bikes.USE_CASE,
         tables=spark_tables,
         registry=registry,
-        task_values=Values({}),
-        console=Console(quiet=True),
-        as_of=AS_OF,
         endpoints=lambda: endpoints,
     )
 
@@ -89,7 +76,7 @@ def test_another_use_case_goes_from_raw_rows_to_a_served_answer(context: Context
         trials=2,
         git_commit="0a1b2c3",
     )
-    number = int(context.task_values.values["model_version"])
+    number = int(context.task_values["model_version"])
     metrics = client_metrics(context, number)
     # What knows nothing has a squared error of about 1 in units of the spread, and R2 0.
     assert 0.6 < metrics["test_r2"] < 1
@@ -98,7 +85,7 @@ def test_another_use_case_goes_from_raw_rows_to_a_served_answer(context: Context
 
     validate.run(context, model_name=MODEL, model_version=number, holdout_days=HOLDOUT_DAYS, policy=POLICY)
     verdict = look.verdict(context, MODEL)
-    assert context.task_values.values["verdict"] == "PASS", verdict.tables["checks"].to_string()
+    assert context.task_values["verdict"] == "PASS", verdict.tables["checks"].to_string()
     assert "squared error" in " ".join(verdict.tables["checks"]["reason"])
 
     serving = deploy.Serving(
@@ -108,7 +95,7 @@ def test_another_use_case_goes_from_raw_rows_to_a_served_answer(context: Context
         context,
         model_name=MODEL,
         model_version=number,
-        verdict_id=context.task_values.values["verdict_id"],
+        verdict_id=context.task_values["verdict_id"],
         serving=serving,
     )
     assert context.registry.aliases(MODEL) == {"champion": number}
@@ -129,7 +116,7 @@ def test_another_use_case_goes_from_raw_rows_to_a_served_answer(context: Context
     # The request names an hour; what it leaves out is looked up, as the batch had it.
     assert answer == {"prediction": pytest.approx(scored["prediction"], abs=1e-9)}
     parity.run(context, model_name=MODEL, endpoint="delay", with_features=False)
-    assert context.task_values.values["compared"] == "200"
+    assert context.task_values["compared"] == "200"
 
 
 def test_people_can_look_at_it(context: Context) -> None:
@@ -144,7 +131,7 @@ def test_an_earlier_model_of_it_is_judged_against_the_champion(context: Context)
     train.run(
         earlier, model_name=MODEL, experiment=EXPERIMENT, holdout_days=HOLDOUT_DAYS, trials=1, git_commit="0a1b2c3"
     )
-    number = int(earlier.task_values.values["model_version"])
+    number = int(earlier.task_values["model_version"])
     validate.run(context, model_name=MODEL, model_version=number, holdout_days=HOLDOUT_DAYS, policy=POLICY)
     checks = look.verdict(context, MODEL).tables["checks"].set_index("check")["outcome"]
     assert checks["not_worse_than_champion"] != "PASS"

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from jupyter_client.blocking import BlockingKernelClient
 from pyspark.sql import SparkSession
-from tests.worlds import MODEL, ROOT, SCHEMA, TWO_MONTHS, World, contents
+from tests.worlds import MODEL, ROOT, SCHEMA, TWO_MONTHS, World, contents, of_the_session
 
 from flight_delays.core.errors import UserError
 from flight_delays.local.graph import State
@@ -122,7 +122,7 @@ def _change_a_feature(client: BlockingKernelClient, file: Path) -> None:
 
 def test_the_data_is_counted_as_the_tables_hold_it(context: Context, spark: SparkSession) -> None:
     rows = look.data(context, QUALIFIED).tables["rows"].set_index("table")
-    tables = contents(spark)
+    tables = contents(of_the_session(spark))
     views = {
         "late_events": 0,
         "stream_progress": 0,

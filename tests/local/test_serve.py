@@ -17,7 +17,7 @@ import pytest
 import requests
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
-from tests.worlds import SCHEMA, World, contents
+from tests.worlds import SCHEMA, World, contents, of_the_session
 
 PROGRAM = str(Path(sys.executable).parent / "flight-delays")
 PATIENCE_S = 120
@@ -46,7 +46,7 @@ def test_the_printed_curl_line_gets_the_batchs_probability(
     ended = subprocess.run([*curl, "--silent"], capture_output=True, text=True, timeout=PATIENCE_S, check=True)
     (forecast,) = json.loads(ended.stdout)["predictions"]
     (flight,) = json.loads(curl[-1])["dataframe_records"]
-    tables = contents(spark)
+    tables = contents(of_the_session(spark))
     asked = (tables["features"][list(flight)] == pd.Series({**flight, "sched_dep_ts": _time(flight)})).all(axis=1)
     (entity_id,) = tables["features"].loc[asked, "entity_id"]
     batch = tables["predictions"].query("source == 'batch'").set_index("entity_id")

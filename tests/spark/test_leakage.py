@@ -1,11 +1,10 @@
 """What became known later changes no old training set, and batch and online store agree. On a week of real flights."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from io import StringIO
 from pathlib import Path
 
 import pandas as pd
@@ -14,12 +13,11 @@ import pyarrow.compute as pc
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from rich.console import Console
+from tests.contexts import make_context
 from tests.raw import Raw, gone, other, raw_tables
 
 from flight_delays.platform.as_of import build_features
 from flight_delays.platform.context import Context
-from flight_delays.platform.dataset import labelled
 from flight_delays.platform.registry import Registry
 from flight_delays.platform.scorer import read_scorer
 from flight_delays.platform.shell import ONLINE_STORE, ONLINE_STORE_FAILURE, ONLINE_STORE_LIMIT_MS, ONLINE_TABLE
@@ -45,20 +43,9 @@ def features_of_the_week(raw: Raw, spark: SparkSession, tmp_path_factory: pytest
 
 
 @pytest.fixture
-def context(spark: SparkSession, registry: Registry) -> Iterator[Context]:
-    """Tables of a schema of their own."""
-    spark.sql("CREATE SCHEMA spark_catalog.backfilled")
-    tables = Tables(spark=spark, schema="spark_catalog.backfilled", unity_catalog=False)
-    tables.apply_ddl(USE_CASE.sql)
-    console = Console(file=StringIO())
-    yield Context(use_case=USE_CASE, tables=tables, registry=registry, task_values=Values(), console=console, as_of=T)
-    spark.sql("DROP SCHEMA spark_catalog.backfilled CASCADE")
-
-
-class Values:
-    """Task values, which nobody reads."""
-
-    def set(self, key: str, value: str) -> None: ...
+def context(new_tables: Callable[[str], Tables]) -> Context:
+    """Empty tables of a schema of their own."""
+    return make_context(as_of=T, tables=new_tables("backfilled"))
 
 
 def test_what_is_back_filled_later_leaves_an_old_training_set_as_it_was(raw: Raw, context: Context) -> None:
@@ -71,7 +58,7 @@ def test_what_is_back_filled_later_leaves_an_old_training_set_as_it_was(raw: Raw
             tables.upsert(source.contract.table, rows, key=source.contract.key)
         features.run(replace(context, as_of=as_of), tables)
         labels.run(replace(context, as_of=as_of), tables)
-        return labelled(tables, as_of=T, first=None, end=date(2013, 2, 9)).rows
+        return context.labelled.read(as_of=T, first=None, end=date(2013, 2, 9)).rows
 
     before = training_set(gone(raw, T), T)
     assert len(before) > 3_000
@@ -98,7 +85,7 @@ def test_a_corrected_outcome_is_a_row_more_and_training_as_of_before_it_still_ge
     )
 
     def training_set(as_of: datetime) -> pd.DataFrame:
-        return labelled(tables, as_of=as_of, first=None, end=date(2013, 2, 11)).rows.set_index("entity_id")
+        return context.labelled.read(as_of=as_of, first=None, end=date(2013, 2, 11)).rows.set_index("entity_id")
 
     tables.upsert("raw_flights", early, key=["flight_id"])
     features.run(context, tables)

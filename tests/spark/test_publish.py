@@ -1,6 +1,5 @@
 """From the feature table to the online store."""
 
-import io
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -9,27 +8,24 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from rich.console import Console
+from tests.contexts import make_context, printed
 from tests.store.precomputed import FOUND
 from tests.store.precomputed import rows as prediction_rows
 from tests.store.workspace import Workspace, served
 
 from flight_delays.platform.context import Context
 from flight_delays.platform.endpoints import Endpoints
-from flight_delays.platform.job_context import PrintedTaskValues
 from flight_delays.platform.precomputed import find_prediction, predictions_store
-from flight_delays.platform.registry import Registry
 from flight_delays.platform.runtime import LOCAL_DIR
 from flight_delays.platform.shell import ONLINE_STORE, ONLINE_TABLE, OnlineStore
 from flight_delays.platform.tables import Tables
 from flight_delays.tasks import publish
-from flight_delays.use_case import USE_CASE
 
 AS_OF = datetime(2013, 1, 31, 10, tzinfo=UTC)
 
 
 @pytest.fixture
-def context(tables: Tables, registry: Registry, flights: pd.DataFrame) -> Context:
+def context(tables: Tables, flights: pd.DataFrame) -> Context:
     """20 flights in a schema of their own, four of them not known yet; one has an older row too."""
     alone = tables.of("spark_catalog.publish")
     tables.spark.sql(f"CREATE SCHEMA IF NOT EXISTS {alone.schema}")
@@ -38,9 +34,7 @@ def context(tables: Tables, registry: Registry, flights: pd.DataFrame) -> Contex
     schema = tables.read("features").schema
     rows = tables.spark.createDataFrame(pd.concat([some, older]).reindex(columns=schema.names), schema)
     rows.write.format("delta").mode("overwrite").saveAsTable(f"{alone.schema}.features")
-    console = Console(file=io.StringIO(), width=200)
-    values = PrintedTaskValues(console)
-    return Context(use_case=USE_CASE, tables=alone, registry=registry, task_values=values, console=console, as_of=AS_OF)
+    return make_context(as_of=AS_OF, tables=alone)
 
 
 def found(folder: Path, ids: list[str]) -> dict[str, object]:
@@ -49,17 +43,13 @@ def found(folder: Path, ids: list[str]) -> dict[str, object]:
     return {key: visibility for key, (visibility,) in store.find(ids).items()}
 
 
-def printed(context: Context) -> str:
-    assert isinstance(context.console.file, io.StringIO)
-    return context.console.file.getvalue()
-
-
 def test_on_a_laptop_the_model_finds_what_was_known_by_then(
     context: Context, flights: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(LOCAL_DIR, str(tmp_path))
     publish.run(context, online_store=False)
-    assert printed(context).splitlines() == [f"16 entities in {tmp_path / 'online.db'}", "published: 16"]
+    assert printed(context).splitlines() == [f"16 entities in {tmp_path / 'online.db'}"]
+    assert context.task_values == {"published": "16"}
     known = flights.iloc[::40].head(16).set_index("entity_id")
     assert known["prediction_ts"].max() == pd.Timestamp(AS_OF).tz_localize(None)
     assert found(tmp_path, list(flights["entity_id"])) == known["weather_visib"].to_dict()
@@ -78,18 +68,15 @@ def test_in_a_workspace_the_synced_table_is_refreshed_where_there_is_one(
 ) -> None:
     monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "18")
     publish.run(context, online_store=False)
-    told = "There is no online store: nothing to publish (variable online_store)"
-    assert printed(context).splitlines() == [told, "published: 0"]
+    assert printed(context) == "There is no online store: nothing to publish (variable online_store)\n"
+    assert context.task_values == {"published": "0"}
 
     table = "spark_catalog.publish.features_online"
     with served(Workspace(name=table)) as client:
         endpoints = Endpoints(client=client, sleep=lambda _: None)
         publish.run(replace(context, endpoints=lambda: endpoints), online_store=True)
-    assert printed(context).splitlines()[2:] == [
-        f"{table}: the update was started",
-        f"20 entities in {table}",
-        "published: 20",
-    ]
+    assert printed(context).splitlines()[1:] == [f"{table}: the update was started", f"20 entities in {table}"]
+    assert context.task_values == {"published": "20"}
 
 
 def test_a_laptop_gets_the_predictions_that_were_added_and_keeps_the_newest_of_each(

@@ -1,6 +1,5 @@
 """Answers of the endpoint become predictions; what can't be told is kept with its reason."""
 
-import io
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -8,14 +7,13 @@ from datetime import UTC, datetime
 import pandas as pd
 import pytest
 from pyspark.sql import Row
-from rich.console import Console
+from tests.contexts import make_context
 
 from flight_delays.core.errors import UserError
 from flight_delays.platform.context import Context
 from flight_delays.platform.registry import Registry
 from flight_delays.platform.tables import Tables
 from flight_delays.tasks import score_served
-from flight_delays.use_case import USE_CASE
 
 NAME = "served to all"
 AS_OF = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -26,21 +24,11 @@ PAYLOADS = (
 ENTITIES = "served_entity_id string, entity_name string, entity_version string, change_time timestamp"
 
 
-class Values(dict[str, str]):
-    """Task values."""
-
-    def set(self, key: str, value: str) -> None:
-        self[key] = value
-
-
 @pytest.fixture
 def context(tables: Tables, registry: Registry, new_version: Callable[..., int]) -> Context:
     if not registry.client.search_registered_models(f"name = '{NAME}'"):
         assert [new_version(NAME), new_version(NAME)] == [1, 2]
-    console = Console(file=io.StringIO(), width=200)
-    return Context(
-        use_case=USE_CASE, tables=tables, registry=registry, task_values=Values(), console=console, as_of=AS_OF
-    )
+    return make_context(as_of=AS_OF, tables=tables, registry=registry)
 
 
 def request(*flights: int) -> str:

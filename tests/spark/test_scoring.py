@@ -1,6 +1,5 @@
 """Batch scoring: the champion's own answers, once per entity, under its number."""
 
-import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -18,15 +17,14 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
-from rich.console import Console
 from tests.conftest import EXPERIMENT
+from tests.contexts import make_context
 from tests.worlds import ROOT
 
 from flight_delays.core.columns import UTC_TIME, to_pandas
 from flight_delays.core.errors import UserError
 from flight_delays.core.scoring import PREDICTIONS, inputs_of
 from flight_delays.platform.context import Context
-from flight_delays.platform.job_context import PrintedTaskValues
 from flight_delays.platform.precomputed import Prediction, find_prediction, predictions_store
 from flight_delays.platform.registry import Registry, Training
 from flight_delays.platform.runtime import LOCAL_DIR, online_store
@@ -59,16 +57,7 @@ def context(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Context]:
     monkeypatch.setenv(LOCAL_DIR, str(tmp_path))
-    console = Console(file=io.StringIO(), width=200)
-    values = PrintedTaskValues(console)
-    yield Context(
-        use_case=USE_CASE,
-        tables=tables,
-        registry=registry,
-        task_values=values,
-        console=console,
-        as_of=BEFORE_THE_LAST_DAY,
-    )
+    yield make_context(as_of=BEFORE_THE_LAST_DAY, tables=tables, registry=registry)
     tables.spark.sql(f"DELETE FROM {tables.schema}.features WHERE entity_id RLIKE '^(picky|new since|looked up)'")
 
 
@@ -445,18 +434,13 @@ def test_every_flight_is_scored_once_by_the_version_that_is_written_on_its_row(
 
 
 @pytest.fixture(scope="module")
-def own_tables(tables: Tables) -> Iterator[Tables]:
-    """All tables in a schema of their own, empty at first."""
-    own = tables.of("spark_catalog.scoring_alone")
-    own.spark.sql(f"CREATE SCHEMA {own.schema}")
-    own.apply_ddl(USE_CASE.sql)
-    yield own
-    own.spark.sql(f"DROP SCHEMA {own.schema} CASCADE")
+def own_tables(new_tables: Callable[[str], Tables]) -> Tables:
+    return new_tables("scoring_alone")
 
 
 @pytest.fixture
 def alone(context: Context, own_tables: Tables, features: DataFrame) -> Context:
-    """In those tables, with the flights of the first two days."""
+    """In tables of their own, with the flights of the first two days."""
     make_features(own_tables, features.where("day <= '2013-01-02'"))
     return replace(context, tables=own_tables)
 

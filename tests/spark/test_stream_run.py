@@ -1,49 +1,37 @@
 """Runs of the stream from tables of events to landed rows: what one has seen the next does not see again."""
 
-import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pytest
-from pyspark.sql import SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
-from rich.console import Console
+from tests.contexts import make_context
 from tests.streams import SENT_AT, real_day
 
 from flight_delays.platform.context import Adapters
-from flight_delays.platform.job_context import PrintedTaskValues
 from flight_delays.platform.registry import Registry
 from flight_delays.platform.runtime import LOCAL_DIR
 from flight_delays.platform.tables import Tables
 from flight_delays.tasks import score_stream
-from flight_delays.tasks import tables as tables_task
-from flight_delays.use_case import USE_CASE
 
 SCHEMA = "spark_catalog.running"
 
 
 @pytest.fixture
 def adapters(
-    spark: SparkSession,
+    new_tables: Callable[[str], Tables],
     registry: Registry,
     new_version: Callable[..., int],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Adapters]:
+) -> Adapters:
     """Tables of their own, a champion, and an online store."""
     monkeypatch.setenv(LOCAL_DIR, str(tmp_path))
-    spark.sql(f"CREATE SCHEMA {SCHEMA}")
-    tables = Tables(spark=spark, schema=SCHEMA, unity_catalog=False)
-    tables_task.create(tables, USE_CASE)
     registry.set_alias("running", "champion", new_version("running"))
-    console = Console(file=io.StringIO())
-    yield Adapters(
-        use_case=USE_CASE, tables=tables, registry=registry, task_values=PrintedTaskValues(console), console=console
-    )
-    spark.sql(f"DROP SCHEMA {SCHEMA} CASCADE")
+    return make_context(as_of=SENT_AT, tables=new_tables("running"), registry=registry)
 
 
 def test_inserts_beside_updates_are_seen_deletes_pass_and_nothing_is_scored_twice(

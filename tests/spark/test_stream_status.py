@@ -1,23 +1,18 @@
 """What `stream status` shows of the tables that a stream writes."""
 
-import io
 from collections.abc import Callable
-from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from pyspark.sql import SparkSession
-from rich.console import Console
+from tests.contexts import make_context, printed
 
 from flight_delays.core.errors import UserError
-from flight_delays.platform.context import Adapters
-from flight_delays.platform.job_context import PrintedTaskValues
-from flight_delays.platform.registry import Registry
 from flight_delays.platform.tables import Tables
 from flight_delays.tasks import stream_control
-from flight_delays.use_case import USE_CASE
 
 SCHEMA = "spark_catalog.stream_status"
+AS_OF = datetime(2013, 7, 1, tzinfo=UTC)  # not asked for
 # Micro-batch, fate, when it was sent.
 EVENTS = [
     (0, "on_time", "12:00:00"),
@@ -32,11 +27,10 @@ RECORDED = {0: "12:00:05", 1: "12:00:15"}
 
 
 @pytest.fixture(scope="module")
-def tables(spark: SparkSession) -> Tables:
+def tables(new_tables: Callable[[str], Tables]) -> Tables:
     """Two micro-batches of query q, and one of another."""
-    spark.sql(f"CREATE SCHEMA {SCHEMA}")
-    tables = Tables(spark=spark, schema=SCHEMA, unity_catalog=False)
-    tables.apply_ddl(USE_CASE.sql)
+    tables = new_tables("stream_status")
+    spark = tables.spark
 
     def insert(table: str, columns: str, rows: list[str]) -> None:
         spark.sql(f"INSERT INTO {SCHEMA}.{table} ({columns}) VALUES {', '.join(rows)}")
@@ -68,19 +62,15 @@ def tables(spark: SparkSession) -> Tables:
 
 
 @pytest.fixture
-def status(tables: Tables, registry: Registry, tmp_path: Path) -> Callable[..., tuple[str, list[list[str]]]]:
+def status(tables: Tables, tmp_path: Path) -> Callable[..., tuple[str, list[list[str]]]]:
     """Asks for it; the outcome, and what was printed as words by line."""
     (tmp_path / "q").mkdir()
     (tmp_path / "q" / "metadata").write_text('{"id": "q"}')
-    console = Console(file=io.StringIO(), width=160)
-    values = PrintedTaskValues(console)
-    adapters = Adapters(use_case=USE_CASE, tables=tables, registry=registry, task_values=values, console=console)
 
     def ask(checkpoint: str = "q", *, max_lag_seconds: float = 6, last: int = 10) -> tuple[str, list[list[str]]]:
-        found = replace(adapters, console=Console(file=io.StringIO(), width=160))
+        found = make_context(as_of=AS_OF, tables=tables)
         outcome = stream_control.status(found, str(tmp_path / checkpoint), max_lag_seconds=max_lag_seconds, last=last)
-        printed = found.console.file.getvalue()
-        return outcome, [line.replace("│", " ").split() for line in printed.splitlines()]
+        return outcome, [line.replace("│", " ").split() for line in printed(found).splitlines()]
 
     return ask
 

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
+from tests.contexts import POLICY
 
 from flight_delays.core.contract import (
     GOLDEN_TOLERANCE,
@@ -14,19 +15,10 @@ from flight_delays.core.contract import (
     schema_compatible,
     small_enough,
 )
-from flight_delays.core.gates import Outcome, Policy
+from flight_delays.core.gates import Outcome
 from flight_delays.core.signature import Column, Signature
 
 PASS, FAIL = Outcome.PASS, Outcome.FAIL
-POLICY = Policy(
-    min_holdout_days=14,
-    loss_margin=0.005,
-    max_calibration_error=0.05,
-    calibration_margin=0.02,
-    slice_margin=0.02,
-    max_latency_ms=100,
-    max_size_mb=50,
-)
 
 
 def columns(text: str) -> tuple[Column, ...]:
@@ -86,15 +78,15 @@ def test_golden_requests_are_answered_as_recorded(furthest: float, outcome: Outc
 
 @pytest.mark.parametrize(("value", "outcome"), [(0.9, PASS), (1.0, PASS), (1.01, FAIL), (math.nan, FAIL)])
 def test_time_and_size_are_at_most_the_limit(value: float, outcome: Outcome) -> None:
-    fast, small = fast_enough(100 * value, POLICY), small_enough(50 * value, POLICY)
+    fast, small = fast_enough(value * POLICY.max_latency_ms, POLICY), small_enough(value * POLICY.max_size_mb, POLICY)
     assert (fast.name, fast.outcome) == ("fast_enough", outcome)
     assert (small.name, small.outcome) == ("small_enough", outcome)
 
 
 def test_time_and_size_are_not_told_so_that_two_machines_write_the_same_verdict() -> None:
     assert fast_enough(2.5, POLICY) == fast_enough(3.5, POLICY)
-    assert fast_enough(250, POLICY).reason == "one request takes more than 100 ms"
-    assert small_enough(1.25, POLICY).reason == "the model's files take at most 50 MB"
+    assert fast_enough(2_500, POLICY).reason == "one request takes more than 1000 ms"
+    assert small_enough(1.25, POLICY).reason == "the model's files take at most 100 MB"
 
 
 COMPLETE = Documentation(

@@ -561,7 +561,7 @@ def test_a_given_port_is_used_again_right_after_a_stop(laptop: World) -> None:
         assert versions(client_of(again)) == [(1, 100)]
 
 
-def test_the_file_of_endpoints_is_whole_at_any_time(client: WorkspaceClient, laptop: World) -> None:
+def test_nothing_but_the_file_of_endpoints_is_left_behind(client: WorkspaceClient, laptop: World) -> None:
     create(client)
     assert [each["name"] for each in json.loads((laptop.folder / "endpoints.json").read_text())["endpoints"]] == [
         "delay"

@@ -52,9 +52,3 @@ def test_no_column_goes_without_a_comment(name: str) -> None:
     body = DECLARED[name].partition("(\n")[2].partition("\n  , CONSTRAINT")[0].partition("\n) USING")[0]
     assert [line.split()[0] for line in body.splitlines()] == [column for column, *_ in columns(DECLARED[name])]
     assert all(comment for *_, comment in columns(DECLARED[name]))
-
-
-def test_every_input_of_the_model_is_a_column_of_the_feature_table() -> None:
-    declared = {column: kind for column, kind, *_ in columns(DECLARED["features"])}
-    assert {*USE_CASE.inputs} <= set(declared)
-    assert {declared[name] for name in USE_CASE.looked_up} == {"DOUBLE"}

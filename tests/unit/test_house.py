@@ -12,7 +12,6 @@ ROOT = Path(__file__).parents[2]
 FILES = subprocess.run(
     ["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, check=True
 ).stdout.split("\0")[:-1]
-DOCS = [file for file in FILES if file.endswith(".md")]
 LINK = re.compile(r"\]\((?!https?://)([^)#]+)")
 
 
@@ -150,12 +149,11 @@ def test_the_use_case_does_speak_of_flights() -> None:
     assert len(GENERIC) > 100
 
 
-@pytest.mark.parametrize("doc", DOCS)
-def test_a_document_points_at_what_exists(doc: str) -> None:
-    missing = [
-        link for link in LINK.findall((ROOT / doc).read_text()) if not (ROOT / doc).parent.joinpath(link).exists()
-    ]
-    assert not missing
+def test_documents_point_at_what_exists() -> None:
+    docs = [ROOT / file for file in FILES if file.endswith(".md")]
+    links = {doc.parent / link for doc in docs for link in LINK.findall(doc.read_text())}
+    assert len(links) > 20
+    assert not [str(link) for link in links if not link.exists()]
 
 
 @pytest.mark.parametrize("lock", sorted((ROOT / "requirements").iterdir()), ids=lambda lock: lock.name)

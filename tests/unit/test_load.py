@@ -6,18 +6,17 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from datetime import UTC, datetime
-from io import StringIO
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from aiohttp import web
-from rich.console import Console
+from tests.contexts import Values, make_context, printed
 
 from flight_delays.core.errors import UserError
 from flight_delays.core.load import Limits, Measured, broken
-from flight_delays.platform.context import Context
+from flight_delays.platform.endpoints import connect
 from flight_delays.platform.load import drive
 from flight_delays.tasks.load_test import put_under_load, request_bodies
 from flight_delays.use_case import USE_CASE
@@ -279,29 +278,15 @@ def test_a_request_is_one_row_in_mlflows_protocol() -> None:
     assert request_bodies(rows.head(0), USE_CASE.request) == []
 
 
-class Values(dict[str, str]):
-    """Task values in memory."""
-
-    set = dict.__setitem__
-
-
 @pytest.fixture
 def under_load(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> Callable[[Handler, Limits], tuple[Values, str]]:
     """Puts a server under load as if it were the workspace; gives what the task sets and prints."""
 
     def go(handler: Handler, limits: Limits) -> tuple[Values, str]:
         monkeypatch.setenv("FLIGHT_DELAYS_CONTROL_PLANE", serve(handler))
-        values, printed = Values(), StringIO()
-        context = Context(
-            use_case=USE_CASE,
-            tables=None,  # type: ignore[arg-type]  # not asked
-            registry=None,  # type: ignore[arg-type]
-            task_values=values,
-            console=Console(file=printed, width=140),
-            as_of=datetime(2014, 1, 2, tzinfo=UTC),
-        )
+        context = make_context(as_of=datetime(2014, 1, 2, tzinfo=UTC), endpoints=connect)
         put_under_load(context, [b"{}"], endpoint="delay", connections=2, seconds=1, limits=limits)
-        return values, printed.getvalue()
+        return context.task_values, printed(context)
 
     return go
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from flight_delays.core.metrics import auc, calibration_bins, log_odds, pairs_ranked, probability, row_log_loss
+from flight_delays.core.metrics import calibration_bins, log_odds, pairs_ranked, probability, row_log_loss
 
 PROBABILITIES = st.lists(st.floats(0.001, 0.999), min_size=1, max_size=60).map(np.array)
 
@@ -60,11 +60,6 @@ def test_equal_forecasts_share_a_bin_and_greater_ones_never_have_a_lower_bin(pro
     steps, rises = np.diff(calibration_bins(forecasts)), np.diff(forecasts) > 0
     assert (steps >= 0).all()
     assert (steps[~rises] == 0).all()
-
-
-@pytest.mark.parametrize("label", [0.0, 1.0])
-def test_one_class_alone_has_no_area_under_the_curve(label: float) -> None:
-    assert np.isnan(auc(np.full(3, label), np.array([0.2, 0.4, 0.6])))
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5), st.integers(0, 3)), min_size=1, max_size=40))

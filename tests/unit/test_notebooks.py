@@ -121,8 +121,7 @@ def test_the_bundle_gives_widgets_their_values_except_those_that_only_a_run_know
         "raw_schema": "spark_catalog.dev_local_flights",
         "model_name": "spark_catalog.dev_local_flights.dev_local_delay",
         "as_of": "2014-01-02T00:00:00Z",
-        "holdout_days": "92",
-        "loss_margin": "0.005",
+        "online_store": "true",
     }
     assert {name: values[name] for name in expected} == expected
     assert {"model_version", "verdict_id"} <= options(plan) - set(values)

@@ -58,12 +58,7 @@ def made_up(objective: Objective, days: int, rows: int, shared: float) -> tuple[
     return truth + rng.normal(size=len(day)), forecasts, day
 
 
-def test_an_objective_says_what_a_model_answers_and_what_its_loss_is_called() -> None:
-    assert (LATE.kind, MINUTES.kind) == ("binary", "regression")
-    assert (dict(LATE.outputs), LATE.forecast) == ({"probability": "double", "prediction": "long"}, "probability")
-    assert (dict(MINUTES.outputs), MINUTES.forecast) == ({"prediction": "double"}, "prediction")
-    assert (LATE.loss_name, LATE.baseline_name) == ("log loss", "base rate")
-    assert (MINUTES.loss_name, MINUTES.baseline_name) == ("squared error", "mean")
+def test_labels_are_described_by_their_share_of_positives_or_by_their_mean() -> None:
     assert LATE.describe(np.array([1.0, 0, 0, 0])) == "25.0% of them late"
     assert MINUTES.describe(np.array([1234.0, 1235.0])) == "1,234 minutes on average"
     assert MINUTES.describe(np.array([-2.0, -3.0])) == "-2.5 minutes on average"

@@ -255,18 +255,15 @@ def test_a_misspelt_variable_is_refused_by_name(monkeypatch: pytest.MonkeyPatch)
             refuses()
 
 
-OURS = sorted({
-    name
-    for file in (ROOT / "src").rglob("*.py")
-    for name in re.findall(r"\"(FLIGHT_DELAYS_[A-Z_]+)\"", file.read_text(encoding="utf-8"))
-})  # fmt: skip
-
-
-@pytest.mark.parametrize("name", OURS)
-def test_no_variable_of_this_projects_own_is_taken_for_misspelt(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setenv(name, "/tmp/anything")  # noqa: S108
-    assert runtime.local_dir().is_absolute()
-    assert "FLIGHT_DELAYS_USE_CASE" in OURS
+def test_no_variable_of_this_projects_own_is_taken_for_misspelt(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    code = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "src").rglob("*.py"))
+    ours = {*re.findall(r"\"(FLIGHT_DELAYS_[A-Z_]+)\"", code)}
+    assert {"FLIGHT_DELAYS_USE_CASE", runtime.LOCAL_DIR} <= ours
+    for name in ours:
+        monkeypatch.setenv(name, str(tmp_path))
+    assert runtime.local_dir() == tmp_path
 
 
 def test_a_laptop_has_spark_connect_unless_it_is_asked_for_classic_spark(monkeypatch: pytest.MonkeyPatch) -> None:

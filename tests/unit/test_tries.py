@@ -15,6 +15,7 @@ from tests.bikes import USE_CASE
 
 from flight_delays.core.errors import UserError
 from flight_delays.core.metrics import Floats
+from flight_delays.core.splits import expanding_folds
 from flight_delays.core.training import REPEATS
 from flight_delays.core.tries import Comparison, compare
 from flight_delays.core.use_case import LABEL, UseCase
@@ -109,8 +110,6 @@ def tried(use_case: UseCase, folder: Path, champion: Champion | None, **options:
 
 
 def champion_from(judged: pd.DataFrame) -> Champion:
-    from flight_delays.core.splits import expanding_folds
-
     first = judged["day"].min()
     folds = expanding_folds(first, pd.Timestamp("2011-03-17").date(), folds=3, days=56, gap=1)
     return Champion(

@@ -1,69 +1,42 @@
 """A verdict that could not be reached, and the report of one that was. No Spark: no table is read."""
 
-import io
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
 
 import mlflow
 import pytest
-from rich.console import Console
+from tests.contexts import POLICY, MemoryDecisions, make_context
 
 from flight_delays.core.bootstrap import Interval
 from flight_delays.core.errors import UserError
-from flight_delays.core.gates import Check, Outcome, Policy, Slice, SliceOutcome, verdict
+from flight_delays.core.gates import Check, Outcome, Slice, SliceOutcome, verdict
 from flight_delays.core.objective import Regression
 from flight_delays.core.splits import Holdout
 from flight_delays.platform.context import Context
+from flight_delays.platform.dataset import Dataset
 from flight_delays.platform.registry import Registry, Version
 from flight_delays.tasks import validate
 from flight_delays.use_case import USE_CASE
 
-POLICY = Policy(
-    min_holdout_days=14,
-    loss_margin=0.005,
-    max_calibration_error=0.05,
-    calibration_margin=0.02,
-    slice_margin=0.02,
-    max_latency_ms=100,
-    max_size_mb=100,
-)
-
 
 @dataclass(frozen=True)
 class Unreadable:
-    """Tables that cannot be read, but take a decision."""
+    """Labelled rows that cannot be read."""
 
     trouble: Exception
-    decisions: list[Mapping[str, object]] = field(default_factory=list)
 
-    def version(self, table: str) -> int:  # noqa: ARG002
+    def read(self, *, as_of: datetime, first: date | None, end: date) -> Dataset:  # noqa: ARG002
         raise self.trouble
-
-    def append_decision(self, table: str, row: Mapping[str, object], *, key: Sequence[str]) -> None:
-        assert (table, key) == ("decisions", ["decision_id"])
-        self.decisions.append(row)
-
-
-@dataclass(frozen=True)
-class Remembered:
-    """Task values."""
-
-    values: dict[str, str] = field(default_factory=dict)
-
-    def set(self, key: str, value: str) -> None:
-        self.values[key] = value
 
 
 def context_of(registry: Registry, trouble: Exception) -> Context:
-    return Context(
-        use_case=USE_CASE,
-        tables=Unreadable(trouble),
-        registry=registry,
-        task_values=Remembered(),
-        console=Console(file=io.StringIO()),
+    return make_context(
         as_of=datetime(2013, 2, 21, tzinfo=UTC),
+        registry=registry,
+        labelled=Unreadable(trouble),
+        decisions=MemoryDecisions(),
     )
 
 
@@ -85,18 +58,18 @@ def test_whatever_went_wrong_is_an_inconclusive_verdict_that_is_written_before_i
         judged(context, name, number)
     assert raised.value is trouble
 
-    (row,) = context.tables.decisions
+    (row,) = context.decisions.rows
     says = f"judged_without_error: {type(trouble).__name__}: {' '.join(str(trouble).split())}"
-    assert (row["kind"], row["outcome"]) == ("verdict", "INCONCLUSIVE")
-    assert (row["model_name"], row["model_version"], row["other_version"]) == (name, number, None)
-    assert json.loads(row["policy"]) == asdict(POLICY)
-    assert [line.startswith(f"INCONCLUSIVE {says}") for line in row["reasons"]] == [True]
-    rests_on = json.loads(row["evidence"])
+    assert (row.kind, row.outcome) == ("verdict", "INCONCLUSIVE")
+    assert (row.model_name, row.model_version, row.other_version) == (name, number, None)
+    assert json.loads(row.policy) == asdict(POLICY)
+    assert [line.startswith(f"INCONCLUSIVE {says}") for line in row.reasons] == [True]
+    rests_on = json.loads(row.evidence)
     assert (rests_on["holdout_first"], rests_on["holdout_end"]) == ("2013-02-06", "2013-02-20")
     assert rests_on["holdout_digest"] is None
     assert [check["name"] for check in rests_on["checks"]] == ["judged_without_error"]
-    decision_id = row["decision_id"]
-    assert context.task_values.values == {"verdict": "INCONCLUSIVE", "verdict_id": decision_id}
+    decision_id = row.decision_id
+    assert context.task_values == {"verdict": "INCONCLUSIVE", "verdict_id": decision_id}
     version = registry.version(name, number)
     assert (version.tags["verdict"], version.tags["decision_id"]) == ("INCONCLUSIVE", decision_id)
     report = mlflow.artifacts.load_text(f"runs:/{version.run_id}/verdict.md")
@@ -114,7 +87,7 @@ def test_a_version_without_the_day_it_was_trained_until_is_inconclusive(
     context = context_of(registry, AssertionError("not to be read"))
     with pytest.raises(UserError, match="lacks the tag trained_until; register it by the train job"):
         judged(context, name, number)
-    assert [row["outcome"] for row in context.tables.decisions] == ["INCONCLUSIVE"]
+    assert [row.outcome for row in context.decisions.rows] == ["INCONCLUSIVE"]
 
 
 def test_a_version_that_does_not_exist_gets_no_verdict(registry: Registry, new_version: Callable[..., int]) -> None:
@@ -122,7 +95,7 @@ def test_a_version_that_does_not_exist_gets_no_verdict(registry: Registry, new_v
     context = context_of(registry, AssertionError("not to be read"))
     with pytest.raises(UserError, match="model short has no version 7"):
         judged(context, "short", 7)
-    assert context.tables.decisions == []
+    assert context.decisions.rows == []
 
 
 def test_the_report_reads_from_the_headline_to_the_slices() -> None:

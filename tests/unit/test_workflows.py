@@ -179,8 +179,7 @@ def test_staging_builds_features_trains_scores_and_checks_the_endpoint() -> None
 
 
 def test_a_release_does_not_change_which_version_serves() -> None:
-    assert {"train", "release"} <= BUNDLE_JOBS
-    assert jobs_run("release.yml") == ["features", "score_batch"]
+    assert {"train", "release"} <= BUNDLE_JOBS - {*jobs_run("release.yml")}
 
 
 def test_zizmor_finds_nothing() -> None:

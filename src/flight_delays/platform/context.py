@@ -10,6 +10,8 @@ from rich.console import Console
 from flight_delays.core.errors import UserError
 from flight_delays.core.moments import moment_of
 from flight_delays.core.use_case import UseCase
+from flight_delays.platform.dataset import Labelled, LabelledTables
+from flight_delays.platform.decisions import Decisions, DecisionTable
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.endpoints import connect as connect_endpoints
 from flight_delays.platform.job_context import TaskValues, task_values
@@ -28,6 +30,8 @@ class Adapters:
 
     use_case: UseCase
     tables: Tables
+    labelled: Labelled
+    decisions: Decisions
     registry: Registry
     task_values: TaskValues
     console: Console
@@ -55,9 +59,12 @@ def open_adapters(use_case: UseCase, schema: str) -> Adapters:
     if len([part for part in schema.split(".") if part]) != 2:
         raise UserError(f"schema is {schema!r}, not <catalog>.<schema>; `databricks bundle summary` names yours")
     console = Console(width=None if sys.stdout.isatty() else 140)
+    tables = Tables(spark=spark_session(), schema=schema, unity_catalog=place() is not Place.LOCAL)
     return Adapters(
         use_case=use_case,
-        tables=Tables(spark=spark_session(), schema=schema, unity_catalog=place() is not Place.LOCAL),
+        tables=tables,
+        labelled=LabelledTables(tables),
+        decisions=DecisionTable(tables),
         registry=connect(),
         task_values=task_values(console),
         console=console,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Protocol
 
 import pandas as pd
 from pyspark.sql import Column, DataFrame
@@ -22,14 +23,27 @@ class Dataset:
     versions: dict[str, int]
 
 
-def labelled(tables: Tables, *, as_of: datetime, first: date | None, end: date) -> Dataset:
-    """Columns of table features plus `label` and `label_known_at`, `day` from `first` up to before `end`."""
-    versions = {table: tables.version(table) for table in ("features", "labels")}
-    features, labels = (tables.read(table, version=version) for table, version in versions.items())
-    return Dataset(
-        rows=with_labels(features, labels, as_of=as_of, first=first, end=end),
-        versions={f"{tables.schema}.{table}": version for table, version in versions.items()},
-    )
+class Labelled(Protocol):
+    """Where labelled rows come from."""
+
+    def read(self, *, as_of: datetime, first: date | None, end: date) -> Dataset:
+        """Columns of table features plus `label` and `label_known_at`, `day` from `first` up to before `end`."""
+
+
+@dataclass(frozen=True)
+class LabelledTables:
+    """The Delta tables `features` and `labels`."""
+
+    tables: Tables
+
+    def read(self, *, as_of: datetime, first: date | None, end: date) -> Dataset:
+        """Their rows of these days, as far as known by `as_of`."""
+        versions = {table: self.tables.version(table) for table in ("features", "labels")}
+        features, labels = (self.tables.read(table, version=version) for table, version in versions.items())
+        return Dataset(
+            rows=with_labels(features, labels, as_of=as_of, first=first, end=end),
+            versions={f"{self.tables.schema}.{table}": version for table, version in versions.items()},
+        )
 
 
 def with_labels(

@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import cast
 
@@ -37,6 +38,14 @@ _START_FAILURES = {
 """What the log of a Spark that failed to start says, and what a person can do about it."""
 
 
+JARS, CLASSES = "jars", "classes.jsa"  # in the folder of `quick_start`
+
+
+def quick_start() -> Path:
+    """Where `local/quick_start.py` puts Delta's jars and an archive of classes."""
+    return Path(sys.prefix) / "share" / f"delta-{version('delta-spark')}"
+
+
 def spark_session() -> SparkSession:
     """The process's session, in UTC; started on first use."""
     match place():
@@ -55,9 +64,6 @@ def _local_session(folder: Path) -> SparkSession:
     active = SparkSession.getActiveSession()
     if active is not None:
         return active
-    # Delta is a development dependency: the wheel does not carry it.
-    from delta import configure_spark_with_delta_pip
-
     folder.mkdir(parents=True, exist_ok=True)
     warehouse = folder / "warehouse"
     os.environ["PYSPARK_PYTHON"] = sys.executable
@@ -94,13 +100,29 @@ def _local_session(folder: Path) -> SparkSession:
     log = folder / "spark.log"
     try:
         with _stderr_to(log):
-            builder = configure_spark_with_delta_pip(builder)
+            builder = _with_delta(builder)
             session = builder.getOrCreate() if local_spark() == "classic" else _connect(builder)
     except Exception as error:
         why = why_not(str(error), log.read_text(errors="replace"))
         raise UserError(f"Spark did not start: {why} (log: {log})") from error
     _register_tables(session, warehouse)
     return session
+
+
+def _with_delta(builder: SparkSession.Builder) -> SparkSession.Builder:
+    """With Delta's jars: those that are prepared, or what Ivy finds."""
+    jars, classes = quick_start() / JARS, quick_start() / CLASSES
+    if not jars.exists():
+        # Delta is a development dependency: the wheel does not carry it.
+        from delta import configure_spark_with_delta_pip
+
+        return configure_spark_with_delta_pip(builder)
+    builder = builder.config("spark.driver.extraClassPath", f"{jars}/*")
+    return (
+        builder.config("spark.driver.extraJavaOptions", f"-XX:SharedArchiveFile={classes}")
+        if classes.exists()
+        else builder
+    )
 
 
 def _connect(builder: SparkSession.Builder) -> SparkSession:

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from hashlib import sha256
 
-from pyspark.sql import functions as F
-
+from flight_delays.core.decisions import Decision
 from flight_delays.core.errors import UserError
 from flight_delays.core.gates import Outcome
 from flight_delays.core.traffic import Served
@@ -39,30 +38,27 @@ def run(context: Context, *, model_name: str, model_version: int, verdict_id: st
 
     Raises UserError unless the verdict is a PASS on this very version, against the version that serves now.
     """
-    decisions = context.tables.read("decisions")
-    found = decisions.where((F.col("decision_id") == verdict_id) & (F.col("kind") == VERDICT)).collect()
+    found = context.decisions.find(decision_id=verdict_id, kind=VERDICT)
     if not found:
         raise UserError(f"no verdict {verdict_id}; run the release job, whose validate task writes one")
     (verdict,) = found
-    if (verdict["model_name"], verdict["model_version"]) != (model_name, model_version):
+    if (verdict.model_name, verdict.model_version) != (model_name, model_version):
         raise UserError(
-            f"verdict {verdict_id} is on {verdict['model_name']} version {verdict['model_version']}, not on "
+            f"verdict {verdict_id} is on {verdict.model_name} version {verdict.model_version}, not on "
             f"{model_name} version {model_version}; run the release job for that version"
         )
-    if verdict["outcome"] != Outcome.PASS:
-        raise UserError(f"the verdict on version {model_version} is {verdict['outcome']}: only PASS is deployed")
+    if verdict.outcome != Outcome.PASS:
+        raise UserError(f"the verdict on version {model_version} is {verdict.outcome}: only PASS is deployed")
 
     champion = context.registry.aliases(model_name).get("champion")
-    previous = verdict["other_version"]
+    previous = verdict.other_version
     if champion not in (previous, model_version):
         raise UserError(
             f"version {model_version} was judged against version {previous}, but version {champion} serves now; "
             "run the release job again"
         )
-    logged = decisions.where(
-        (F.col("kind") == DEPLOY) & (F.col("model_name") == model_name) & (F.col("model_version") == model_version)
-    )
-    if champion != model_version and not logged.where(F.col("allowed_by") == verdict_id).isEmpty():
+    logged = context.decisions.find(kind=DEPLOY, model_name=model_name, model_version=model_version)
+    if champion != model_version and any(one.allowed_by == verdict_id for one in logged):
         raise UserError(
             f"this verdict deployed version {model_version} before, and it was taken back since; judge it on newer "
             "days, by a later as_of, to deploy it again"
@@ -83,21 +79,20 @@ def run(context: Context, *, model_name: str, model_version: int, verdict_id: st
         context.registry.delete_alias(model_name, "challenger")
 
     # A version that serves and is judged once more changes nothing; one whose deployment was killed is logged now.
-    if logged.where(F.col("other_version").eqNullSafe(F.lit(previous))).isEmpty():
-        row = {
-            "decision_id": sha256(f"{model_name}|{model_version}|{DEPLOY}|{verdict_id}".encode()).hexdigest(),
-            "kind": DEPLOY,
-            "model_name": model_name,
-            "model_version": model_version,
-            "other_version": previous,
-            "outcome": "DONE",
-            "reasons": ["verdict PASS"],
-            "evidence": "{}",
-            "policy": "{}",
-            "allowed_by": verdict_id,
-            "as_of": context.as_of,
-        }
-        context.tables.append_decision("decisions", row, key=["decision_id"])
+    if all(one.other_version != previous for one in logged):
+        context.decisions.append(
+            Decision(
+                decision_id=sha256(f"{model_name}|{model_version}|{DEPLOY}|{verdict_id}".encode()).hexdigest(),
+                kind=DEPLOY,
+                model_name=model_name,
+                model_version=model_version,
+                other_version=previous,
+                outcome="DONE",
+                reasons=("verdict PASS",),
+                allowed_by=verdict_id,
+                as_of=context.as_of,
+            )
+        )
     context.task_values.set("champion", str(model_version))
     before = "no version" if previous is None else f"version {previous}"
     context.console.print(

@@ -15,7 +15,6 @@ from flight_delays.core.splits import Split, split_at
 from flight_delays.core.training import Fitted, Trial, fit
 from flight_delays.core.use_case import UseCase
 from flight_delays.platform.context import Context
-from flight_delays.platform.dataset import labelled
 from flight_delays.tasks.record import made_with, record
 from flight_delays.tasks.report import show
 
@@ -28,7 +27,7 @@ def run(context: Context, *, model_name: str, experiment: str, holdout_days: int
     """
     use_case = context.use_case
     holdout = context.use_case.holdout(context.as_of, holdout_days)
-    data = labelled(context.tables, as_of=context.as_of, first=None, end=holdout.end)
+    data = context.labelled.read(as_of=context.as_of, first=None, end=holdout.end)
     split = split_at(data.rows, holdout.first, use_case.zone)
     if split.training.empty or split.test.empty:
         raise UserError(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from hashlib import sha256
 from statistics import median
@@ -13,6 +13,7 @@ import pandas as pd
 from mlflow.pyfunc import PyFuncModel
 
 from flight_delays.core import contract
+from flight_delays.core.decisions import Decision
 from flight_delays.core.errors import UserError
 from flight_delays.core.features import DAY
 from flight_delays.core.gates import (
@@ -32,7 +33,6 @@ from flight_delays.core.metrics import Floats
 from flight_delays.core.splits import Holdout
 from flight_delays.core.use_case import LABEL, UseCase
 from flight_delays.platform.context import Context
-from flight_delays.platform.dataset import labelled
 from flight_delays.platform.registry import Version, golden_difference, golden_requests, predict, signature
 from flight_delays.tasks.report import show
 
@@ -96,7 +96,7 @@ def _judge(context: Context, candidate: Version, champion: Version | None, holdo
     """The verdict on those days of `holdout` that neither version has seen."""
     both = [candidate] if champion is None else [candidate, champion]
     holdout = holdout.unseen_by(*(date.fromisoformat(_tag(version, "trained_until")) for version in both))
-    rows = labelled(context.tables, as_of=context.as_of, first=holdout.first, end=holdout.end).rows
+    rows = context.labelled.read(as_of=context.as_of, first=holdout.first, end=holdout.end).rows
     if rows.empty:
         return Judged(verdict=verdict([enough_days(0, policy)]), holdout=holdout)
     model = context.registry.load(candidate.name, candidate.number)
@@ -177,14 +177,15 @@ def _forecasts(use_case: UseCase, model: PyFuncModel, rows: pd.DataFrame) -> Flo
 def _save(context: Context, candidate: Version, champion: Version | None, policy: Policy, judged: Judged) -> str:
     """Append the verdict unless this very one is there; its id is a digest of all that it says."""
     decision = judged.verdict
-    row = {
-        "kind": VERDICT,
-        "model_name": candidate.name,
-        "model_version": candidate.number,
-        "other_version": None if champion is None else champion.number,
-        "outcome": str(decision.outcome),
-        "reasons": [f"{check.outcome} {check.name}: {check.reason}" for check in decision.checks],
-        "evidence": json.dumps(
+    made = Decision(
+        decision_id="",
+        kind=VERDICT,
+        model_name=candidate.name,
+        model_version=candidate.number,
+        other_version=None if champion is None else champion.number,
+        outcome=str(decision.outcome),
+        reasons=tuple(f"{check.outcome} {check.name}: {check.reason}" for check in decision.checks),
+        evidence=json.dumps(
             {
                 "checks": [asdict(check) for check in decision.checks],
                 "slices": [asdict(found) for found in decision.slices],
@@ -194,12 +195,11 @@ def _save(context: Context, candidate: Version, champion: Version | None, policy
             },
             sort_keys=True,
         ),
-        "policy": json.dumps(asdict(policy), sort_keys=True),
-        "allowed_by": None,
-        "as_of": context.as_of,
-    }
-    decision_id = sha256(json.dumps(row, sort_keys=True, default=str).encode()).hexdigest()
-    context.tables.append_decision("decisions", {"decision_id": decision_id, **row}, key=["decision_id"])
+        policy=json.dumps(asdict(policy), sort_keys=True),
+        as_of=context.as_of,
+    )
+    decision_id = sha256(json.dumps(vars(made), sort_keys=True, default=str).encode()).hexdigest()
+    context.decisions.append(replace(made, decision_id=decision_id))
     return decision_id
 
 

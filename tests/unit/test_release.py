@@ -1,83 +1,56 @@
 """Validation and deployment: what lets a version serve."""
 
-import io
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import mlflow
 import pandas as pd
 import pytest
-from pyspark.sql import Row
-from rich.console import Console
+from tests.contexts import POLICY, MemoryDecisions, MemoryRows, make_context
 
+from flight_delays.core.decisions import Decision
 from flight_delays.core.errors import UserError
-from flight_delays.core.gates import Policy
 from flight_delays.platform.context import Context
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.registry import Registry
-from flight_delays.platform.tables import Tables
 from flight_delays.tasks import deploy, validate
-from flight_delays.use_case import USE_CASE
 
 # The last days told by this as_of are 6 to 19 February.
 AS_OF = datetime(2013, 2, 21, tzinfo=UTC)
-POLICY = Policy(
-    min_holdout_days=14,
-    loss_margin=0.005,
-    max_calibration_error=0.3,
-    calibration_margin=0.02,
-    slice_margin=0.02,
-    max_latency_ms=1_000,
-    max_size_mb=100,
-    draws=200,
-)
 SERVING = deploy.Serving(
     endpoint="delay", workload_size="Small", scale_to_zero=True, secret_scope="scope", online_store=True
 )
 CONTRACT = ["schema_compatible", "golden_requests", "fast_enough", "small_enough", "documented"]
 
 
-@dataclass(frozen=True)
-class Remembered:
-    """Task values."""
-
-    values: dict[str, str] = field(default_factory=dict)
-
-    def set(self, key: str, value: str) -> None:
-        self.values[key] = value
-
-
 @pytest.fixture
-def context(tables: Tables, registry: Registry, endpoints: Endpoints, loaded: pd.DataFrame) -> Context:
-    assert len(loaded) == 1000
-    return Context(
-        use_case=USE_CASE,
-        tables=tables,
-        registry=registry,
-        task_values=Remembered(),
-        console=Console(file=io.StringIO(), width=200),
+def context(registry: Registry, endpoints: Endpoints, flights: pd.DataFrame) -> Context:
+    return make_context(
         as_of=AS_OF,
+        registry=registry,
         endpoints=lambda: endpoints,
+        labelled=MemoryRows(flights),
+        decisions=MemoryDecisions(),
     )
 
 
-def validated(context: Context, name: str, number: int) -> Row:
-    """The row that a verdict wrote; there is one."""
+def validated(context: Context, name: str, number: int) -> Decision:
+    """The verdict that was written; there is one."""
     validate.run(context, model_name=name, model_version=number, holdout_days=14, policy=POLICY)
-    verdict_id = context.task_values.values["verdict_id"]
-    (row,) = context.tables.read("decisions").where(f"decision_id = '{verdict_id}'").collect()
-    assert row["outcome"] == context.task_values.values["verdict"]
-    assert (row["kind"], row["model_name"], row["model_version"]) == ("verdict", name, number)
-    assert row["allowed_by"] is None
-    return row
+    told = context.task_values
+    (verdict,) = context.decisions.find(decision_id=told["verdict_id"])
+    assert verdict.outcome == told["verdict"]
+    assert (verdict.kind, verdict.model_name, verdict.model_version) == ("verdict", name, number)
+    assert verdict.allowed_by is None
+    return verdict
 
 
-def holdout(verdict: Row) -> tuple[str, str]:
+def holdout(verdict: Decision) -> tuple[str, str]:
     """The first day that a verdict rests on, and the one after the last."""
-    evidence = json.loads(verdict["evidence"])
+    evidence = json.loads(verdict.evidence)
     return evidence["holdout_first"], evidence["holdout_end"]
 
 
@@ -92,8 +65,8 @@ def served(context: Context) -> list[tuple[str, int, int]]:
 
 
 def deployments(context: Context, name: str) -> list[tuple[int, int | None]]:
-    rows = context.tables.read("decisions").where(f"model_name = '{name}' AND kind = 'deploy'").collect()
-    return sorted((row["model_version"], row["other_version"]) for row in rows)
+    found = context.decisions.find(model_name=name, kind="deploy")
+    return sorted((one.model_version, one.other_version) for one in found)
 
 
 def test_versions_are_judged_against_the_champion_and_released_one_after_the_other(
@@ -103,9 +76,9 @@ def test_versions_are_judged_against_the_champion_and_released_one_after_the_oth
     first, second = new_version(name), new_version(name)
 
     verdict = validated(context, name, first)
-    assert (verdict["outcome"], verdict["other_version"]) == ("PASS", None)
+    assert (verdict.outcome, verdict.other_version) == ("PASS", None)
     assert holdout(verdict) == ("2013-02-06", "2013-02-20")
-    evidence = json.loads(verdict["evidence"])
+    evidence = json.loads(verdict.evidence)
     names = ["enough_days", "better_than_baseline", "calibrated", "no_slice_harmed", *CONTRACT]
     assert [check["name"] for check in evidence["checks"]] == names
     assert {one["dimension"] for one in evidence["slices"]} == {"carrier", "origin", "time of day"}
@@ -113,30 +86,30 @@ def test_versions_are_judged_against_the_champion_and_released_one_after_the_oth
     assert len(evidence["holdout_digest"]) == 64
     assert aliases() == {"challenger": first}
     assert served(context) == []
-    deployed(context, name, first, verdict["decision_id"])
+    deployed(context, name, first, verdict.decision_id)
     assert aliases() == {"champion": first}
     assert served(context) == [("champion", first, 100)]
 
     verdict = validated(context, name, second)
-    assert (verdict["outcome"], verdict["other_version"]) == ("PASS", first)
-    assert [line for line in verdict["reasons"] if " not_worse_than_champion: " in line] == [
+    assert (verdict.outcome, verdict.other_version) == ("PASS", first)
+    assert [line for line in verdict.reasons if " not_worse_than_champion: " in line] == [
         "PASS not_worse_than_champion: log loss minus the champion's is 0.0000 [0.0000, 0.0000], at most 0.005"
     ]
     assert aliases() == {"champion": first, "challenger": second}
     version = context.registry.version(name, second)
-    assert (version.tags["verdict"], version.tags["decision_id"]) == ("PASS", verdict["decision_id"])
+    assert (version.tags["verdict"], version.tags["decision_id"]) == ("PASS", verdict.decision_id)
     report = mlflow.artifacts.load_text(f"runs:/{version.run_id}/verdict.md")
     assert report.startswith(f"# PASS: {name} version {second}\n\nagainst champion version {first}, on 14 days")
     assert "| origin JFK |" in report
-    assert json.loads(verdict["evidence"])["holdout_digest"] in report
-    deployed(context, name, second, verdict["decision_id"])
+    assert json.loads(verdict.evidence)["holdout_digest"] in report
+    deployed(context, name, second, verdict.decision_id)
     released = {"champion": second, "previous_champion": first}
     assert aliases() == released
     assert served(context) == [("champion", second, 100)]
 
     # The release job once more: the same question, though the version is the champion now.
     assert validated(context, name, second) == verdict
-    deployed(context, name, second, verdict["decision_id"])
+    deployed(context, name, second, verdict.decision_id)
     assert aliases() == released
     assert deployments(context, name) == [(first, None), (second, first)]
 
@@ -146,9 +119,9 @@ def test_a_worse_version_fails_and_gets_no_alias(context: Context, new_version: 
     context.registry.set_alias(name, "champion", new_version(name))
     worse = new_version(name, wrong=True)
     verdict = validated(context, name, worse)
-    assert verdict["outcome"] == "FAIL"
+    assert verdict.outcome == "FAIL"
     with pytest.raises(UserError, match="the verdict on version 2 is FAIL: only PASS is deployed"):
-        deployed(context, name, worse, verdict["decision_id"])
+        deployed(context, name, worse, verdict.decision_id)
     assert context.registry.aliases(name) == {"champion": 1}
 
 
@@ -167,7 +140,7 @@ def test_a_version_is_timed_once_so_that_judging_it_again_says_the_same(
     slow = new_version(name)
     context.registry.tag_version(context.registry.version(name, slow), {"latency_ms": "1000.5", "size_mb": "0.1"})
     verdict = validated(context, name, slow)
-    assert [line for line in verdict["reasons"] if not line.startswith("PASS")] == [
+    assert [line for line in verdict.reasons if not line.startswith("PASS")] == [
         "FAIL fast_enough: one request takes more than 1000 ms"
     ]
 
@@ -180,8 +153,8 @@ def test_an_undocumented_version_fails_and_says_what_is_missing(
     context.registry.client.update_model_version(name, str(number), description="")
     context.registry.client.delete_model_version_tag(name, str(number), "git_commit")
     verdict = validated(context, name, number)
-    assert verdict["outcome"] == "FAIL"
-    assert [line for line in verdict["reasons"] if not line.startswith("PASS")] == [
+    assert verdict.outcome == "FAIL"
+    assert [line for line in verdict.reasons if not line.startswith("PASS")] == [
         "FAIL documented: missing: a description, the tag git_commit; register it by the train job"
     ]
 
@@ -195,15 +168,15 @@ def test_an_exception_is_a_written_inconclusive_verdict_and_raised_again(
     context.registry.tag_version(context.registry.version(name, number), {"baseline": "a fifth"})
     with pytest.raises(ValueError, match="could not convert string to float"):
         validated(context, name, number)
-    (row,) = context.tables.read("decisions").where(f"model_name = '{name}'").collect()
-    assert row["outcome"] == "INCONCLUSIVE"
-    (line,) = row["reasons"]
+    (row,) = context.decisions.find(model_name=name)
+    assert row.outcome == "INCONCLUSIVE"
+    (line,) = row.reasons
     assert line.startswith(
         "INCONCLUSIVE judged_without_error: ValueError: could not convert string to float: 'a fifth'"
     )
-    assert context.task_values.values == {"verdict": "INCONCLUSIVE", "verdict_id": row["decision_id"]}
+    assert context.task_values == {"verdict": "INCONCLUSIVE", "verdict_id": row.decision_id}
     version = context.registry.version(name, number)
-    assert (version.tags["verdict"], version.tags["decision_id"]) == ("INCONCLUSIVE", row["decision_id"])
+    assert (version.tags["verdict"], version.tags["decision_id"]) == ("INCONCLUSIVE", row.decision_id)
     report = mlflow.artifacts.load_text(f"runs:/{version.run_id}/verdict.md")
     assert report.startswith(f"# INCONCLUSIVE: {name} version {number}")
     assert context.registry.aliases(name) == {}
@@ -222,41 +195,42 @@ def test_days_that_either_model_has_seen_are_no_evidence_and_too_few_are_inconcl
     name = f"seen until {candidate}"
     context.registry.set_alias(name, "champion", new_version(name, until=champion))
     verdict = validated(context, name, new_version(name, until=candidate))
-    assert (verdict["outcome"], holdout(verdict)[0]) == ("INCONCLUSIVE", str(first))
-    (line,) = verdict["reasons"]
+    assert (verdict.outcome, holdout(verdict)[0]) == ("INCONCLUSIVE", str(first))
+    (line,) = verdict.reasons
     assert line.startswith(f"INCONCLUSIVE enough_days: {reason}")
     assert context.registry.aliases(name) == {"champion": 1}
 
 
-@pytest.fixture(scope="module")
-def verdicts(tables: Tables) -> list[str]:
+VERDICTS = [
+    ("failed", "guarded", 2, "FAIL", 1),
+    ("passed", "guarded", 2, "PASS", 1),
+    ("inconclusive", "guarded", 2, "INCONCLUSIVE", 1),
+    ("on version 3", "guarded", 3, "PASS", 1),
+    ("on another model", "another", 2, "PASS", 1),
+    ("against version 3", "guarded", 2, "PASS", 3),
+    ("against nobody", "guarded", 2, "PASS", None),
+    ("first", "first", 1, "PASS", None),
+    ("taken back", "taken back", 2, "PASS", 1),
+]
+
+
+@pytest.fixture
+def after_verdicts(context: Context) -> Context:
     """Verdicts (id, model, version, outcome, version compared with) as if validate had written them."""
-    rows = [
-        ("failed", "guarded", 2, "FAIL", 1),
-        ("passed", "guarded", 2, "PASS", 1),
-        ("inconclusive", "guarded", 2, "INCONCLUSIVE", 1),
-        ("on version 3", "guarded", 3, "PASS", 1),
-        ("on another model", "another", 2, "PASS", 1),
-        ("against version 3", "guarded", 2, "PASS", 3),
-        ("against nobody", "guarded", 2, "PASS", None),
-        *((f"interrupted {step}", f"interrupted {step}", 2, "PASS", 1) for step in range(4)),
-        ("first", "first", 1, "PASS", None),
-        ("taken back", "taken back", 2, "PASS", 1),
-    ]
-    frame = tables.spark.createDataFrame(
-        rows, "decision_id string, model_name string, model_version int, outcome string, other_version int"
-    ).selectExpr(
-        "*",
-        "'verdict' kind",
-        "array('why') reasons",
-        "'{}' evidence",
-        "'{}' policy",
-        "cast(null AS string) allowed_by",
-        "timestamp '2013-02-21' as_of",
-        "current_timestamp() recorded_at",
-    )
-    tables.append_new("decisions", frame, key=["decision_id"])
-    return [row[0] for row in rows]
+    for decision_id, name, number, outcome, other in VERDICTS:
+        context.decisions.append(
+            Decision(
+                decision_id=decision_id,
+                kind="verdict",
+                model_name=name,
+                model_version=number,
+                other_version=other,
+                outcome=outcome,
+                reasons=("why",),
+                as_of=AS_OF,
+            )
+        )
+    return context
 
 
 @pytest.mark.parametrize(
@@ -272,9 +246,10 @@ def verdicts(tables: Tables) -> list[str]:
     ],
 )
 def test_only_a_pass_on_this_version_against_what_serves_now_deploys(
-    context: Context, new_version: Callable[..., int], verdicts: list[str], verdict_id: str, says: str
+    after_verdicts: Context, new_version: Callable[..., int], verdict_id: str, says: str
 ) -> None:
-    assert (verdict_id in verdicts) == (verdict_id != "invented")
+    context = after_verdicts
+    assert (verdict_id in {name for name, *_ in VERDICTS}) == (verdict_id != "invented")
     if not context.registry.client.search_registered_models("name = 'guarded'"):
         for _ in range(3):
             new_version("guarded")
@@ -290,53 +265,23 @@ def test_only_a_pass_on_this_version_against_what_serves_now_deploys(
     assert served(context) == []
 
 
-@pytest.mark.parametrize(
-    "step",
-    [
-        pytest.param(0, id="before anything"),
-        pytest.param(1, id="between the two aliases"),
-        pytest.param(2, id="before the challenger's alias went"),
-        pytest.param(3, id="before the row of the deployment"),
-    ],
-)
-@pytest.mark.usefixtures("verdicts")
-def test_a_deployment_that_was_stopped_is_finished_by_running_it_again(
-    context: Context, new_version: Callable[..., int], step: int
-) -> None:
-    name = f"interrupted {step}"
-    for _ in range(2):
-        new_version(name)
-    states = [
-        {"champion": 1, "challenger": 2},
-        {"champion": 1, "challenger": 2, "previous_champion": 1},
-        {"champion": 2, "challenger": 2, "previous_champion": 1},
-        {"champion": 2, "previous_champion": 1},
-    ]
-    for alias, number in states[step].items():
-        context.registry.set_alias(name, alias, number)
-    deployed(context, name, 2, name)
-    assert served(context) == [("champion", 2, 100)]
-    assert context.registry.aliases(name) == states[-1]
-    assert deployments(context, name) == [(2, 1)]
-
-
-@pytest.mark.usefixtures("verdicts")
 def test_the_row_of_a_deployment_is_written_once_and_says_why(
-    context: Context, new_version: Callable[..., int]
+    after_verdicts: Context, new_version: Callable[..., int]
 ) -> None:
+    context = after_verdicts
     number = new_version("first")
     for later in (AS_OF, AS_OF.replace(month=3)):
         deployed(replace(context, as_of=later), "first", number, "first")
-    (row,) = context.tables.read("decisions").where("model_name = 'first' AND kind = 'deploy'").collect()
-    assert (row["outcome"], row["allowed_by"], row["reasons"]) == ("DONE", "first", ["verdict PASS"])
-    assert row["other_version"] is None
-    assert row["as_of"].astimezone(UTC) == AS_OF
+    (row,) = context.decisions.find(model_name="first", kind="deploy")
+    assert (row.outcome, row.allowed_by, row.reasons) == ("DONE", "first", ("verdict PASS",))
+    assert row.other_version is None
+    assert row.as_of == AS_OF
 
 
-@pytest.mark.usefixtures("verdicts")
 def test_a_version_that_was_taken_back_is_not_deployed_again_by_the_same_verdict(
-    context: Context, new_version: Callable[..., int]
+    after_verdicts: Context, new_version: Callable[..., int]
 ) -> None:
+    context = after_verdicts
     for _ in range(2):
         new_version("taken back")
     context.registry.set_alias("taken back", "champion", 1)
@@ -355,10 +300,10 @@ def test_a_version_that_was_taken_back_is_not_deployed_again_by_the_same_verdict
         ({"workload_size": "Huge"}, "workload_size"),
     ],
 )
-@pytest.mark.usefixtures("verdicts")
 def test_where_the_endpoint_cannot_serve_it_a_version_becomes_no_champion(
-    context: Context, new_version: Callable[..., int], changes: dict[str, str], says: str
+    after_verdicts: Context, new_version: Callable[..., int], changes: dict[str, str], says: str
 ) -> None:
+    context = after_verdicts
     name = "guarded"
     while new_version(name) < 2:
         pass

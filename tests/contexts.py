@@ -1,0 +1,105 @@
+"""What a task is given in tests: real adapters where a test has them, and fakes behind the ports."""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+
+from flight_delays.core.decisions import Decision
+from flight_delays.core.features import DAY, PREDICTION_TIME
+from flight_delays.core.gates import Policy
+from flight_delays.core.use_case import LABEL_KNOWN_AT, UseCase
+from flight_delays.platform.context import Context
+from flight_delays.platform.dataset import Dataset, Labelled, LabelledTables
+from flight_delays.platform.decisions import Decisions, DecisionTable
+from flight_delays.platform.endpoints import Endpoints
+from flight_delays.platform.registry import Registry
+from flight_delays.platform.tables import Tables
+from flight_delays.use_case import USE_CASE
+
+POLICY = Policy(
+    min_holdout_days=14,
+    loss_margin=0.005,
+    max_calibration_error=0.3,
+    calibration_margin=0.02,
+    slice_margin=0.02,
+    max_latency_ms=1_000,
+    max_size_mb=100,
+    draws=200,
+)
+
+
+class Values(dict[str, str]):
+    """Task values, kept."""
+
+    set = dict.__setitem__
+
+
+@dataclass
+class MemoryDecisions:
+    """Decisions in memory."""
+
+    rows: list[Decision] = field(default_factory=list)
+
+    def find(self, **values: str | int) -> list[Decision]:
+        return [row for row in self.rows if all(getattr(row, name) == value for name, value in values.items())]
+
+    def append(self, decision: Decision) -> None:
+        if not self.find(decision_id=decision.decision_id):
+            self.rows.append(decision)
+
+
+@dataclass(frozen=True)
+class MemoryRows:
+    """Labelled rows in memory, times in UTC without a zone."""
+
+    rows: pd.DataFrame
+
+    def read(self, *, as_of: datetime, first: date | None, end: date) -> Dataset:
+        rows, now = self.rows, as_of.astimezone(UTC).replace(tzinfo=None)
+        known = (rows[PREDICTION_TIME] <= now) & (rows[LABEL_KNOWN_AT] <= now)
+        days = (rows[DAY] < end) & (rows[DAY] >= (first or date.min))
+        kept = rows[known & days].sort_values([PREDICTION_TIME, "entity_id"], ignore_index=True)
+        return Dataset(rows=kept, versions={"in memory": 0})
+
+
+class Untouchable:
+    """An adapter that a task has no business with."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"{name} was asked for")
+
+
+def make_context(
+    *,
+    as_of: datetime,
+    tables: Tables | None = None,
+    registry: Registry | None = None,
+    endpoints: Callable[[], Endpoints] = Untouchable,  # type: ignore[assignment]
+    labelled: Labelled | None = None,
+    decisions: Decisions | None = None,
+    use_case: UseCase = USE_CASE,
+) -> Context:
+    """A context whose console and task values are kept. What is not given is not to be touched."""
+    nothing: Any = Untouchable()
+    return Context(
+        use_case=use_case,
+        tables=tables or nothing,
+        labelled=labelled or (LabelledTables(tables) if tables else nothing),
+        decisions=decisions or (DecisionTable(tables) if tables else nothing),
+        registry=registry or nothing,
+        endpoints=endpoints,
+        task_values=Values(),
+        console=Console(file=io.StringIO(), width=200),
+        as_of=as_of,
+    )
+
+
+def printed(context: Context) -> str:
+    """All that a task has printed."""
+    assert isinstance(context.console.file, io.StringIO)
+    return context.console.file.getvalue()
