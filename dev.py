@@ -103,6 +103,7 @@ def test(arguments: list[str]) -> int:
         enough("memory", available_memory(), TEST_MEMORY)
     machine(spark=not fast)
     install()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # LightGBM's threads in each process would wait for each other
     if fast:
         return run("pytest", *PARALLEL, "-m", "not spark")
     run("python", "-m", "flight_delays.local.quick_start")

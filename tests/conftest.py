@@ -6,6 +6,7 @@ from functools import partial
 from importlib.metadata import version as installed
 from pathlib import Path
 
+import hypothesis
 import mlflow
 import numpy as np
 import pandas as pd
@@ -30,6 +31,9 @@ from flight_delays.tasks.record import artifacts
 from flight_delays.use_case import USE_CASE
 
 EXPERIMENT = "experiment"
+# How long an example takes says more about the machine than about the code.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

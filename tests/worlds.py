@@ -92,14 +92,25 @@ def copied(tables: Tables, name: str) -> Tables:
     """The same tables in another schema, which is made unless it is there."""
     spark, schema = tables.spark, f"spark_catalog.{name}"
     if not spark.catalog.databaseExists(schema):
-        warehouse = Path(re.sub("^file:/*", "/", str(spark.conf.get("spark.sql.warehouse.dir"))))
+        warehouse = warehouse_of(spark)
         shutil.copytree(warehouse / f"{tables.schema.rpartition('.')[-1]}.db", warehouse / f"{name}.db")
         spark.sql(f"CREATE SCHEMA {schema}")
         for table in TABLES:
-            spark.sql(f"CREATE TABLE {schema}.{table} USING delta")
+            spark.sql(f"CREATE TABLE {schema}.{table} USING delta LOCATION '{warehouse / f'{name}.db' / table}'")
         for text in views().values():
             spark.sql(text.replace("{schema}", schema).strip().removesuffix(";"))
     return replace(tables, schema=schema)
+
+
+def dropped(tables: Tables, table: str) -> None:
+    """Drop a table that was copied; its files, which Spark takes for somebody else's, go too."""
+    tables.spark.sql(f"DROP TABLE {tables.schema}.{table}")
+    shutil.rmtree(warehouse_of(tables.spark) / f"{tables.schema.rpartition('.')[-1]}.db" / table)
+
+
+def warehouse_of(spark: SparkSession) -> Path:
+    """Where the session has its tables."""
+    return Path(re.sub("^file:/*", "/", str(spark.conf.get("spark.sql.warehouse.dir"))))
 
 
 def kill(process: subprocess.Popen[str]) -> None:

@@ -24,6 +24,7 @@ from tests.streams import (
     made_up_model,
     real_day,
 )
+from tests.worlds import dropped
 
 from flight_delays.core.errors import UserError
 from flight_delays.core.scoring import PREDICTIONS, REJECTS
@@ -164,7 +165,7 @@ def test_what_a_micro_batch_was_to_be_scored_from_is_the_same_table_at_the_same_
     ):
         World(log=log).attempt(1, later)
     spark.sql(f"CREATE TABLE {before.schema}.copied USING delta AS SELECT * FROM {before.schema}.raw_weather")
-    spark.sql(f"DROP TABLE {before.schema}.raw_weather")
+    dropped(before, "raw_weather")
     tables_task.create(before, USE_CASE)
     spark.sql(f"INSERT INTO {before.schema}.raw_weather SELECT * FROM {before.schema}.copied")
     with pytest.raises(UserError, match=r"raw_weather was made anew since the stream read it; flight-delays stream re"):
@@ -173,7 +174,9 @@ def test_what_a_micro_batch_was_to_be_scored_from_is_the_same_table_at_the_same_
     World(log=log_of(before, "after the reset")).attempt(0, later)
 
 
-def test_a_landing_killed_before_each_write_brings_what_was_taken_to_the_raw_tables_and_in_time_forgets_it(before: Tables, day: Day) -> None:
+def test_a_landing_killed_before_each_write_lands_what_was_taken_and_forgets_it_in_time(
+    before: Tables, day: Day
+) -> None:
     (events,) = case(day.events, 1, batches=1).batches
     log, world = log_of(before, "landed"), World(log=log_of(before, "landed"))
     world.attempt(0, events)

@@ -1,6 +1,5 @@
 """What people look at: the notebooks, run for real, and the page at the end of a run."""
 
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ import pandas as pd
 import pytest
 from jupyter_client.blocking import BlockingKernelClient
 from pyspark.sql import SparkSession
-from tests.worlds import MODEL, ROOT, SCHEMA, TWO_MONTHS, World, contents, of_the_session
+from tests.worlds import MODEL, ROOT, SCHEMA, TWO_MONTHS, World, contents, of_the_session, warehouse_of
 
 from flight_delays.core.errors import UserError
 from flight_delays.local.graph import State
@@ -32,9 +31,8 @@ OPTIONS = {"schema": QUALIFIED, "raw_schema": QUALIFIED, "model_name": MODEL, "t
 def folder(world: World, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A local world for other processes: the tables of the tests' session, the registry of the world."""
     folder = tmp_path_factory.mktemp("looks")
-    warehouse = re.sub("^file:/*", "/", str(spark.conf.get("spark.sql.warehouse.dir")))
     (folder / "warehouse").mkdir()
-    (folder / "warehouse" / f"{SCHEMA}.db").symlink_to(Path(warehouse) / f"{SCHEMA}.db")
+    (folder / "warehouse" / f"{SCHEMA}.db").symlink_to(warehouse_of(spark) / f"{SCHEMA}.db")
     (folder / "mlflow.db").symlink_to(world.root / ".local" / "dev" / "mlflow.db")
     return folder
 

@@ -19,7 +19,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 from tests.conftest import EXPERIMENT
 from tests.contexts import make_context
-from tests.worlds import ROOT
+from tests.worlds import ROOT, dropped
 
 from flight_delays.core.columns import UTC_TIME, to_pandas
 from flight_delays.core.errors import UserError
@@ -448,7 +448,7 @@ def alone(context: Context, own_tables: Tables, features: DataFrame) -> Context:
 def make_features(tables: Tables, rows: DataFrame) -> None:
     """A table features that is new, with these rows in its version 0."""
     name = f"{tables.schema}.features"
-    tables.spark.sql(f"DROP TABLE IF EXISTS {name}")
+    dropped(tables, "features")
     rows.write.format("delta").option("delta.enableChangeDataFeed", "true").saveAsTable(name)
 
 

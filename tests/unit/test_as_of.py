@@ -30,9 +30,9 @@ from flight_delays.core.as_of import (
 )
 from flight_delays.core.columns import EXACT, Column, Columns
 
-MANY = settings(max_examples=200, deadline=None, database=None)
-SOME = settings(max_examples=100, deadline=None, database=None)
-FEW = settings(max_examples=20, deadline=None, database=None, phases=[Phase.generate])  # large ones, from a seed
+MANY = settings(max_examples=200, database=None)
+SOME = settings(max_examples=100, database=None)
+FEW = settings(max_examples=20, database=None, phases=[Phase.generate])  # large ones, from a seed
 MINUTE = timedelta(minutes=1)
 MILLENNIA = 2000 * 365 * 24 * 60  # two, in minutes
 Minute = int | None

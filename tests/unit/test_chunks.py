@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flight_delays.core.chunks import NO_TIME, split
@@ -67,7 +67,6 @@ def test_nobody_asking_is_one_chunk() -> None:
     assert (len(found.starts), found.few) == (1, True)
 
 
-@settings(deadline=None)
 @given(
     rows=st.lists(
         st.tuples(st.booleans(), st.integers(0, 30), st.integers(0, 12), st.integers(0, 2), st.integers(1, 100)),

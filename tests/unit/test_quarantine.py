@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flight_delays.core import quarantine
@@ -451,7 +451,6 @@ GOOD_ROW = ("a", "1", "2", "3", "3.5", "true", "2013-01-15", "2013-01-15T17:00:0
 ANY_ROW = st.tuples(*(st.just(good) | ANY_TEXT for good in GOOD_ROW))
 
 
-@settings(deadline=None)
 @given(st.lists(ANY_ROW, max_size=6))
 def test_any_row_of_text_comes_out_typed_or_with_a_reason_whatever_stands_beside_it(rows: list[Texts]) -> None:
     columns: Any = tuple(ALL_TYPES.fields)

@@ -410,7 +410,6 @@ GOOD_ROWS = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(GOOD_ROWS, min_size=1, max_size=MAX_ROWS))
 def test_a_row_means_the_same_in_each_form(rows: list[dict[str, JSON]]) -> None:
     found = {way: parsed(told(rows)).columns for way, told in WAYS.items()}
@@ -610,7 +609,7 @@ def placed(body: JSON, path: tuple[JSON, ...], value: JSON) -> JSON:
     return changed
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(st.data(), st.sampled_from(sorted(WAYS)), ANYTHING)
 def test_whatever_stands_anywhere_is_read_or_refused_and_never_told_again(
     data: st.DataObject, way: str, anything: JSON
@@ -627,7 +626,6 @@ def test_whatever_stands_anywhere_is_read_or_refused_and_never_told_again(
         assert {len(values) for values in found.columns.values()} == {found.rows}
 
 
-@settings(deadline=None)
 @given(st.binary() | st.text().map(str.encode))
 def test_whatever_bytes_come_are_refused(body: bytes) -> None:
     with pytest.raises(BadRequestError):

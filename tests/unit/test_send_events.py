@@ -187,7 +187,7 @@ LOGS = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(
     hours=LOGS,
     fractions=st.tuples(FRACTIONS, FRACTIONS, FRACTIONS),

@@ -170,7 +170,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(events=EVENTS, cuts=st.lists(st.integers(0, 40), max_size=4), seed=st.integers(0, 9))
 def test_what_becomes_of_events_does_not_hang_on_how_the_log_is_cut_nor_in_which_order_it_is_read(
     events: list[tuple[str, int, int, bool]], cuts: list[int], seed: int
