@@ -147,7 +147,15 @@ def setup(_: list[str]) -> int:
     return 0
 
 
-COMMANDS = {"demo": demo, "test": test, "coverage": coverage, "check": check, "format": format_code, "lock": lock, "install": setup}
+COMMANDS = {
+    "demo": demo,
+    "test": test,
+    "coverage": coverage,
+    "check": check,
+    "format": format_code,
+    "lock": lock,
+    "install": setup,
+}
 
 
 def install() -> None:

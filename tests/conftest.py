@@ -43,15 +43,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--stream-seed", default=1, help="Seed of the first of them.")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark what needs Spark; of parallel processes one has the tests' session and what runs on it."""
-    for item in items:
-        names = getattr(item, "fixturenames", ())
-        if "spark" in names:
-            item.add_marker("spark")
-        group = "jobs" if "world" in names else "spark" if "spark" in names else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+    names = getattr(item, "fixturenames", ())
+    if "spark" in names:
+        item.add_marker("spark")
+    group = "jobs" if "world" in names else "spark" if "spark" in names else str(item.path)
+    item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -67,21 +65,13 @@ def _spark_kind(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> SparkSession:
+    """Interprets its queries: of many with few rows, most of the time would go into compiling code for each."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv(LOCAL_DIR, str(tmp_path_factory.mktemp("spark")))
-        return spark_session()
-
-
-@pytest.fixture(scope="module")
-def _interpreted(spark: SparkSession) -> Iterator[None]:
-    """Of many queries of few rows, most of the time would go into compiling code for each."""
-    slow = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
-    before = {name: spark.conf.get(name) for name in slow}
-    for name, value in slow.items():
-        spark.conf.set(name, value)
-    yield
-    for name, value in before.items():
-        spark.conf.set(name, value)
+        session = spark_session()
+    session.conf.set("spark.sql.codegen.wholeStage", "false")
+    session.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN")
+    return session
 
 
 @pytest.fixture(scope="session")

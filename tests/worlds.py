@@ -105,7 +105,7 @@ def copied(tables: Tables, name: str) -> Tables:
 def dropped(tables: Tables, table: str) -> None:
     """Drop a table that was copied; its files, which Spark takes for somebody else's, go too."""
     tables.spark.sql(f"DROP TABLE {tables.schema}.{table}")
-    shutil.rmtree(warehouse_of(tables.spark) / f"{tables.schema.rpartition('.')[-1]}.db" / table)
+    shutil.rmtree(warehouse_of(tables.spark) / f"{tables.schema.rpartition('.')[-1]}.db" / table, ignore_errors=True)
 
 
 def warehouse_of(spark: SparkSession) -> Path:

@@ -17,7 +17,6 @@ from flight_delays.platform.runtime import LOCAL_DIR
 from flight_delays.platform.tables import Tables
 from flight_delays.tasks import features, ingest, labels, publish, score_batch
 
-pytestmark = pytest.mark.usefixtures("_interpreted")
 MODEL = "of the tasks"
 
 

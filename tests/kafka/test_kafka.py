@@ -18,6 +18,7 @@ from flight_delays.core.stream import SEEN, judge
 from flight_delays.platform.runtime import LOCAL_DIR
 from flight_delays.use_case import USE_CASE
 
+pytestmark = pytest.mark.spark
 SEND_AND_READ = Path(__file__).with_name("send_and_read.py")
 START, DELAY = datetime(2013, 1, 1, 6, tzinfo=UTC), timedelta(minutes=30)
 

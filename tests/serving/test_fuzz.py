@@ -109,7 +109,6 @@ def test_made_up_requests_are_answered_as_described(
     @settings(
         max_examples=EXAMPLES if label in SCORING else 50,
         derandomize=True,
-        deadline=None,
         database=None,
         phases=[Phase.generate],  # to make a failing example smaller would take minutes
         suppress_health_check=list(HealthCheck),
@@ -140,7 +139,7 @@ def test_made_up_requests_are_answered_as_described(
         assert answered[200 if mode is GenerationMode.POSITIVE else 400] >= EXAMPLES / 100
 
 
-@settings(max_examples=4 * EXAMPLES, derandomize=True, deadline=None, database=None)
+@settings(max_examples=4 * EXAMPLES, derandomize=True, database=None)
 @given(
     st.sampled_from(["/invocations", "/served-models/champion/invocations"]), st.binary() | st.text().map(str.encode)
 )
@@ -150,7 +149,7 @@ def test_any_bytes_at_all_are_refused(client: ASGIClient, path: str, body: bytes
     assert response.json()["error_code"] == "INVALID_PARAMETER_VALUE"
 
 
-@settings(max_examples=EXAMPLES, derandomize=True, deadline=None, database=None)
+@settings(max_examples=EXAMPLES, derandomize=True, database=None)
 @given(st.text() | st.sampled_from(["x" * 10_000, "\0" * 10_000, f"{FLIGHT}\0", f" {FLIGHT}", FLIGHT.lower()]))
 def test_any_id_at_all_is_not_found(client: ASGIClient, made_up: str) -> None:
     response = client.get(f"/predictions/{quote(made_up, errors='surrogatepass')}", headers=TOKEN)

@@ -43,9 +43,9 @@ def features_of_the_week(raw: Raw, spark: SparkSession, tmp_path_factory: pytest
 
 
 @pytest.fixture
-def context(new_tables: Callable[[str], Tables]) -> Context:
+def context(new_tables: Callable[[str], Tables], request: pytest.FixtureRequest) -> Context:
     """Empty tables of a schema of their own."""
-    return make_context(as_of=T, tables=new_tables("backfilled"))
+    return make_context(as_of=T, tables=new_tables(request.node.name))
 
 
 def test_what_is_back_filled_later_leaves_an_old_training_set_as_it_was(raw: Raw, context: Context) -> None:

@@ -35,7 +35,6 @@ from flight_delays.tasks import score_batch
 from flight_delays.tasks.score_batch import Window
 from flight_delays.use_case import USE_CASE
 
-pytestmark = pytest.mark.usefixtures("_interpreted")
 BEFORE_THE_LAST_DAY = datetime(2013, 2, 19, 9, 59, 59, tzinfo=UTC)
 LAST_DAY = datetime(2013, 2, 19, 10, tzinfo=UTC)
 KEEP = ["entity_id", "prediction_ts"]

@@ -209,7 +209,7 @@ VERDICTS = [
     ("on another model", "another", 2, "PASS", 1),
     ("against version 3", "guarded", 2, "PASS", 3),
     ("against nobody", "guarded", 2, "PASS", None),
-    ("first", "first", 1, "PASS", None),
+    ("first", "deployed first", 1, "PASS", None),
     ("taken back", "taken back", 2, "PASS", 1),
 ]
 
@@ -269,10 +269,10 @@ def test_the_row_of_a_deployment_is_written_once_and_says_why(
     after_verdicts: Context, new_version: Callable[..., int]
 ) -> None:
     context = after_verdicts
-    number = new_version("first")
+    number = new_version("deployed first")
     for later in (AS_OF, AS_OF.replace(month=3)):
-        deployed(replace(context, as_of=later), "first", number, "first")
-    (row,) = context.decisions.find(model_name="first", kind="deploy")
+        deployed(replace(context, as_of=later), "deployed first", number, "first")
+    (row,) = context.decisions.find(model_name="deployed first", kind="deploy")
     assert (row.outcome, row.allowed_by, row.reasons) == ("DONE", "first", ("verdict PASS",))
     assert row.other_version is None
     assert row.as_of == AS_OF

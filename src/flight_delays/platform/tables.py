@@ -188,8 +188,8 @@ class Tables:
                 self._add_columns(name, text)
         return [*declared]
 
-    def widen(self, table: str, columns: StructType) -> None:
-        """Add the struct columns that the table lacks, and the fields that its own lack."""
+    def widen(self, table: str, columns: StructType, *, comment: str) -> None:
+        """Add the struct columns that the table lacks, and the fields that its own lack, with a comment each."""
         there = {field.name: field.dataType for field in self.read(table).schema}
         for column in columns:
             known = there.get(column.name)
@@ -198,7 +198,8 @@ class Tables:
                 new = [field for field in column.dataType if field.name not in known.names]
                 added = [(f"{column.name}.{field.name}", field.dataType) for field in new]
             for name, kind in added:
-                self.spark.sql(f"ALTER TABLE {self.schema}.{table} ADD COLUMNS ({name} {kind.simpleString()})")
+                what = f"{name} {kind.simpleString()} COMMENT '{_escaped(comment)}'"
+                self.spark.sql(f"ALTER TABLE {self.schema}.{table} ADD COLUMNS ({what})")
 
     def _add_columns(self, table: str, text: str) -> None:
         """Those that the SQL declares and the table lacks, at its end."""

@@ -17,5 +17,5 @@ def run(adapters: Adapters) -> None:
 def create(tables: Tables, use_case: UseCase) -> list[str]:
     """All tables and views of a use case; their names."""
     found = tables.apply_ddl(use_case.sql)
-    tables.widen("stream_events", from_arrow_schema(bodies(use_case)))
+    tables.widen("stream_events", from_arrow_schema(bodies(use_case)), comment="What the event tells of a raw row")
     return found
