@@ -36,7 +36,7 @@ LOCKED = (
     ("workspace", "3.12", ("pyproject.toml", "--group", "workspace")),
     ("deploy", "3.11", ("--group", "deploy", "--constraints", "requirements/dev.txt")),
 )
-PARALLEL = ("-n", str(max(2, min(4, os.cpu_count() or 2))), "--dist", "loadgroup")  # options of pytest
+PARALLEL = ("-n", str(max(2, min(4, os.cpu_count() or 2))), "--no-loadscope-reorder")  # options of pytest
 JAVA_VERSIONS = (17, 21)
 JAVA_HOMES = (
     "usr/lib/jvm/*",

@@ -5,6 +5,7 @@ from datetime import date
 from functools import partial
 from importlib.metadata import version as installed
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import mlflow
@@ -31,6 +32,11 @@ from flight_delays.tasks.record import artifacts
 from flight_delays.use_case import USE_CASE
 
 EXPERIMENT = "experiment"
+# Tests that share a session, and what they make on it, go to one process: those of whole jobs, those of tables.
+SHARED = {
+    "jobs": ("tests/faults/test_killed_stream.py", "tests/local/"),
+    "tables": ("tests/faults/test_stream.py", "tests/faults/test_tasks.py", "tests/jobs/", "tests/spark/"),
+}
 # How long an example takes says more about the machine than about the code.
 hypothesis.settings.register_profile("tests", deadline=None)
 hypothesis.settings.load_profile("tests")
@@ -44,12 +50,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark what needs Spark; of parallel processes one has the tests' session and what runs on it."""
-    names = getattr(item, "fixturenames", ())
-    if "spark" in names:
+    """Mark what needs Spark."""
+    if "spark" in getattr(item, "fixturenames", ()):
         item.add_marker("spark")
-    group = "jobs" if "world" in names else "spark" if "spark" in names else str(item.path)
-    item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Parallel processes go on file by file, but for those that share a session."""
+    # By hand: `--dist loadgroup` of pytest-xdist 3.8 finds no group with pytest 9.2.
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Sharing(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return next((name for name, paths in SHARED.items() if file.startswith(paths)), file)
+
+    return Sharing(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -58,7 +75,7 @@ def _spark_kind(request: pytest.FixtureRequest) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as environment:
         kind = str(request.config.getoption("--spark"))
         environment.setenv(LOCAL_SPARK, kind)
-        # In a JVM that lives for minutes, the second compiler and a parallel collector cost more than they bring.
+        # Where a JVM lives for a minute, the second compiler and a parallel collector cost more than they bring.
         environment.setenv("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
         yield kind
 
@@ -68,6 +85,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> SparkSession:
     """Interprets its queries: of many with few rows, most of the time would go into compiling code for each."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv(LOCAL_DIR, str(tmp_path_factory.mktemp("spark")))
+        environment.delenv("SPARK_SUBMIT_OPTS")  # it lives longer than that
         session = spark_session()
     session.conf.set("spark.sql.codegen.wholeStage", "false")
     session.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN")

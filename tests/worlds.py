@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from flight_delays.use_case import USE_CASE
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = "dev_local_flights"
+PATIENCE_S = 600
 MODEL = f"spark_catalog.{SCHEMA}.dev_local_delay"
 TABLES = [name for name, sql in declarations(USE_CASE.sql).items() if not is_view(sql)]
 _OF_A_RUN = ("recorded_at", "run_id")  # another in another world, whose tables have other ids
@@ -43,9 +45,34 @@ class World:
         results = run_jobs(self.root, "dev", list(jobs), {**TWO_MONTHS, **variables}, {}, deploy, printed)
         return results, printed.file.getvalue()
 
-    def started(self, *jobs: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    def started(self, *jobs: str, **variables: str) -> AbstractContextManager[subprocess.Popen[str]]:
         """Start jobs in a process of its own; whatever is left of it is killed at the end."""
-        return self._process("run", *jobs, *(f"--var={name}={value}" for name, value in TWO_MONTHS.items()))
+        given = {**TWO_MONTHS, **variables}
+        return self._process("run", *jobs, *(f"--var={name}={value}" for name, value in given.items()))
+
+    def finish(self, *jobs: str, **variables: str) -> None:
+        """Run jobs in a process of its own, to their end."""
+        with self.started(*jobs, **variables) as process:
+            self.wait(process)
+
+    def wait(self, process: subprocess.Popen[str]) -> None:
+        """Until it has ended well."""
+        assert process.wait(PATIENCE_S) == 0, (self.root / "log.txt").read_text()[-3000:]
+
+    def kill_when(self, moment: Callable[[], bool], *jobs: str, **variables: str) -> None:
+        """Start jobs and kill them, whatever they are doing, as soon as the moment has come."""
+        with self.started(*jobs, **variables) as process:
+            until = time.monotonic() + PATIENCE_S
+            while not moment():
+                assert process.poll() is None, (self.root / "log.txt").read_text()[-3000:]
+                assert time.monotonic() < until
+                time.sleep(0.02)
+            kill(process)
+            assert process.returncode == -9
+
+    def commits(self, table: str) -> int:
+        """Number of versions of a table."""
+        return len(list((self.warehouse / table / "_delta_log").glob("*.json")))
 
     def sending(self, first: str, last: str) -> AbstractContextManager[subprocess.Popen[str]]:
         """Start sending the events between two times."""

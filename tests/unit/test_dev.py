@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -230,7 +231,12 @@ def test_ctrl_c_while_installing_is_130_and_leaves_nothing_behind(
 ) -> None:
     script(programs / "uv", '[ "$1" = --version ] || { echo >.venv/begun; sleep 60; }')
     command = [sys.executable, str(project / "dev.py"), "install"]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, start_new_session=True) as process:
+    heard = partial(
+        signal.signal, signal.SIGINT, signal.SIG_DFL
+    )  # also by a child of who ignores it, as in the background
+    with subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=heard
+    ) as process:
         deadline = time.monotonic() + 20
         while not (project / ".venv" / "begun").exists():
             assert time.monotonic() < deadline
