@@ -89,6 +89,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> SparkSession:
         session = spark_session()
     session.conf.set("spark.sql.codegen.wholeStage", "false")
     session.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN")
+    session.conf.set("spark.sql.shuffle.partitions", "1")
     return session
 
 

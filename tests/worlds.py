@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,19 +45,29 @@ class World:
         results = run_jobs(self.root, "dev", list(jobs), {**TWO_MONTHS, **variables}, {}, deploy, printed)
         return results, printed.file.getvalue()
 
-    def started(self, *jobs: str, **variables: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    @contextmanager
+    def started(self, *jobs: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
         """Start jobs in a process of its own; whatever is left of it is killed at the end."""
-        given = {**TWO_MONTHS, **variables}
-        return self._process("run", *jobs, *(f"--var={name}={value}" for name, value in given.items()))
+        program, given = Path(sys.executable).parent / "flight-delays", {**TWO_MONTHS, **variables}
+        options = [f"--var={name}={value}" for name, value in given.items()]
+        with (self.root / "log.txt").open("a") as output:
+            process = subprocess.Popen(
+                [program, "local", "run", *jobs, *options, "--root", self.root],
+                stdout=output,
+                stderr=output,
+                text=True,
+                start_new_session=True,
+                env={**os.environ},
+            )
+            try:
+                yield process
+            finally:
+                kill(process)
 
     def finish(self, *jobs: str, **variables: str) -> None:
         """Run jobs in a process of its own, to their end."""
         with self.started(*jobs, **variables) as process:
-            self.wait(process)
-
-    def wait(self, process: subprocess.Popen[str]) -> None:
-        """Until it has ended well."""
-        assert process.wait(PATIENCE_S) == 0, (self.root / "log.txt").read_text()[-3000:]
+            assert process.wait(PATIENCE_S) == 0, (self.root / "log.txt").read_text()[-3000:]
 
     def kill_when(self, moment: Callable[[], bool], *jobs: str, **variables: str) -> None:
         """Start jobs and kill them, whatever they are doing, as soon as the moment has come."""
@@ -73,27 +83,6 @@ class World:
     def commits(self, table: str) -> int:
         """Number of versions of a table."""
         return len(list((self.warehouse / table / "_delta_log").glob("*.json")))
-
-    def sending(self, first: str, last: str) -> AbstractContextManager[subprocess.Popen[str]]:
-        """Start sending the events between two times."""
-        return self._process("send-events", f"--from={first}", f"--to={last}", "--speed=0")
-
-    @contextmanager
-    def _process(self, command: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-        program = Path(sys.executable).parent / "flight-delays"
-        with (self.root / "log.txt").open("a") as output:
-            process = subprocess.Popen(
-                [program, "local", command, *arguments, "--root", self.root],
-                stdout=output,
-                stderr=output,
-                text=True,
-                start_new_session=True,
-                env={**os.environ},
-            )
-            try:
-                yield process
-            finally:
-                kill(process)
 
     @property
     def warehouse(self) -> Path:

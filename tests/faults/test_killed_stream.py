@@ -1,23 +1,29 @@
 """SIGKILL of a process in the middle of a micro-batch; each write on its own: the other files here."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
 from tests.worlds import SCHEMA, World, make_world, warehouse_of
 
+from flight_delays import cli
+
+MORNING = ("--from=2013-02-20T11:00", "--to=2013-02-20T16:00", "--speed=0")
+
 
 def test_a_stream_killed_in_a_micro_batch_scores_every_flight_once_and_as_the_batch_did(
-    world: World, spark: SparkSession, tmp_path: Path
+    world: World, spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A morning of February, whose flights the batch has scored from complete tables; nothing is out of order."""
+    monkeypatch.setattr(sys, "argv", ["flight-delays", "local", "send-events", *MORNING, f"--root={world.root}"])
+    with pytest.raises(SystemExit) as ended:
+        cli.console()
+    assert not ended.value.code
     killed = make_world(tmp_path)
     shutil.copytree(warehouse_of(spark) / f"{SCHEMA}.db", killed.warehouse)
     shutil.copy(world.root / ".local" / "dev" / "mlflow.db", killed.root / ".local" / "dev")
-    with killed.sending("2013-02-20T11:00", "2013-02-20T16:00") as process:
-        killed.wait(process)
-
     # The micro-batch is judged or recorded, and nothing is scored.
     before = [killed.commits(table) for table in ("stream_events", "runs")]
     killed.kill_when(lambda: [killed.commits(table) for table in ("stream_events", "runs")] != before, "score_stream")

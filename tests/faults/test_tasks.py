@@ -15,7 +15,7 @@ from flight_delays.platform.context import Context
 from flight_delays.platform.registry import Registry
 from flight_delays.platform.runtime import LOCAL_DIR
 from flight_delays.platform.tables import Tables
-from flight_delays.tasks import features, ingest, labels, publish, score_batch
+from flight_delays.tasks import features, ingest, labels, score_batch
 
 MODEL = "of the tasks"
 
@@ -32,16 +32,12 @@ def labelled(context: Context) -> None:
     labels.run(context, context.tables)
 
 
-def published(context: Context) -> None:
-    publish.run(context, online_store=False)
-
-
 def scored(context: Context) -> None:
     score_batch.run(context, model_name=MODEL, window=score_batch.Window(), online_store=False)
 
 
-TASKS = (landed, built, labelled, published, scored)
-DAYS = (datetime(2013, 1, 2, 12, tzinfo=UTC), datetime(2013, 1, 3, 12, tzinfo=UTC))
+TASKS = (landed, built, labelled, scored)
+DAYS = (datetime(2013, 1, 1, 18, tzinfo=UTC), datetime(2013, 1, 2, 3, tzinfo=UTC))
 
 
 def test_tasks_killed_before_every_write_end_with_the_rows_of_tasks_that_nobody_disturbed(

@@ -127,6 +127,23 @@ def test_the_tests_run_in_the_environment_and_their_exit_code_is_handed_on(
     assert (tmp_path / "log").read_text().count("pip sync") == 1
 
 
+def test_the_fast_ones_need_no_java_and_run_in_parallel(
+    run: Callable[..., subprocess.CompletedProcess[str]], programs: Path
+) -> None:
+    (programs / "java").unlink()
+    script(programs / "uv", UV)
+    ended = run("test", "--fast")
+    assert (ended.returncode, ended.stdout.splitlines()[-1]) == (3, f"pytest {' '.join(dev.PARALLEL)} -m not spark")
+
+
+def test_without_a_command_each_is_explained(run: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    ended = run()
+    assert ended.returncode == 2
+    assert [words[0] for words in map(str.split, ended.stdout.splitlines()) if words and words[0] in dev.COMMANDS] == [
+        *dev.COMMANDS
+    ]
+
+
 def test_a_changed_lock_is_synced_into_the_same_environment(
     run: Callable[..., subprocess.CompletedProcess[str]], programs: Path, project: Path, tmp_path: Path
 ) -> None:
