@@ -1,4 +1,4 @@
-"""Adapters that fail: a task is killed before its n-th write, whatever that writes, and is run again."""
+"""Adapters that fail: a task is killed before one of its writes, whatever that writes, and is run again."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -15,9 +15,9 @@ class KilledError(BaseException):
 
 @dataclass
 class Killer:
-    """Lets writes pass until the n-th, before which it kills; 0 kills nobody. Keeps the names of all."""
+    """Kills before the first write for which `kills` says so, told what came before it and that itself."""
 
-    before: int = 0
+    kills: Callable[[list[str]], bool] = lambda _: False
     writes: list[str] = field(default_factory=list)
 
     TABLES: ClassVar = {
@@ -26,10 +26,10 @@ class Killer:
     }
     CLIENT: ClassVar = ("create_", "delete_", "log_", "set_", "update_")  # of MLflow: too many to name
 
-    def write(self, name: str, do: Callable[[], Any]) -> Any:
-        self.writes.append(name)
-        if len(self.writes) == self.before:
-            raise KilledError(name)
+    def write(self, what: str, do: Callable[[], Any]) -> Any:
+        self.writes.append(what)
+        if self.kills(self.writes):
+            raise KilledError(what)
         return do()
 
     def of_tables(self, tables: Tables) -> Any:
@@ -57,7 +57,12 @@ class Seam:
         found = getattr(self._of, name)
         if not self._writes(name):
             return found
-        return lambda *given, **named: self._killer.write(name, lambda: found(*given, **named))
+
+        def write(*given: Any, **named: Any) -> Any:
+            what = f"{name} {given[0]}" if given and isinstance(given[0], str) else name
+            return self._killer.write(what, lambda: found(*given, **named))
+
+        return write
 
 
 @dataclass(frozen=True)
@@ -72,16 +77,16 @@ class Registering(Registry):
 
 
 def writes_of(task: Callable[[Context], None], context: Context) -> list[str]:
-    """What an undisturbed run of a task writes."""
+    """What an undisturbed run of a task writes: functions of adapters, each with the name that it is given first."""
     killer = Killer()
     task(killer.around(context))
     return killer.writes
 
 
-def killed_before(number: int, task: Callable[[Context], None], context: Context) -> str | None:
-    """Run a task and kill it before its n-th write: which that was; None if it has come to its end before."""
+def killed(kills: Callable[[list[str]], bool], task: Callable[[Context], None], context: Context) -> str | None:
+    """Run a task and kill it: before which write that was; None if it came to its end."""
     try:
-        task(Killer(number).around(context))
-    except KilledError as killed:
-        return str(killed)
+        task(Killer(kills).around(context))
+    except KilledError as error:
+        return str(error)
     return None
