@@ -162,6 +162,8 @@ def _needs_spark(test: str) -> bool:
 
 def noticed(mutant: Mutant, tests: list[str]) -> bool:
     """Whether a test fails on it, or does not end."""
+    if not tests:
+        return False
     with tempfile.TemporaryDirectory() as name:
         source = Path(name) / "src"
         shutil.copytree(PACKAGE, source / "flight_delays", ignore=shutil.ignore_patterns("__pycache__"))
