@@ -102,33 +102,27 @@ def mutants(file: Path) -> Iterator[Mutant]:
     text = file.read_text(encoding="utf-8")
     lines = text.splitlines()
     for node in ast.walk(ast.parse(text)):
-        for first, last, new in _changes(node, lines):
+        for first, last, new in _changes(node):
             if node.lineno != node.end_lineno:  # type: ignore[attr-defined]
                 continue
             number = node.lineno  # type: ignore[attr-defined]
             line = lines[number - 1]
             changed = line.encode()[:first].decode() + new + line.encode()[last:].decode()
             whole = "\n".join([*lines[: number - 1], changed, *lines[number:]]) + "\n"
-            with suppress(SyntaxError):
+            with suppress(SyntaxError):  # a parenthesis stood in between
                 ast.parse(whole)
                 yield Mutant(file=file, line=number, before=line.strip(), after=changed.strip(), text=whole)
 
 
-def _changes(node: ast.AST, lines: list[str]) -> Iterator[tuple[int, int, str]]:
+def _changes(node: ast.AST) -> Iterator[tuple[int, int, str]]:
     """First and last byte in its line, and what is there instead."""
     match node:
         case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in SWAPPED:
             yield left.end_col_offset or 0, right.col_offset, f" {SWAPPED[type(op)]} "
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in SWAPPED and left.end_lineno == right.lineno:
-            line = lines[node.lineno - 1].encode()
-            between = line[left.end_col_offset : right.col_offset].decode()
-            if "(" not in between and ")" not in between:
-                yield left.end_col_offset or 0, right.col_offset, f" {SWAPPED[type(op)]} "
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in SWAPPED:
+            yield left.end_col_offset or 0, right.col_offset, f" {SWAPPED[type(op)]} "
         case ast.BoolOp(op=op, values=[left, right, *_]):
-            line = lines[node.lineno - 1].encode()
-            between = line[left.end_col_offset : right.col_offset].decode()
-            if between in (" and ", " or "):
-                yield left.end_col_offset or 0, right.col_offset, f" {SWAPPED[type(op)]} "
+            yield left.end_col_offset or 0, right.col_offset, f" {SWAPPED[type(op)]} "
         case ast.UnaryOp(op=ast.Not(), operand=operand):
             yield node.col_offset, operand.col_offset, ""
         case ast.Constant(value=bool() as value):

@@ -19,6 +19,7 @@ from flight_delays.platform.decisions import Decisions, DecisionTable
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.registry import Registry
 from flight_delays.platform.tables import Tables
+from flight_delays.tasks import deploy
 from flight_delays.use_case import USE_CASE
 
 POLICY = Policy(
@@ -30,6 +31,9 @@ POLICY = Policy(
     max_latency_ms=1_000,
     max_size_mb=100,
     draws=200,
+)
+SERVING = deploy.Serving(
+    endpoint="delay", workload_size="Small", scale_to_zero=True, secret_scope="scope", online_store=True
 )
 
 

@@ -108,25 +108,25 @@ def copied(tables: Tables, name: str) -> Tables:
     """The same tables in another schema, which is made unless it is there."""
     spark, schema = tables.spark, f"spark_catalog.{name}"
     if not spark.catalog.databaseExists(schema):
-        warehouse = warehouse_of(spark)
-        shutil.copytree(warehouse / f"{tables.schema.rpartition('.')[-1]}.db", warehouse / f"{name}.db")
+        folder = shutil.copytree(folder_of(spark, tables.schema), folder_of(spark, schema))
         spark.sql(f"CREATE SCHEMA {schema}")
         for table in TABLES:
-            spark.sql(f"CREATE TABLE {schema}.{table} USING delta LOCATION '{warehouse / f'{name}.db' / table}'")
-        for text in views().values():
-            spark.sql(text.replace("{schema}", schema).strip().removesuffix(";"))
+            spark.sql(f"CREATE TABLE {schema}.{table} USING delta LOCATION '{folder / table}'")
+        for statement in views(schema):
+            spark.sql(statement)
     return replace(tables, schema=schema)
 
 
 def dropped(tables: Tables, table: str) -> None:
     """Drop a table that was copied; its files, which Spark takes for somebody else's, go too."""
     tables.spark.sql(f"DROP TABLE {tables.schema}.{table}")
-    shutil.rmtree(warehouse_of(tables.spark) / f"{tables.schema.rpartition('.')[-1]}.db" / table, ignore_errors=True)
+    shutil.rmtree(folder_of(tables.spark, tables.schema) / table, ignore_errors=True)
 
 
-def warehouse_of(spark: SparkSession) -> Path:
-    """Where the session has its tables."""
-    return Path(re.sub("^file:/*", "/", str(spark.conf.get("spark.sql.warehouse.dir"))))
+def folder_of(spark: SparkSession, schema: str) -> Path:
+    """Where the session has the tables of a schema."""
+    warehouse = re.sub("^file:/*", "/", str(spark.conf.get("spark.sql.warehouse.dir")))
+    return Path(warehouse) / f"{schema.rpartition('.')[-1]}.db"
 
 
 def kill(process: subprocess.Popen[str]) -> None:

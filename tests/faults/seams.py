@@ -21,7 +21,7 @@ class Killer:
     writes: list[str] = field(default_factory=list)
 
     TABLES: ClassVar = {
-        *("append", "append_decision", "append_new", "append_once", "apply_ddl", "complete", "optimize", "upsert"),
+        *("append", "append_new", "append_once", "apply_ddl", "complete", "optimize", "upsert"),
         "widen",
     }
     CLIENT: ClassVar = ("create_", "delete_", "log_", "set_", "update_")  # of MLflow: too many to name

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
-from tests.worlds import SCHEMA, World, make_world, warehouse_of
+from tests.worlds import SCHEMA, World, folder_of, make_world
 
 from flight_delays import cli
 
@@ -22,7 +22,7 @@ def test_a_stream_killed_in_a_micro_batch_scores_every_flight_once_and_as_the_ba
         cli.console()
     assert not ended.value.code
     killed = make_world(tmp_path)
-    shutil.copytree(warehouse_of(spark) / f"{SCHEMA}.db", killed.warehouse)
+    shutil.copytree(folder_of(spark, SCHEMA), killed.warehouse)
     shutil.copy(world.root / ".local" / "dev" / "mlflow.db", killed.root / ".local" / "dev")
     # The micro-batch is judged or recorded, and nothing is scored.
     before = [killed.commits(table) for table in ("stream_events", "runs")]

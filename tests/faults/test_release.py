@@ -8,7 +8,7 @@ import mlflow
 import pandas as pd
 import pytest
 from tests.conftest import EXPERIMENT
-from tests.contexts import POLICY, MemoryDecisions, MemoryRows, make_context
+from tests.contexts import POLICY, SERVING, MemoryDecisions, MemoryRows, make_context
 from tests.faults.seams import killed, writes_of
 
 from flight_delays.core.traffic import Served
@@ -17,9 +17,6 @@ from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.registry import Registry
 from flight_delays.tasks import deploy, train, validate
 
-SERVING = deploy.Serving(
-    endpoint="delay", workload_size="Small", scale_to_zero=True, secret_scope="scope", online_store=True
-)
 MEASURED = {"latency_ms", "size_mb", "decision_id"}  # the last is a digest of the model's name too
 
 

@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from tests import bikes
 from tests.conftest import EXPERIMENT
-from tests.contexts import make_context
+from tests.contexts import POLICY, SERVING, make_context
 
 from flight_delays.core.gates import Policy
 from flight_delays.platform.context import Context
@@ -27,14 +27,8 @@ from flight_delays.views import look
 AS_OF = datetime(2012, 1, 1, 6, tzinfo=UTC)
 MODEL = "bikes"
 HOLDOUT_DAYS = 60
-POLICY = Policy(
-    min_holdout_days=14,
-    loss_margin=0.01,
-    max_calibration_error=0.3,
-    calibration_margin=0.05,
-    slice_margin=0.1,
-    max_latency_ms=1_000,
-    max_size_mb=200,
+LIMITS = replace(
+    POLICY, loss_margin=0.01, calibration_margin=0.05, slice_margin=0.1, max_size_mb=200, draws=Policy.draws
 )
 
 
@@ -83,20 +77,17 @@ def test_another_use_case_goes_from_raw_rows_to_a_served_answer(context: Context
     assert metrics["test_squared_error"] < 0.4
     assert metrics["test_rmse_low"] < metrics["test_rmse"] < metrics["test_rmse_high"]
 
-    validate.run(context, model_name=MODEL, model_version=number, holdout_days=HOLDOUT_DAYS, policy=POLICY)
+    validate.run(context, model_name=MODEL, model_version=number, holdout_days=HOLDOUT_DAYS, policy=LIMITS)
     verdict = look.verdict(context, MODEL)
     assert context.task_values["verdict"] == "PASS", verdict.tables["checks"].to_string()
     assert "squared error" in " ".join(verdict.tables["checks"]["reason"])
 
-    serving = deploy.Serving(
-        endpoint="delay", workload_size="Small", scale_to_zero=True, secret_scope="scope", online_store=True
-    )
     deploy.run(
         context,
         model_name=MODEL,
         model_version=number,
         verdict_id=context.task_values["verdict_id"],
-        serving=serving,
+        serving=SERVING,
     )
     assert context.registry.aliases(MODEL) == {"champion": number}
 
@@ -132,7 +123,7 @@ def test_an_earlier_model_of_it_is_judged_against_the_champion(context: Context)
         earlier, model_name=MODEL, experiment=EXPERIMENT, holdout_days=HOLDOUT_DAYS, trials=1, git_commit="0a1b2c3"
     )
     number = int(earlier.task_values["model_version"])
-    validate.run(context, model_name=MODEL, model_version=number, holdout_days=HOLDOUT_DAYS, policy=POLICY)
+    validate.run(context, model_name=MODEL, model_version=number, holdout_days=HOLDOUT_DAYS, policy=LIMITS)
     checks = look.verdict(context, MODEL).tables["checks"].set_index("check")["outcome"]
     assert checks["not_worse_than_champion"] != "PASS"
     assert context.registry.aliases(MODEL)["champion"] != number

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from jupyter_client.blocking import BlockingKernelClient
 from pyspark.sql import SparkSession
-from tests.worlds import MODEL, ROOT, SCHEMA, TWO_MONTHS, World, contents, of_the_session, warehouse_of
+from tests.worlds import MODEL, ROOT, SCHEMA, TWO_MONTHS, World, contents, folder_of, of_the_session
 
 from flight_delays.core.errors import UserError
 from flight_delays.local.graph import State
@@ -32,7 +32,7 @@ def folder(world: World, spark: SparkSession, tmp_path_factory: pytest.TempPathF
     """A local world for other processes: the tables of the tests' session, the registry of the world."""
     folder = tmp_path_factory.mktemp("looks")
     (folder / "warehouse").mkdir()
-    (folder / "warehouse" / f"{SCHEMA}.db").symlink_to(warehouse_of(spark) / f"{SCHEMA}.db")
+    (folder / "warehouse" / f"{SCHEMA}.db").symlink_to(folder_of(spark, SCHEMA))
     (folder / "mlflow.db").symlink_to(world.root / ".local" / "dev" / "mlflow.db")
     return folder
 

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 import mlflow
 import pandas as pd
 import pytest
-from tests.contexts import POLICY, MemoryDecisions, MemoryRows, make_context
+from tests.contexts import POLICY, SERVING, MemoryDecisions, MemoryRows, make_context
 
 from flight_delays.core.decisions import Decision
 from flight_delays.core.errors import UserError
@@ -20,9 +20,6 @@ from flight_delays.tasks import deploy, validate
 
 # The last days told by this as_of are 6 to 19 February.
 AS_OF = datetime(2013, 2, 21, tzinfo=UTC)
-SERVING = deploy.Serving(
-    endpoint="delay", workload_size="Small", scale_to_zero=True, secret_scope="scope", online_store=True
-)
 CONTRACT = ["schema_compatible", "golden_requests", "fast_enough", "small_enough", "documented"]
 
 

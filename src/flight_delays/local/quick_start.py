@@ -20,11 +20,12 @@ def main() -> None:
     folder = quick_start()
     if (folder / CLASSES).exists():
         return
-    print("Preparing Spark for quick starts (half a minute, once) ...", flush=True)
+    print("Preparing Spark for quick starts (a minute, once) ...", flush=True)
     try:
         _make(folder)
     except subprocess.CalledProcessError as error:
-        print(f"Spark starts, but not quickly: {error.stderr.strip().splitlines()[-1]}", file=sys.stderr)
+        why = next((line for line in error.stderr.splitlines() if "Error: " in line), error)
+        print(f"Spark could not be prepared for quick starts: {why}", file=sys.stderr)
 
 
 def _make(folder: Path) -> None:

@@ -40,9 +40,10 @@ def declarations(use_case: Path) -> dict[str, str]:
     return dict(sorted(declared.items(), key=lambda one: (is_view(one[1]), one[0])))
 
 
-def views() -> dict[str, str]:
-    """The SQL that declares each view."""
-    return {name: text for name, text in _read(_SQL).items() if is_view(text)}
+def views(schema: str) -> list[str]:
+    """The statements that declare the views of a schema."""
+    texts = [text for text in _read(_SQL).values() if is_view(text)]
+    return [text.replace("{schema}", schema).strip().removesuffix(";") for text in texts]
 
 
 def is_view(sql: str) -> bool:

@@ -34,5 +34,5 @@ class DecisionTable:
 
     def append(self, decision: Decision) -> None:
         """Add it, with the time of the clock."""
-        row = {**vars(decision), "reasons": [*decision.reasons]}
-        self.tables.append_decision("decisions", row, key=["decision_id"])
+        row = self.tables.decision("decisions", {**vars(decision), "reasons": [*decision.reasons]})
+        self.tables.append_new("decisions", row, key=["decision_id"])

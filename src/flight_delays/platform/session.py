@@ -111,18 +111,15 @@ def _local_session(folder: Path) -> SparkSession:
 
 def _with_delta(builder: SparkSession.Builder) -> SparkSession.Builder:
     """With Delta's jars: those that are prepared, or what Ivy finds."""
-    jars, classes = quick_start() / JARS, quick_start() / CLASSES
-    if not jars.exists():
+    prepared = quick_start()
+    if not (prepared / JARS).exists():
         # Delta is a development dependency: the wheel does not carry it.
         from delta import configure_spark_with_delta_pip
 
         return configure_spark_with_delta_pip(builder)
-    builder = builder.config("spark.driver.extraClassPath", f"{jars}/*")
-    return (
-        builder.config("spark.driver.extraJavaOptions", f"-XX:SharedArchiveFile={classes}")
-        if classes.exists()
-        else builder
-    )
+    if (prepared / CLASSES).exists():
+        builder = builder.config("spark.driver.extraJavaOptions", f"-XX:SharedArchiveFile={prepared / CLASSES}")
+    return builder.config("spark.driver.extraClassPath", f"{prepared / JARS}/*")
 
 
 def _connect(builder: SparkSession.Builder) -> SparkSession:
@@ -175,6 +172,6 @@ def _register_tables(session: SparkSession, warehouse: Path) -> None:
             f"CREATE TABLE IF NOT EXISTS spark_catalog.{schema}.{table.name} USING delta LOCATION '{table.as_uri()}'"
         )
     for schema in schemas:
-        for text in views().values():
+        for statement in views(schema):
             with suppress(AnalysisException):  # the tables task has not made what it selects from
-                session.sql(text.replace("{schema}", schema).strip().removesuffix(";"))
+                session.sql(statement)

@@ -145,12 +145,8 @@ class Tables:
         update = ", ".join(f"target.`{name}` = {value}" for name, value in told.items())
         return self._merge(table, rows, key, f"WHEN MATCHED AND NOT ({same}) THEN UPDATE SET {update}")
 
-    def append_decision(self, table: str, row: Mapping[str, object], *, key: Sequence[str]) -> None:
-        """Add one row to a decision log unless its key is there; `recorded_at` is the only use of the clock."""
-        self.append_new(table, self.decision(table, row), key=key)
-
     def decision(self, table: str, row: Mapping[str, object]) -> DataFrame:
-        """A row of a decision log, recorded now; a column that it does not name is null."""
+        """A row of a log, recorded now, which is the only use of the clock; a column that it does not name is null."""
         columns = [field for field in self.read(table).schema if field.name != "recorded_at"]
         rows = self.spark.createDataFrame([{field.name: row.get(field.name) for field in columns}], StructType(columns))
         return rows.withColumn("recorded_at", F.current_timestamp())

@@ -198,7 +198,8 @@ def _save(context: Context, candidate: Version, champion: Version | None, policy
         policy=json.dumps(asdict(policy), sort_keys=True),
         as_of=context.as_of,
     )
-    decision_id = sha256(json.dumps(vars(made), sort_keys=True, default=str).encode()).hexdigest()
+    said = {name: value for name, value in vars(made).items() if name != "decision_id"}
+    decision_id = sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
     context.decisions.append(replace(made, decision_id=decision_id))
     return decision_id
 

@@ -168,13 +168,13 @@ def champion(context: Context, model_name: str) -> Look:
 
 def verdict(context: Context, model_name: str) -> Look:
     """The verdict recorded last on a model: its `checks` and `slices`; all `decisions`, newest first."""
-    ours = F.col("model_name") == model_name
-    decisions = context.tables.read("decisions").where(ours).orderBy(F.desc("recorded_at")).toPandas()
-    verdicts = decisions[decisions["kind"] == "verdict"]
-    if verdicts.empty:
+    decisions = context.decisions.find(model_name=model_name)[::-1]
+    logged = pd.DataFrame([vars(one) for one in decisions])
+    verdicts = [one for one in decisions if one.kind == "verdict"]
+    if not verdicts:
         raise UserError(f"no verdict on {model_name} yet; run the train job, which has each version judged")
     loss = context.use_case.objective.loss_name
-    evidence = json.loads(verdicts["evidence"].iloc[0])
+    evidence = json.loads(verdicts[0].evidence)
     checks = [Check(**{**check, "outcome": Outcome(check["outcome"])}) for check in evidence["checks"]]
     slices = [
         Slice(
@@ -205,7 +205,7 @@ def verdict(context: Context, model_name: str) -> Look:
                 ],
                 columns=["slice", "rows", "days", f"{loss} difference", "outcome"],
             ),
-            "decisions": decisions[
+            "decisions": logged.assign(as_of=logged["as_of"].dt.tz_localize(None))[
                 ["kind", "model_version", "outcome", "other_version", "as_of", "decision_id", "allowed_by"]
             ],
         },
