@@ -400,6 +400,11 @@ def test_what_installers_say_becomes_advice_where_it_is_known(said: str, advice:
     assert advice in found if advice else found is None
 
 
+@pytest.mark.parametrize(("have", "fits"), [(11 * GIB - 1, False), (11 * GIB, True), (11 * GIB + 1, True)])
+def test_tests_run_in_parallel_where_there_is_memory_for_two_sparks(have: int, fits: bool) -> None:
+    assert dev.in_parallel(have) == (dev.PARALLEL if fits else ())
+
+
 @pytest.mark.parametrize(("have", "stops"), [(5 * GIB - 1, True), (5 * GIB, False), (5 * GIB + 1, False)])
 def test_too_little_memory_stops_before_anything_begins(
     have: int, stops: bool, capsys: pytest.CaptureFixture[str]
