@@ -30,9 +30,10 @@ VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 LOCK = ROOT / "requirements" / "dev.txt"
+PROJECTS = (ROOT / "pyproject.toml", ROOT / "laptop" / "pyproject.toml")
 # File, lowest Python, and what it is made of. Deploys get what the tests had.
 LOCKED = (
-    ("dev", "3.11", ("pyproject.toml", "--extra", "serving", "--group", "dev")),
+    ("dev", "3.11", ("pyproject.toml", "--group", "dev")),
     ("workspace", "3.12", ("pyproject.toml", "--group", "workspace")),
     ("deploy", "3.11", ("--group", "deploy", "--constraints", "requirements/dev.txt")),
 )
@@ -94,7 +95,7 @@ def demo(arguments: list[str]) -> int:
     enough("memory", available_memory(), DEMO_MEMORY)
     machine()
     install()
-    return run("flight-delays", "local", "run", "features", "train", "score_batch", "check_endpoint", *arguments)
+    return run("laptop", "run", "features", "train", "score_batch", "check_endpoint", *arguments)
 
 
 def test(arguments: list[str]) -> int:
@@ -107,7 +108,7 @@ def test(arguments: list[str]) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # LightGBM's threads in each process would wait for each other
     if fast:
         return run("pytest", *PARALLEL, "-m", "not spark")
-    run("python", "-m", "flight_delays.local.quick_start")
+    run("python", "-m", "bundle_laptop.quick_start")
     return run("pytest", *(arguments or in_parallel(available_memory())))
 
 
@@ -140,6 +141,7 @@ def lock(arguments: list[str]) -> int:
     """Resolve pyproject.toml anew into requirements/, with hashes and without any index address."""
     install()
     options = ["--quiet", "--universal", "--generate-hashes", "--upgrade", "--no-emit-package", "flight-delays"]
+    options += ["--no-emit-package", "bundle-laptop"]
     options += ["--custom-compile-command", "python3 dev.py lock", *arguments]
     return max(
         run("uv", "pip", "compile", *sources, "--python-version", python, "-o", f"requirements/{name}.txt", *options)
@@ -167,7 +169,7 @@ COMMANDS = {
 def install() -> None:
     """Bring .venv to exactly what is locked; quick when it is already there."""
     identity = f"{VENV} {sys.version_info[:2]} "  # in another place or of another Python, it is made anew
-    wanted = identity + hashlib.sha256(LOCK.read_bytes() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    wanted = identity + hashlib.sha256(b"".join(file.read_bytes() for file in (LOCK, *PROJECTS))).hexdigest()
     stamp = VENV / "installed"
     found = stamp.read_text() if stamp.exists() and PYTHON.exists() else ""
     new = not found.startswith(identity)
@@ -182,7 +184,8 @@ def install() -> None:
         command, options = [uv(), "pip"], ["--quiet", "--python", str(PYTHON)]
         locked = ["--compile-bytecode", "--require-hashes", str(LOCK)]
         call("installing the locked packages", *command, "sync", *options, *locked)
-        call("installing the project", *command, "install", *options, "--no-deps", "--editable", str(ROOT))
+        editable = [option for path in (ROOT, ROOT / "laptop") for option in ("--editable", str(path))]
+        call("installing the project", *command, "install", *options, "--no-deps", *editable)
         stamp.write_text(wanted)
     except BaseException:
         if new:

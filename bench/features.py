@@ -21,12 +21,10 @@ import psutil
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from bench.flights import AS_OF, ROOT, SCHEMA
+from bench.flights import AS_OF, ROOT, SCHEMA, world
 from flight_delays.core.markdown import table
-from flight_delays.local.world import local_dir
 from flight_delays.platform import as_of
 from flight_delays.platform.context import open_context
-from flight_delays.platform.runtime import LOCAL_DIR
 from flight_delays.use_case import USE_CASE
 
 FEATURES = USE_CASE.features
@@ -191,9 +189,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--one", help="'memory', or days and copies a day: 10,1")
     one = parser.parse_args().one
-    os.environ.setdefault(LOCAL_DIR, str(local_dir(ROOT, "dev")))
     if one:
-        with TemporaryDirectory() as folder:
+        with world(), TemporaryDirectory() as folder:
             found = in_memory() if one == "memory" else on_spark(Size(*map(int, one.split(","))), Path(folder))
         print(json.dumps(found))
         return

@@ -1,14 +1,15 @@
 """The labelled flights that `python3 dev.py demo` left on this laptop."""
 
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
 
-from flight_delays.local.world import local_dir
+from bundle_laptop.spark import spark_in
+from bundle_laptop.world import entered, world_of
 from flight_delays.platform.context import open_context
-from flight_delays.platform.runtime import LOCAL_DIR
 from flight_delays.use_case import USE_CASE
 
 ROOT = Path(__file__).parents[1]
@@ -16,11 +17,19 @@ SCHEMA = "spark_catalog.dev_local_flights"
 AS_OF = datetime(2014, 1, 2, tzinfo=UTC)
 
 
+@contextmanager
+def world() -> Iterator[Path]:
+    """Its folder; this process finds its Spark, tables and models there."""
+    folder = world_of(ROOT, "dev")
+    with entered(folder), spark_in(folder):
+        yield folder
+
+
 def labelled() -> pd.DataFrame:
     """Features and labels of the whole year, as training reads them."""
-    os.environ.setdefault(LOCAL_DIR, str(local_dir(ROOT, "dev")))
-    context = open_context(USE_CASE, SCHEMA, AS_OF.isoformat())
-    return context.labelled.read(as_of=AS_OF, first=None, end=AS_OF.date()).rows
+    with world():
+        context = open_context(USE_CASE, SCHEMA, AS_OF.isoformat())
+        return context.labelled.read(as_of=AS_OF, first=None, end=AS_OF.date()).rows
 
 
 def without(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:

@@ -151,7 +151,7 @@ def tests_of(data: CoverageData, mutant: Mutant) -> list[str]:
 
 
 def _needs_spark(test: str) -> bool:
-    return test.startswith(("tests/spark", "tests/jobs", "tests/local", "tests/faults", "tests/kafka"))
+    return test.startswith(("tests/spark", "tests/jobs", "tests/local", "tests/faults", "tests/kafka", "laptop/tests"))
 
 
 def noticed(mutant: Mutant, tests: list[str]) -> bool:

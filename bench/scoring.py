@@ -8,8 +8,6 @@ on the flights as they are, in a schema of its own.
 import argparse
 import io
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,13 +25,11 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 from rich.console import Console
 
-from bench.flights import AS_OF, ROOT, SCHEMA
+from bench.flights import AS_OF, ROOT, SCHEMA, world
+from bundle_laptop.spark import KIND
 from flight_delays.core.markdown import table
 from flight_delays.core.training import columns_of
-from flight_delays.local.world import local_dir
 from flight_delays.platform.context import Context, open_context
-from flight_delays.platform.job_context import PrintedTaskValues
-from flight_delays.platform.runtime import LOCAL_DIR, LOCAL_SPARK, online_store
 from flight_delays.platform.scorer import Scorer, read_scorer
 from flight_delays.tasks import score_batch
 from flight_delays.use_case import USE_CASE
@@ -112,11 +108,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=ROWS)
     asked = parser.parse_args()
-    os.environ.setdefault(LOCAL_DIR, str(local_dir(ROOT, "dev")))
-    os.environ[LOCAL_SPARK] = "classic"  # spark_udf does not take a local Spark Connect session
+    os.environ[KIND] = "classic"  # spark_udf does not take a local Spark Connect session
+    with world() as folder:
+        _measure(folder, asked.rows, asked.rounds)
+
+
+def _measure(folder: Path, rows: int, rounds: int) -> None:
     context = open_context(USE_CASE, SCHEMA, AS_OF.isoformat())
     number = context.registry.aliases(MODEL)["champion"]
-    big, small = _copied(context, asked.rows), _copied(context, asked.rows // 10)
+    big, small = _copied(context, folder, rows), _copied(context, folder, rows // 10)
     scorer = read_scorer(context.registry, MODEL, number)
     model = context.registry.load(MODEL, number).unwrap_python_model()
     booster: lgb.Booster = model.model.booster
@@ -157,17 +157,17 @@ def main() -> None:
         warm_up(big)  # a new process interprets its first million rows
     runs: dict[str, list[Run]] = {name: [] for name in steps}
     tenth: list[Run] = []
-    for number_of_round in range(asked.rounds):
+    for number_of_round in range(rounds):
         for name, step in steps.items():
             runs[name].append(_timed(step))
             print(f"round {number_of_round + 1}: {name}: {runs[name][-1].seconds:.1f} s", flush=True)
         tenth.append(_timed(lambda: ours(small)))
     with _job_context(context) as job:
         year = job.tables.read("features")
-        whole = [_job_round(job, scorer) for _ in range(asked.rounds + 1)][1:]  # the first one warms up
+        whole = [_job_round(job, scorer) for _ in range(rounds + 1)][1:]  # the first one warms up
         year_rows = year.count()
     (ROOT / "docs" / "scoring-speed.md").write_text(
-        _page(asked.rows, asked.rounds, runs, tenth, prepare_s, booster, whole, year_rows), encoding="utf-8"
+        _page(rows, rounds, runs, tenth, prepare_s, booster, whole, year_rows), encoding="utf-8"
     )
 
 
@@ -178,23 +178,17 @@ def _into_nothing(scorer: Scorer, rows: DataFrame) -> None:
 
 @contextmanager
 def _job_context(context: Context) -> Iterator[Context]:
-    """What the job is given: tables of its own with the same features, and an online store of its own."""
+    """What the job is given: tables of its own with the same features."""
     tables, spark = context.tables.of(JOB_SCHEMA), context.tables.spark
     console = Console(file=io.StringIO(), width=140)
     spark.sql(f"DROP SCHEMA IF EXISTS {JOB_SCHEMA} CASCADE")
     spark.sql(f"CREATE SCHEMA {JOB_SCHEMA}")
     tables.apply_ddl(USE_CASE.sql)
     tables.append("features", context.tables.read("features"))
-    home = os.environ[LOCAL_DIR]
-    with tempfile.TemporaryDirectory() as folder:
-        if online_store(Path(home)).exists():
-            shutil.copy(online_store(Path(home)), folder)  # the features in it are copied at every change
-        os.environ[LOCAL_DIR] = folder
-        try:
-            yield replace(context, tables=tables, console=console, task_values=PrintedTaskValues(console))
-        finally:
-            os.environ[LOCAL_DIR] = home
-            spark.sql(f"DROP SCHEMA {JOB_SCHEMA} CASCADE")
+    try:
+        yield replace(context, tables=tables, console=console)
+    finally:
+        spark.sql(f"DROP SCHEMA {JOB_SCHEMA} CASCADE")
 
 
 def _job_round(context: Context, scorer: Scorer) -> dict[str, float]:
@@ -297,9 +291,9 @@ def _held(holds: bool) -> str:
     return "holds" if holds else "**does not hold**"
 
 
-def _copied(context: Context, rows: int) -> DataFrame:
+def _copied(context: Context, world: Path, rows: int) -> DataFrame:
     """Table features repeated to so many rows, in a table of its own."""
-    folder = Path(os.environ[LOCAL_DIR]) / "bench" / f"features_{rows}"
+    folder = world / "bench" / f"features_{rows}"
     spark = context.tables.spark
     if not folder.exists():
         features = context.tables.read("features")

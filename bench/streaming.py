@@ -29,16 +29,15 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
-from bench.flights import AS_OF, ROOT, SCHEMA
+from bench.flights import AS_OF, ROOT, SCHEMA, world
+from bench.send_events import Disorder, disorder, events_between, send
+from bundle_laptop.spark import KIND
 from flight_delays.core.markdown import table
 from flight_delays.core.stream import Memory, Record
-from flight_delays.local.send_events import Disorder, disorder, events_between, send
-from flight_delays.local.world import local_dir
 from flight_delays.platform import registry as registries
 from flight_delays.platform.as_of import recent
 from flight_delays.platform.context import Context, open_context
 from flight_delays.platform.events import incoming, micro_batch
-from flight_delays.platform.runtime import LOCAL_DIR, LOCAL_SPARK
 from flight_delays.platform.stream_log import DeltaLog
 from flight_delays.platform.tables import Tables
 from flight_delays.tasks import score_stream
@@ -96,8 +95,12 @@ def main() -> None:
     parser.add_argument("--soak", type=int, default=0, help="Do this instead: so many micro-batches.")
     parser.add_argument("--spark", choices=("connect", "classic"), default="connect")
     asked = parser.parse_args()
-    os.environ.setdefault(LOCAL_DIR, str(local_dir(ROOT, "dev")))
-    os.environ[LOCAL_SPARK] = asked.spark
+    os.environ[KIND] = asked.spark
+    with world():
+        _run(asked)
+
+
+def _run(asked: argparse.Namespace) -> None:
     context = open_context(USE_CASE, SCHEMA, AS_OF.isoformat())
     number = context.registry.aliases(MODEL)["champion"]
     if asked.soak:
@@ -178,7 +181,7 @@ class Straight:
         """One micro-batch."""
         self.steps = {}
         with self.timed("micro-batch"):
-            self.score(self.tables(spark=events.sparkSession, schema=SCRATCH, unity_catalog=False), events, batch_id)
+            self.score(self.tables(spark=events.sparkSession, schema=SCRATCH), events, batch_id)
         with self.ended.open("a") as file:
             file.write(json.dumps({"batch": batch_id, "at": time.time(), **self.steps}) + "\n")
 
@@ -371,7 +374,7 @@ def _world(context: Context) -> Tables:
     spark = context.tables.spark
     spark.sql(f"DROP SCHEMA IF EXISTS {SCRATCH} CASCADE")
     spark.sql(f"CREATE SCHEMA {SCRATCH}")
-    tables = Tables(spark=spark, schema=SCRATCH, unity_catalog=False)
+    tables = Tables(spark=spark, schema=SCRATCH)
     tables_task.create(tables, USE_CASE)
     before = (F.col("known_at") >= F.lit(START - HISTORY)) & (F.col("known_at") < F.lit(START))
     for name in ("raw_flights", "raw_weather", "raw_planes"):

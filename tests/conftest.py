@@ -1,6 +1,7 @@
 """What tests share: one Spark session, one schema with all tables, one MLflow database, made-up flights."""
 
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator
 from datetime import date
 from functools import partial
 from importlib.metadata import version as installed
@@ -13,20 +14,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from databricks.sdk import WorkspaceClient
-from fastapi import FastAPI
+from databricks.sdk.service.database import SyncedDatabaseTable, SyncedTableSpec
 from pyspark.sql import SparkSession
 from tests.models import tiny_model
-from tests.worlds import World, copied, make_world
+from tests.worlds import World, copied, folder_of, make_world
 
-from flight_delays.local.control_plane import serve_in_background
+from bundle_laptop.api import serve_workspace
+from bundle_laptop.spark import KIND, spark_in
+from bundle_laptop.world import tracking_uri
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.registry import NestedRun, Registry, Training, connect
-from flight_delays.platform.runtime import LOCAL_DIR, LOCAL_SPARK
 from flight_delays.platform.session import spark_session
 from flight_delays.platform.tables import Tables
-from flight_delays.serving.app import create_app
-from flight_delays.serving.service import Scorer, Service, load_scorer
-from flight_delays.serving.settings import Settings
 from flight_delays.tasks import tables as tables_task
 from flight_delays.tasks.record import artifacts
 from flight_delays.use_case import USE_CASE
@@ -74,29 +73,29 @@ def _spark_kind(request: pytest.FixtureRequest) -> Iterator[str]:
     """Set for this process and those that tests start."""
     with pytest.MonkeyPatch.context() as environment:
         kind = str(request.config.getoption("--spark"))
-        environment.setenv(LOCAL_SPARK, kind)
+        environment.setenv(KIND, kind)
         # Where a JVM lives for a minute, the second compiler and a parallel collector cost more than they bring.
         environment.setenv("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
         yield kind
 
 
 @pytest.fixture(scope="session")
-def spark(tmp_path_factory: pytest.TempPathFactory) -> SparkSession:
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """Interprets its queries: of many with few rows, most of the time would go into compiling code for each."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv(LOCAL_DIR, str(tmp_path_factory.mktemp("spark")))
-        environment.delenv("SPARK_SUBMIT_OPTS")  # it lives longer than that
-        session = spark_session()
-    session.conf.set("spark.sql.codegen.wholeStage", "false")
-    session.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN")
-    session.conf.set("spark.sql.shuffle.partitions", "1")
-    return session
+    with spark_in(tmp_path_factory.mktemp("spark")):
+        with pytest.MonkeyPatch.context() as environment:
+            environment.delenv("SPARK_SUBMIT_OPTS")  # it lives longer than that
+            session = spark_session()
+        session.conf.set("spark.sql.codegen.wholeStage", "false")
+        session.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN")
+        session.conf.set("spark.sql.shuffle.partitions", "1")
+        yield session
 
 
 @pytest.fixture(scope="session")
 def new_tables(spark: SparkSession) -> Callable[[str], Tables]:
     """Gives all tables in a schema of its own, empty at first: made once by their SQL, and copied."""
-    template = Tables(spark=spark, schema="spark_catalog.template", unity_catalog=False)
+    template = Tables(spark=spark, schema="spark_catalog.template")
     spark.sql(f"CREATE SCHEMA {template.schema}")
     tables_task.create(template, USE_CASE)
     return partial(copied, template)
@@ -176,9 +175,8 @@ def _mlflow(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Registry]:
     folder = tmp_path_factory.mktemp("mlflow")
 
     def connected() -> Registry:
-        with pytest.MonkeyPatch.context() as environment:
-            environment.setenv(LOCAL_DIR, str(folder))
-            registry = connect()
+        mlflow.set_tracking_uri(tracking_uri(folder))
+        registry = connect()
         if registry.client.get_experiment_by_name(EXPERIMENT) is None:
             registry.client.create_experiment(EXPERIMENT, artifact_location=(folder / "artifacts").as_uri())
         return registry
@@ -223,26 +221,37 @@ def new_version(registry: Registry, _logged: dict[bool, tuple[str, str]]) -> Cal
 
 
 @pytest.fixture
-def endpoints(registry: Registry, tmp_path: Path) -> Iterator[Endpoints]:
-    """A control plane with one endpoint, `delay`, that serves versions of the registry; nothing serves yet."""
-
-    def load(name: str, number: int, environment: Mapping[str, str]) -> Scorer:
-        return load_scorer(registry.load(name, number), environment)
-
-    def app(service: Service) -> FastAPI:
-        return create_app(service, Settings(tokens=None), None)
-
-    secrets = {"scope/online-store": f"sqlite:///{tmp_path / 'online.db'}"}
-    with serve_in_background(tmp_path, load, app, secrets=secrets, on_served=lambda _: None) as address:
+def endpoints(registry: Registry, tmp_path: Path) -> Iterator[Endpoints]:  # noqa: ARG001
+    """A workspace with one endpoint, `delay`, that serves versions of the registry; nothing serves yet."""
+    with serve_workspace(tmp_path) as address:
         client = WorkspaceClient(host=address, token="local")
+        client.secrets.create_scope("scope")
+        client.secrets.put_secret("scope", "online-store", string_value=f"sqlite:///{tmp_path / 'online.db'}")
         client.serving_endpoints.create("delay")
-        yield Endpoints(client=client)
+        yield Endpoints(client=client, sleep=lambda _: time.sleep(0.05))
+
+
+@pytest.fixture
+def sync(spark: SparkSession, endpoints: Endpoints, tmp_path: Path) -> Callable[[str, str, str], None]:
+    """Has the workspace of `endpoints` sync a table of this Spark: its name, its copy's, and what tells the newest."""
+    (tmp_path / "warehouse").symlink_to(folder_of(spark, "any").parent)
+
+    def make(source: str, name: str, newest_by: str) -> None:
+        spec = SyncedTableSpec(
+            source_table_full_name=source, primary_key_columns=["entity_id"], timeseries_key=newest_by
+        )
+        endpoints.client.database.create_synced_database_table(SyncedDatabaseTable(name=name, spec=spec))
+
+    return make
 
 
 @pytest.fixture(scope="session")
-def world(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:  # noqa: ARG001
-    """Features, training, release and scoring have run once, on two months."""
+def world(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Features, training, release and scoring have run once, on two months, in this process and its Spark."""
     world = make_world(tmp_path_factory.mktemp("world"))
+    world.folder.mkdir(parents=True)
+    (warehouse := folder_of(spark, "any").parent).mkdir(exist_ok=True)
+    (world.folder / "warehouse").symlink_to(warehouse)
     before = mlflow.get_tracking_uri()
     world.run("features", "train", "score_batch")
     yield world

@@ -1,12 +1,19 @@
 """What a task is given in tests: real adapters where a test has them, and fakes behind the ports."""
 
 import io
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
+import databricks
 import pandas as pd
+import pytest
+from databricks.sdk import WorkspaceClient
+from databricks.sdk.clock import Clock
+from databricks.sdk.config import Config
 from rich.console import Console
 
 from flight_delays.core.decisions import Decision
@@ -107,3 +114,33 @@ def printed(context: Context) -> str:
     """All that a task has printed."""
     assert isinstance(context.console.file, io.StringIO)
     return context.console.file.getvalue()
+
+
+@dataclass
+class Time(Clock):
+    """Passes only while somebody sleeps, then at once, or nearly so: what runs beside it gets a turn."""
+
+    now: float = 0.0
+
+    def time(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        time.sleep(0.005)
+
+
+def client_at(address: str, clock: Clock, **config: Any) -> WorkspaceClient:
+    """Of a workspace, whatever is set for another one; it has patience for 5 seconds of its clock."""
+    signed_in = {"host": address, "token": "any", "auth_type": "pat", "profile": ""}
+    return WorkspaceClient(config=Config(**signed_in, clock=clock, retry_timeout_seconds=5, **config))
+
+
+def have_databricks_connect(monkeypatch: pytest.MonkeyPatch, folder: Path, code: str = "") -> None:
+    """Make this process one with Databricks Connect, whose `code` is put into `folder`.
+
+    The real one cannot be installed beside local Spark.
+    """
+    folder.joinpath("packages", "connect").mkdir(parents=True)
+    folder.joinpath("packages", "connect", "__init__.py").write_text(code)
+    monkeypatch.setattr(databricks, "__path__", [*databricks.__path__, str(folder / "packages")])

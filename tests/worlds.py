@@ -16,9 +16,8 @@ import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 from rich.console import Console
 
-from flight_delays.local.cli import run_jobs
-from flight_delays.local.deploy import deploy
-from flight_delays.local.results import Result
+from bundle_laptop.results import Result
+from bundle_laptop.session import opened
 from flight_delays.platform.ddl import declarations, is_view, views
 from flight_delays.platform.tables import Tables
 from flight_delays.use_case import USE_CASE
@@ -42,17 +41,17 @@ class World:
     def run(self, *jobs: str, **variables: str) -> tuple[list[Result], str]:
         """Run jobs in this process, on the tests' session; their results and what they printed."""
         printed = Console(file=io.StringIO(), width=160)
-        results = run_jobs(self.root, "dev", list(jobs), {**TWO_MONTHS, **variables}, {}, deploy, printed)
-        return results, printed.file.getvalue()
+        with opened(self.root, "dev", {**TWO_MONTHS, **variables}, printed) as session:
+            return session.run(jobs, {}), printed.file.getvalue()
 
     @contextmanager
     def started(self, *jobs: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
         """Start jobs in a process of its own; whatever is left of it is killed at the end."""
-        program, given = Path(sys.executable).parent / "flight-delays", {**TWO_MONTHS, **variables}
+        program, given = Path(sys.executable).parent / "laptop", {**TWO_MONTHS, **variables}
         options = [f"--var={name}={value}" for name, value in given.items()]
         with (self.root / "log.txt").open("a") as output:
             process = subprocess.Popen(
-                [program, "local", "run", *jobs, *options, "--root", self.root],
+                [program, "run", *jobs, *options, "--root", self.root],
                 stdout=output,
                 stderr=output,
                 text=True,
@@ -85,9 +84,14 @@ class World:
         return len(list((self.warehouse / table / "_delta_log").glob("*.json")))
 
     @property
+    def folder(self) -> Path:
+        """Where a process of its own has its tables, models and runs."""
+        return self.root / ".local" / "dev"
+
+    @property
     def warehouse(self) -> Path:
-        """Where a process of its own has its tables."""
-        return self.root / ".local" / "dev" / "warehouse" / f"{SCHEMA}.db"
+        """Its tables."""
+        return self.folder / "warehouse" / f"{SCHEMA}.db"
 
     def read(self, spark: SparkSession, table: str) -> DataFrame:
         """A table that a process of its own has left."""
@@ -97,6 +101,8 @@ class World:
 def make_world(root: Path) -> World:
     """The repository's bundle, copied."""
     shutil.copy(ROOT / "databricks.yml", root)
+    settings = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    (root / "pyproject.toml").write_text(re.sub("^after_run = .*$", "", settings, flags=re.MULTILINE), encoding="utf-8")
     shutil.copytree(ROOT / "resources", root / "resources")
     git = ["git", "-C", str(root), "-c", "user.name=test", "-c", "user.email=test@example.com"]
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "bundle"]):

@@ -1,15 +1,15 @@
-"""`flight-delays <task> ...`: the same command in a job and on a laptop."""
+"""`flight-delays <task> ...`: the same command in a job and by hand."""
 
 import os
 import sys
-from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
-from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from flight_delays.core.errors import UserError
+from flight_delays.core.moments import time_text
 
 if TYPE_CHECKING:
     from datetime import date
@@ -18,29 +18,28 @@ if TYPE_CHECKING:
     from flight_delays.platform.context import Adapters, Context
 
 app = typer.Typer(
-    help="A model from raw tables to predictions, one subcommand per job task. In a checkout, "
-    "TASK --target NAME takes the options that are not given from that target's job.",
+    help="A model from raw tables to predictions, one subcommand per job task.",
     add_completion=False,
     pretty_exceptions_enable=False,
+    no_args_is_help=True,
 )
 USE_CASE = "FLIGHT_DELAYS_USE_CASE"  # names a module other than the one of this package
 _INTERRUPTED = 130  # what typer makes of Ctrl-C
-_CHECKOUT = bool(find_spec("flight_delays.local") and find_spec("flight_delays.local.cli"))  # the wheel goes without
-if _CHECKOUT:
-    from flight_delays.local.cli import app as local_app
-
-    app.add_typer(local_app, name="local")
 
 stream_app = typer.Typer(help="The stream that scores what comes in.", no_args_is_help=True)
 app.add_typer(stream_app, name="stream")
 
 Schema = Annotated[str, typer.Option(help="Schema to write to: <catalog>.<schema>.")]
 RawSchema = Annotated[str, typer.Option(help="Schema to read raw tables from: <catalog>.<schema>.")]
-AsOf = Annotated[str, typer.Option(help="What counts as now: an ISO 8601 time, UTC where it names no offset.")]
+AsOf = Annotated[
+    str, typer.Option(help="What counts as now: an ISO 8601 time, UTC where it names no offset.", parser=time_text)
+]
 ModelName = Annotated[str, typer.Option(help="Registered model.")]
 ModelVersion = Annotated[int, typer.Option(min=1, help="Version number.")]
 Endpoint = Annotated[str, typer.Option(help="Serving endpoint.")]
 Truth = Literal["true", "false"]  # as a bundle writes a boolean
+STORE = "FLIGHT_DELAYS_ONLINE_STORE"
+StoreAddress = Annotated[str | None, typer.Option(help="Address of the online store.", envvar=STORE)]
 OnlineStore = Annotated[Truth, typer.Option(help="Whether there is an online store.")]
 Checkpoint = Annotated[str, typer.Option(help="Folder in which Spark keeps how far the stream has got.")]
 MaxLag = Annotated[float, typer.Option(min=0, help="The longest that an event may wait, seconds.")]
@@ -48,9 +47,20 @@ HoldoutDays = Annotated[int, typer.Option(min=1, help="Last whole days before as
 
 
 @app.callback()
-def root(context: typer.Context) -> None:
-    """Commands of the laptop cannot import this one."""
-    context.obj = use_case
+def root(
+    context: typer.Context,
+    target: Annotated[
+        str | None,
+        typer.Option(help="Take options that are not given from this target's jobs; asks the Databricks CLI."),
+    ] = None,
+) -> None:
+    """Options that hold for every task."""
+    if target is not None:
+        from flight_delays.platform.target import options_of
+
+        options = options_of(target)
+        stream = options.get("score-stream", {})
+        context.default_map = {**options, "stream": dict.fromkeys(("start", "status", "stop", "reset"), stream)}
 
 
 @app.command()
@@ -89,7 +99,7 @@ def labels(schema: Schema, raw_schema: RawSchema, as_of: AsOf) -> None:
 
 @app.command()
 def publish(schema: Schema, online_store: OnlineStore, as_of: AsOf) -> None:
-    """Bring features to the online store; on a laptop, a file. Sets published."""
+    """Bring features to the online store, if there is one. Sets published."""
     from flight_delays.tasks import publish
 
     publish.run(_context(schema, as_of), online_store=online_store == "true")
@@ -331,7 +341,7 @@ def load_test(
 
 
 @app.command()
-def check_use_case(as_of: AsOf = "") -> None:
+def check_use_case(as_of: Annotated[str, typer.Option(help="What counts as now; default: now.")] = "") -> None:
     """Verify the use case on a sample of what it delivers, in seconds: each finding is a line with its fix."""
     from datetime import UTC, datetime
 
@@ -356,46 +366,45 @@ def check_use_case(as_of: AsOf = "") -> None:
 
 @app.command("try")
 def try_out(
+    raw_tables: Annotated[str, typer.Option(help="Schema of the raw tables, or a folder of Delta tables.")],
+    model_name: ModelName,
+    holdout_days: HoldoutDays,
+    as_of: AsOf,
+    folder: Annotated[Path, typer.Option(help="Where to keep the history and the pictures.")],
     note: Annotated[str, typer.Option(help="What is tried, for the history.")] = "",
-    against: Annotated[str | None, typer.Option(help="Target whose champion to compare with; default: --in's.")] = None,
-    within: Annotated[str | None, typer.Option("--in", help="Target whose raw tables to use; default: dev.")] = None,
     own_parameters: Annotated[
         bool, typer.Option("--own-parameters", help="Not with the champion's setting, but with the one declared.")
     ] = False,
 ) -> None:
     """Fit the use case as it stands and compare it with the champion, in seconds; registers nothing."""
-    if not _CHECKOUT:
-        raise UserError("try reads databricks.yml, which only a checkout has")
     from rich.console import Console
 
-    from flight_delays.local.cli import tried
+    from flight_delays.core.moments import moment_of
+    from flight_delays.platform.raw import reader_of
+    from flight_delays.platform.registry import connect
+    from flight_delays.tasks import try_out
 
-    with tried(within, against) as (read, champion, options, folder):
-        from flight_delays.core.moments import moment_of
-        from flight_delays.tasks import try_out
-
-        try_out.run(
-            use_case(),
-            read=read,
-            champion=champion,
-            as_of=moment_of(options["as_of"]),
-            holdout_days=int(options["holdout_days"]),
-            own_parameters=own_parameters,
-            folder=folder,
-            note=note,
-            console=Console(width=None if sys.stdout.isatty() else 140),
-        )
+    try_out.run(
+        use_case(),
+        read=reader_of(raw_tables),
+        champion=try_out.champion_of(connect(), model_name),
+        as_of=moment_of(as_of),
+        holdout_days=holdout_days,
+        own_parameters=own_parameters,
+        folder=folder,
+        note=note,
+        console=Console(width=None if sys.stdout.isatty() else 140),
+    )
 
 
 @app.command()
 def query(
+    endpoint: Endpoint,
     entity: Annotated[
         str | None,
-        typer.Argument(help="An entity's id or, as JSON, its columns. Default, in a checkout: the newest."),
+        typer.Argument(help="Its columns as JSON or, with an online store, its id. Default: the newest there."),
     ] = None,
-    endpoint: Annotated[
-        str | None, typer.Option(help="Serving endpoint of the workspace. Default, in a checkout: the laptop's own.")
-    ] = None,
+    online_store: StoreAddress = None,
 ) -> None:
     """Ask a serving endpoint for a forecast."""
     from rich.console import Console
@@ -403,33 +412,25 @@ def query(
     from flight_delays.platform.endpoints import connect
     from flight_delays.views.ask import answer, columns_in
 
-    given = columns_in(entity)
-    if endpoint is None and not _CHECKOUT:
-        raise UserError("--endpoint is missing; databricks serving-endpoints list names those of the workspace")
-    if endpoint is not None and given is None:
-        raise UserError("ask a workspace by columns, as JSON: flight-delays query '{\"<column>\": ...}' --endpoint ...")
-    if endpoint is not None and given is not None:
-        Console().print(answer(use_case(), connect(), endpoint, given))
-        return
-    from flight_delays.local.cli import asked
+    columns = columns_in(entity)
+    if columns is None:
+        if online_store is None:
+            raise UserError("give the columns as JSON, or --online-store, which knows them by the entity's id")
+        from flight_delays.platform.precomputed import request_columns
 
-    with asked(use_case(), None if given else entity) as (local_endpoint, columns):
-        Console().print(answer(use_case(), connect(), local_endpoint, given or columns))
+        columns = request_columns(online_store, use_case().request, entity)
+    if columns is None:
+        raise UserError(f"there is no {use_case().entity} {entity or ''} in the online store; see the table features")
+    Console().print(answer(use_case(), connect(), endpoint, columns))
 
 
 @app.command()
-def lookup(entity_id: Annotated[str, typer.Argument(help="An entity's id.")]) -> None:
-    """Look up the newest prediction of an entity that was made beforehand.
-
-    In the online store that FLIGHT_DELAYS_ONLINE_STORE names or, in a checkout, the laptop's own.
-    """
-    address = os.environ.get("FLIGHT_DELAYS_ONLINE_STORE")
-    if not address and not _CHECKOUT:
-        raise UserError("FLIGHT_DELAYS_ONLINE_STORE is missing; set it to the online store's address")
-    if not address:
-        from flight_delays.local.cli import online_store_address
-
-        address = online_store_address()
+def lookup(
+    entity_id: Annotated[str, typer.Argument(help="An entity's id.")], online_store: StoreAddress = None
+) -> None:
+    """Look up the newest prediction of an entity that was made beforehand."""
+    if online_store is None:
+        raise UserError(f"--online-store is missing; give the address of the online store, or set {STORE}")
     from rich.console import Console
 
     from flight_delays.platform.precomputed import COLUMNS, NO_TABLE, NOT_FOUND, PREDICTIONS_TABLE, find_prediction
@@ -438,17 +439,40 @@ def lookup(entity_id: Annotated[str, typer.Argument(help="An entity's id.")]) ->
 
     try:
         # The limit of a service is for a connection that is kept; this is a first one.
-        store = OnlineStore(address, limit_s=10, table=PREDICTIONS_TABLE, columns=COLUMNS[1:])
+        store = OnlineStore(online_store, limit_s=10, table=PREDICTIONS_TABLE, columns=COLUMNS[1:])
         found = find_prediction(store, entity_id)
     except ValueError as error:
         raise UserError(str(error)) from None
     except NoTableError:
         raise UserError(NO_TABLE) from None
     except ConnectionError as error:
-        raise UserError(f"{error}; see that it is up, and that FLIGHT_DELAYS_ONLINE_STORE, if set, names it") from None
+        raise UserError(f"{error}; see that it is up, and that --online-store names it") from None
     if found is None:
         raise UserError(NOT_FOUND)
     Console().print(precomputed(use_case(), found))
+
+
+@app.command()
+def report(
+    schema: Schema,
+    raw_schema: RawSchema,
+    model_name: ModelName,
+    as_of: AsOf,
+    file: Annotated[Path, typer.Option(help="Where to write the page.")],
+) -> None:
+    """Write a page to look at: the version that serves and why, its predictions, the data, and the jobs' last runs."""
+    from flight_delays.views.report import write_report
+
+    write_report(_context(schema, as_of), raw_schema=raw_schema, model_name=model_name, file=file)
+    typer.echo(f"Report: {file.absolute().as_uri()}")
+
+
+@app.command()
+def dictionary() -> None:
+    """Print the data dictionary: every table, column and view, from the SQL that declares them."""
+    from flight_delays.views.dictionary import data_dictionary
+
+    typer.echo(data_dictionary(use_case()), nl=False)
 
 
 def job() -> None:
@@ -463,34 +487,32 @@ def job() -> None:
         raise RuntimeError(f"flight-delays {' '.join(sys.argv[1:])} exited with {code}")
 
 
+def check(arguments: list[str]) -> None:
+    """Raise UserError for an option that a task lacks, or for a value that it can't have. Nothing is run."""
+    task, *options = arguments
+    command = typer.main.get_group(app).commands.get(task)
+    if command is None:
+        raise UserError(f"there is no task {task}")
+    context = command.make_context(task, [], resilient_parsing=True)
+    known = {name: parameter for parameter in command.params for name in parameter.opts}
+    for name, equals, text in (option.partition("=") for option in options):
+        if name not in known:
+            raise UserError(f"task {task} has no option {name}; it has {', '.join(known)}")
+        try:
+            if equals:
+                known[name].process_value(context, text)
+        except typer.TyperException as error:
+            raise UserError(error.format_message()) from None
+
+
 def console() -> None:
-    """What a person calls: an error that people can mend is one line and exit code 2."""
+    """What a person calls: an error that people can fix is one line and exit code 2."""
     try:
-        with _completed(sys.argv[1:] or ["--help"]) as arguments:
-            sys.exit(app(arguments, prog_name="flight-delays", standalone_mode=False))
+        sys.exit(app(prog_name="flight-delays", standalone_mode=False))
     except (UserError, typer.TyperException) as error:
         message = error.format_message() if isinstance(error, typer.TyperException) else str(error)
         print(f"flight-delays: {message}", file=sys.stderr)
         sys.exit(2)
-
-
-def _completed(arguments: list[str]) -> AbstractContextManager[list[str]]:
-    """The arguments, with what a task's --target stands for."""
-    if arguments[0] == "local" or not any(text.partition("=")[0] == "--target" for text in arguments):
-        return nullcontext(arguments)
-    if not _CHECKOUT:
-        raise UserError("--target reads databricks.yml, which only a checkout has; give the task's options themselves")
-    from flight_delays.local.target import completed, of_stream
-
-    if arguments[0] == "stream" and arguments[1:2] not in ([], ["start"], ["--help"]):
-        known = typer.main.get_group(stream_app).commands
-        options = {name: [text for has in command.params for text in has.opts] for name, command in known.items()}
-        return of_stream(arguments, options)
-
-    def check(task: str, *options: str) -> None:
-        typer.main.get_group(app).commands[task].make_context(task, list(options))
-
-    return completed(["score-stream", *arguments[2:]] if arguments[:2] == ["stream", "start"] else arguments, check)
 
 
 def _date(option: str, text: str) -> "date | None":

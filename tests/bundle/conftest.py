@@ -17,8 +17,8 @@ from databricks.bundles.schemas import Schema
 from databricks.bundles.secret_scopes import SecretScope
 from databricks.bundles.volumes import Volume
 
-from flight_delays.local.bundle import Bundle, load_bundle
-from flight_delays.local.references import LAPTOP_VARIABLES, Resolver, as_text
+from bundle_laptop.bundle import Bundle, load_bundle
+from bundle_laptop.references import Resolver
 
 ROOT = Path(__file__).parents[2]
 SERVICE_PRINCIPAL = "00000000-0000-0000-0000-000000000000"
@@ -143,17 +143,16 @@ def compute(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def resolver_on(target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[object], Resolver]:
-    """The laptop runner's, with the target's own catalogs and this value of the variable `compute`."""
+    """The laptop's, with the target's own variables and this value of the variable `compute`."""
     monkeypatch.delenv("BUNDLE_VAR_service_principal", raising=False)
     bundle = _loaded(target)
-    given = {name: str(as_text(bundle.at(("variables", name, "default")))) for name in LAPTOP_VARIABLES}
-    if target != "dev":
-        given["service_principal"] = SERVICE_PRINCIPAL
+    given = {} if target == "dev" else {"service_principal": SERVICE_PRINCIPAL}
 
     def on(compute: object) -> Resolver:
         tree: Any = deepcopy(bundle.tree)
         tree["variables"]["compute"]["default"] = compute
-        return Resolver(replace(bundle, tree=tree), tmp_path, given)
+        changed = replace(bundle, tree=tree)
+        return Resolver(bundle=changed, folder=tmp_path, variables=given, configured={})
 
     return on
 

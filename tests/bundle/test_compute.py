@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from databricks.bundles.jobs import Job
 
-from flight_delays.core.errors import UserError
-from flight_delays.local.plan import make_plan
+from bundle_laptop.errors import LaptopError
+from bundle_laptop.plan import make_plan
 
 OF_A_TASK = {"environment_key", "job_cluster_key", "libraries"}
 OF_A_JOB = {"environments", "job_clusters"}
@@ -114,13 +114,13 @@ def test_compute_decides_where_a_job_runs_and_nothing_else(resolver_on, jobs):
     on = [resolver_on(choice) for choice in sorted(CHOICES)]
     rest = [_without_compute(resolver.at(("resources",))) for resolver in on]
     assert rest[0] == rest[1]
-    plans = [make_plan(resolver.bundle, resolver, jobs).jobs for resolver in on]
+    plans = [make_plan(resolver, jobs).jobs for resolver in on]
     assert plans[0] == plans[1]
 
 
 @pytest.mark.parametrize("wrong", ["job_cluster", "${var.job_clusters}", "${var.cluster_node_type}"])
 def test_any_other_choice_is_refused(resolver_on, wrong):
-    with pytest.raises(UserError, match=r"compute\.\w+}: the variable's value has no|job_clusters"):
+    with pytest.raises(LaptopError, match=r"compute\.\w+}: the variable's value has no|job_clusters"):
         resolver_on(wrong).at(("resources", "jobs"))
 
 

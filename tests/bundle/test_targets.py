@@ -5,11 +5,11 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 
-from flight_delays.core.errors import UserError
-from flight_delays.local.references import Resolver
+from bundle_laptop.errors import LaptopError
 
 DATA = ("experiments", "model_serving_endpoints", "registered_models", "schemas", "secret_scopes", "volumes")
 RELEASED = pytest.mark.parametrize("target", ["staging", "prod"], indirect=True)
@@ -144,8 +144,8 @@ def test_a_released_target_is_the_service_principals(resolved, target):
 @RELEASED
 def test_a_released_target_needs_the_service_principal(resolver):
     variables = {name: value for name, value in resolver.variables.items() if name != "service_principal"}
-    with pytest.raises(UserError, match="service_principal"):
-        Resolver(resolver.bundle, resolver.local_dir, variables).at(("run_as",))
+    with pytest.raises(LaptopError, match="service_principal"):
+        replace(resolver, variables=variables).at(("run_as",))
 
 
 def test_the_databricks_cli_finds_nothing_to_warn_of(root, target):

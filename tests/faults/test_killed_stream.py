@@ -1,29 +1,25 @@
 """SIGKILL of a process in the middle of a micro-batch; each write on its own: the other files here."""
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
+from bench import send_events
 from pyspark.sql import SparkSession
 from tests.worlds import SCHEMA, World, folder_of, make_world
-
-from flight_delays import cli
 
 MORNING = ("--from=2013-02-20T11:00", "--to=2013-02-20T16:00", "--speed=0")
 
 
 def test_a_stream_killed_in_a_micro_batch_scores_every_flight_once_and_as_the_batch_did(
-    world: World, spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: World, spark: SparkSession, tmp_path: Path
 ) -> None:
     """A morning of February, whose flights the batch has scored from complete tables; nothing is out of order."""
-    monkeypatch.setattr(sys, "argv", ["flight-delays", "local", "send-events", *MORNING, f"--root={world.root}"])
-    with pytest.raises(SystemExit) as ended:
-        cli.console()
-    assert not ended.value.code
+    send_events.app([f"--schema=spark_catalog.{SCHEMA}", *MORNING], standalone_mode=False)
     killed = make_world(tmp_path)
     shutil.copytree(folder_of(spark, SCHEMA), killed.warehouse)
-    shutil.copy(world.root / ".local" / "dev" / "mlflow.db", killed.root / ".local" / "dev")
+    for kept in ("mlflow.db", "views.json"):
+        shutil.copy(world.folder / kept, killed.folder)
     # The micro-batch is judged or recorded, and nothing is scored.
     before = [killed.commits(table) for table in ("stream_events", "runs")]
     killed.kill_when(lambda: [killed.commits(table) for table in ("stream_events", "runs")] != before, "score_stream")

@@ -3,16 +3,13 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
-import pytest
 from tests.contexts import make_context
 from tests.faults.seams import Killer, killed
 from tests.worlds import assert_same_rows, contents, copied
 
 from flight_delays.platform.context import Context
 from flight_delays.platform.registry import Registry
-from flight_delays.platform.runtime import LOCAL_DIR
 from flight_delays.platform.tables import Tables
 from flight_delays.tasks import features, ingest, labels, score_batch
 
@@ -43,11 +40,8 @@ def test_tasks_killed_before_every_write_end_with_the_rows_of_tasks_that_nobody_
     new_tables: Callable[[str], Tables],
     registry: Registry,
     new_version: Callable[..., int],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """On a second day, which adds rows to all tables and changes some."""
-    monkeypatch.setenv(LOCAL_DIR, str(tmp_path))
     registry.set_alias(MODEL, "champion", new_version(MODEL))
     first, second = DAYS
     undisturbed = make_context(as_of=first, tables=new_tables("undisturbed"), registry=registry)

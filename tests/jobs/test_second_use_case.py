@@ -3,9 +3,9 @@
 It is a folder, `tests/bikes`: what runs here is the same tasks that forecast delays.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
@@ -19,7 +19,7 @@ from flight_delays.core.gates import Policy
 from flight_delays.platform.context import Context
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.registry import Registry
-from flight_delays.platform.runtime import LOCAL_DIR
+from flight_delays.platform.shell import ONLINE_TABLE
 from flight_delays.platform.tables import Tables
 from flight_delays.tasks import deploy, features, ingest, labels, parity, publish, score_batch, tables, train, validate
 from flight_delays.views import look
@@ -35,14 +35,14 @@ LIMITS = replace(
 @pytest.fixture(scope="module")
 def spark_tables(spark: SparkSession) -> Tables:
     spark.sql("CREATE SCHEMA spark_catalog.bikes")
-    return Tables(spark=spark, schema="spark_catalog.bikes", unity_catalog=False)
+    return Tables(spark=spark, schema="spark_catalog.bikes")
 
 
 @pytest.fixture
 def context(
-    spark_tables: Tables, registry: Registry, endpoints: Endpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spark_tables: Tables, registry: Registry, endpoints: Endpoints, sync: Callable[[str, str, str], None]
 ) -> Context:
-    monkeypatch.setenv(LOCAL_DIR, str(tmp_path))
+    sync("spark_catalog.bikes.features", f"spark_catalog.bikes.{ONLINE_TABLE}", "prediction_ts")
     return make_context(
         as_of=AS_OF,
         use_case=bikes.USE_CASE,
@@ -57,7 +57,7 @@ def test_another_use_case_goes_from_raw_rows_to_a_served_answer(context: Context
     ingest.run(context)
     features.run(context, context.tables)
     labels.run(context, context.tables)
-    publish.run(context, online_store=False)
+    publish.run(context, online_store=True)
     counts = {name: context.tables.read(name).count() for name in ("raw_hours", "raw_conditions", "features", "labels")}
     assert counts == {"raw_hours": 8645, "raw_conditions": 8645, "features": 8645, "labels": 8645}
 
@@ -100,7 +100,7 @@ def test_another_use_case_goes_from_raw_rows_to_a_served_answer(context: Context
 
     (answer,) = (
         context.endpoints()
-        .query("delay", {"dataframe_records": [{"begins_at": "2011-12-31T17:00:00Z", "holiday": 0, "workingday": 0}]})
+        .query("delay", {"dataframe_records": [{"begins_at": "2011-12-31T17:00:00", "holiday": 0, "workingday": 0}]})
         .predictions
     )
     (scored,) = predictions.where("entity_id = '2011-12-31T17Z'").collect()

@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+from bundle_laptop.spark import spark_in
 from flight_delays.platform.events import from_messages
 from flight_delays.platform.session import spark_session
 from flight_delays.use_case import USE_CASE
@@ -29,4 +30,5 @@ def main(address: str, messages: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
+    with spark_in(Path(sys.argv[3]) / "spark"):
+        main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))

@@ -15,7 +15,6 @@ import pytest
 from tests.kafka.broker import PATIENCE_S, running_broker, spark_with_kafka
 
 from flight_delays.core.stream import SEEN, judge
-from flight_delays.platform.runtime import LOCAL_DIR
 from flight_delays.use_case import USE_CASE
 
 pytestmark = pytest.mark.spark
@@ -65,7 +64,7 @@ def events() -> pa.Table:
     with TemporaryDirectory(prefix="kafka-") as name, running_broker(Path(name)) as address:
         folder = Path(name)
         submit = spark_with_kafka(folder)
-        environment = {**os.environ, "PYSPARK_SUBMIT_ARGS": submit, LOCAL_DIR: str(folder / "spark")}
+        environment = {**os.environ, "PYSPARK_SUBMIT_ARGS": submit}
         for part in SENT:
             messages = json.dumps([[partition, text] for partition, text, _ in part])
             command = [sys.executable, str(SEND_AND_READ), address, messages, name]

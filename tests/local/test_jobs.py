@@ -8,8 +8,8 @@ import pytest
 from pyspark.sql import SparkSession
 from tests.worlds import MODEL, SCHEMA, World, assert_same_rows, contents, of_the_session
 
-from flight_delays.local.graph import State
-from flight_delays.local.results import Result
+from bundle_laptop.graph import State
+from bundle_laptop.results import Result
 
 
 @pytest.fixture(scope="module")
@@ -80,18 +80,24 @@ def test_a_failing_verdict_stops_the_deployment_and_the_job_still_succeeds(world
     assert_same_rows({**after, "decisions": before["decisions"]}, before)
 
 
-def test_a_task_that_fails_stops_what_depends_on_it_and_says_why(world: World) -> None:
-    results, printed = world.run("train", "score_batch", as_of="2012-01-01T00:00:00Z")
-    assert [(result.name, result.state) for result in results] == [("train", State.FAILED)]
-    assert dict(_flat(results))["release"] is State.UPSTREAM_FAILED
-    assert "0 rows with a label before" in printed
-    assert "flight-delays local run train score_batch --target dev" in printed
-
-
-def test_a_delivery_without_a_good_row_fails_the_job(world: World) -> None:
-    results, printed = world.run("features", as_of="2012-01-01T00:00:00Z")
-    assert dict(_flat(results))["features"] is State.UPSTREAM_FAILED
-    assert "raw_flights: the source delivered 0 rows as of 2012-01-01 and none was good" in " ".join(printed.split())
+@pytest.mark.parametrize(
+    ("job", "stopped", "says"),
+    [
+        ("train", "release", "0 rows with a label before"),
+        (
+            "features",
+            "features",
+            "raw_flights: the source delivered 0 rows as of 2012-01-01 and none was good",
+        ),
+    ],
+)
+def test_a_task_that_fails_says_why_and_stops_what_depends_on_it(
+    world: World, job: str, stopped: str, says: str
+) -> None:
+    results, printed = world.run(job, "score_batch", as_of="2012-01-01T00:00:00Z")
+    assert [(result.name, result.state) for result in results] == [(job, State.FAILED)]
+    assert dict(_flat(results[0].inner))[stopped] is State.UPSTREAM_FAILED
+    assert says in " ".join(printed.split())
 
 
 def test_the_endpoint_answers_as_the_batch_did_and_its_answers_become_predictions(

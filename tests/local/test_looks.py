@@ -1,7 +1,8 @@
-"""What people look at: the notebooks, run for real, and the page at the end of a run."""
+"""What people look at: the notebooks, run for real, and what they show of what the jobs have made."""
 
+import io
 import shutil
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -9,44 +10,30 @@ import pandas as pd
 import pytest
 from jupyter_client.blocking import BlockingKernelClient
 from pyspark.sql import SparkSession
-from tests.worlds import MODEL, ROOT, SCHEMA, TWO_MONTHS, World, contents, folder_of, of_the_session
+from rich.console import Console
+from tests.worlds import MODEL, ROOT, SCHEMA, TWO_MONTHS, World, contents, of_the_session
 
+from bundle_laptop.notebook import kernel_in
+from bundle_laptop.session import opened
 from flight_delays.core.errors import UserError
-from flight_delays.local.graph import State
-from flight_delays.local.notebook import kernel_in, run_notebooks
-from flight_delays.local.report import write_report
-from flight_delays.local.results import Result
 from flight_delays.platform.context import Context, open_context
-from flight_delays.platform.runtime import LOCAL_DIR
 from flight_delays.use_case import USE_CASE
 from flight_delays.views import look
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 QUALIFIED = f"spark_catalog.{SCHEMA}"
-# January and February leave too few days for the usual 28.
-OPTIONS = {"schema": QUALIFIED, "raw_schema": QUALIFIED, "model_name": MODEL, "trial_days": "7", **TWO_MONTHS}
-
-
-@pytest.fixture(scope="module")
-def folder(world: World, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A local world for other processes: the tables of the tests' session, the registry of the world."""
-    folder = tmp_path_factory.mktemp("looks")
-    (folder / "warehouse").mkdir()
-    (folder / "warehouse" / f"{SCHEMA}.db").symlink_to(folder_of(spark, SCHEMA))
-    (folder / "mlflow.db").symlink_to(world.root / ".local" / "dev" / "mlflow.db")
-    return folder
 
 
 @pytest.fixture
-def context(folder: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> Context:  # noqa: ARG001
-    monkeypatch.setenv(LOCAL_DIR, str(folder))
-    return open_context(USE_CASE, QUALIFIED, TWO_MONTHS["as_of"])
+def context(world: World) -> Iterator[Context]:
+    with opened(world.root, "dev", TWO_MONTHS, Console(file=io.StringIO())):
+        yield open_context(USE_CASE, QUALIFIED, TWO_MONTHS["as_of"])
 
 
-def test_every_notebook_runs_from_top_to_bottom_and_shows_its_pictures(folder: Path) -> None:
-    pages = run_notebooks(NOTEBOOKS, folder / "notebooks", {LOCAL_DIR: str(folder)}, OPTIONS, print)
+def test_every_notebook_runs_from_top_to_bottom_and_shows_its_pictures(world: World) -> None:
+    with opened(world.root, "dev", TWO_MONTHS, Console(file=io.StringIO())) as session:
+        pages = list(session.look(NOTEBOOKS, {"trial_days": "7"}))  # two months leave too few days for the usual 28
     assert [page.stem for page in pages] == [notebook.stem for notebook in NOTEBOOKS]
-    assert len(pages) == 6
     shown = {page.stem: _shown(page.with_suffix(".ipynb")) for page in pages}
     pictures = {name: types.count("image/png") for name, types in shown.items()}
     assert pictures == {
@@ -68,21 +55,10 @@ def _shown(file: Path) -> list[str]:
     return [kind for output in outputs for kind in output.get("data", {})]
 
 
-def test_a_notebook_that_fails_says_where_and_keeps_what_it_showed(folder: Path, tmp_path: Path) -> None:
-    failing = tmp_path / "failing.py"
-    failing.write_text(
-        "# Databricks notebook source\nprint('so far')\n\n# COMMAND ----------\n\nspark.table('nowhere').count()\n"
-    )
-    with pytest.raises(UserError, match=r"^failing\.py: AnalysisException: .*`nowhere`.*; see .*failing\.html$"):
-        run_notebooks([failing], tmp_path / "out", {LOCAL_DIR: str(folder)}, OPTIONS, print)
-    assert "so far" in (tmp_path / "out" / "failing.html").read_text()
-
-
-def test_a_changed_feature_counts_when_its_cell_is_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_feature_counts_when_its_cell_is_run_again(tmp_path: Path) -> None:
     package = tmp_path / "src" / "flight_delays"
     shutil.copytree(ROOT / "src" / "flight_delays", package, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setenv("PYTHONPATH", str(package.parent))
-    with kernel_in(tmp_path) as kernel:
+    with kernel_in(tmp_path, {"PYTHONPATH": str(package.parent)}) as kernel:
         client = kernel.blocking_client()
         client.start_channels()
         client.wait_for_ready(timeout=120)
@@ -147,12 +123,3 @@ def test_what_is_not_there_yet_is_said_in_one_line(context: Context) -> None:
     for nothing in (look.champion, look.verdict, look.predictions):
         with pytest.raises(UserError, match=r"run the|deploy the bundle"):
             nothing(context, f"{QUALIFIED}.nothing")
-
-
-def test_the_report_says_which_version_serves_and_why(context: Context, folder: Path) -> None:  # noqa: ARG001
-    ran = [Result(name="features", state=State.SUCCESS, attempts=1, seconds=1.0)]
-    page = write_report(USE_CASE, folder, "flights, target dev", ran, [], OPTIONS).read_text()
-    for said in ("version 1", "better_than_baseline", "52,195", "mlflow ui --backend-store-uri sqlite:///"):
-        assert said in page
-    assert page.count("<img") == 3 + 2 + 2 + 1
-    assert sys.executable not in page

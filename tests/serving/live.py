@@ -6,16 +6,19 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import numpy.typing as npt
 import requests
+import uvicorn
+from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
-from flight_delays.local.control_plane import listening
 from flight_delays.platform.shell import OnlineStore
 from flight_delays.serving.app import create_app
 from flight_delays.serving.payloads import PayloadLog
@@ -71,6 +74,21 @@ def metric(text: str, sample: str, **labels: str) -> float:
     found = [each for family in families for each in family.samples if each.name == sample]
     assert found, f"{sample} is none of the metrics"
     return sum(each.value for each in found if labels.items() <= each.labels.items())
+
+
+@contextmanager
+def listening(app: FastAPI) -> Iterator[str]:
+    """Its address, as long as a thread serves it; its last requests are finished."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as thread:
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+        ended = thread.submit(server.run, [listener])
+        try:
+            while not server.started:
+                assert not ended.done()
+                sleep(0.01)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
 
 
 @contextmanager

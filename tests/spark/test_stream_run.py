@@ -13,7 +13,6 @@ from tests.streams import SENT_AT, real_day
 
 from flight_delays.platform.context import Adapters
 from flight_delays.platform.registry import Registry
-from flight_delays.platform.runtime import LOCAL_DIR
 from flight_delays.platform.tables import Tables
 from flight_delays.tasks import score_stream
 
@@ -25,11 +24,8 @@ def adapters(
     new_tables: Callable[[str], Tables],
     registry: Registry,
     new_version: Callable[..., int],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> Adapters:
-    """Tables of their own, a champion, and an online store."""
-    monkeypatch.setenv(LOCAL_DIR, str(tmp_path))
+    """Tables of their own, and a champion."""
     registry.set_alias("running", "champion", new_version("running"))
     return make_context(as_of=SENT_AT, tables=new_tables("running"), registry=registry)
 

@@ -96,7 +96,7 @@ def test_a_version_is_read_as_it_was(tables: Tables, merged: str) -> None:
 @pytest.mark.parametrize("schema", ["spark_catalog.shared", "spark_catalog.nowhere"])
 def test_a_missing_table_is_one_line_that_says_which_job_makes_it(spark: SparkSession, schema: str) -> None:
     with pytest.raises(UserError) as error:
-        Tables(spark=spark, schema=schema, unity_catalog=False).read("nothing")
+        Tables(spark=spark, schema=schema).read("nothing")
     assert str(error.value) == f"table {schema}.nothing does not exist; run the features job first"
 
 
@@ -199,7 +199,7 @@ def test_changes_are_what_was_inserted_or_updated_to_and_none_if_they_are_not_kn
 
 def test_columns_that_the_sql_has_come_to_declare_are_added_and_rows_stay(spark: SparkSession, tmp_path: Path) -> None:
     spark.sql("CREATE SCHEMA spark_catalog.grown")
-    grown = Tables(spark=spark, schema="spark_catalog.grown", unity_catalog=False)
+    grown = Tables(spark=spark, schema="spark_catalog.grown")
     sql = (
         "CREATE TABLE IF NOT EXISTS {schema}.raw_things (\n  id STRING NOT NULL COMMENT 'Thing'MORE\n) USING delta\n"
         "COMMENT 'Things';\n"

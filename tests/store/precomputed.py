@@ -1,12 +1,11 @@
-"""Predictions in a store of either kind, as a job of this project or Lakebase puts them there."""
+"""Predictions in a store of either kind, as a synced table has them there."""
 
 from datetime import UTC, datetime
 
 import pyarrow as pa
 from tests.store.stores import Sqlite, Store
 
-from flight_delays.platform.online_store import fill_sqlite
-from flight_delays.platform.precomputed import COLUMNS, NEWEST_BY, PREDICTIONS_TABLE, Prediction
+from flight_delays.platform.precomputed import COLUMNS, PREDICTIONS_TABLE, Prediction
 
 FLIGHT = "UA-1545-EWR-IAH-20130101T1015Z"
 FOUND = Prediction(
@@ -26,7 +25,7 @@ SCHEMA = pa.schema(
         *(("prediction", pa.float64()), ("source", pa.string())),
     ]
 )
-_POSTGRESQL = (
+_TYPES = (
     *("TEXT PRIMARY KEY", "TIMESTAMPTZ", "TEXT", "INTEGER"),
     *("TIMESTAMPTZ", "DOUBLE PRECISION", "DOUBLE PRECISION", "TEXT"),
 )
@@ -39,17 +38,14 @@ def rows(*predictions: Prediction) -> pa.Table:
 
 def fill(store: Store, *predictions: Prediction) -> None:
     """Hold these, and only these."""
-    if isinstance(store, Sqlite):
-        fill_sqlite(
-            store.file, PREDICTIONS_TABLE, [rows(*predictions)], columns=COLUMNS, key="entity_id", newest_by=NEWEST_BY
-        )
-        return
-    declared = ", ".join(f"{name} {kind}" for name, kind in zip(COLUMNS, _POSTGRESQL, strict=True))
+    declared = ", ".join(f"{name} {kind}" for name, kind in zip(COLUMNS, _TYPES, strict=True))
     store.write(f"DROP TABLE IF EXISTS {PREDICTIONS_TABLE}", f"CREATE TABLE {PREDICTIONS_TABLE} ({declared})")
+    zone = "" if isinstance(store, Sqlite) else "Z"  # times in sqlite are text in UTC
     for each in predictions:
-        told = ", ".join(_literal(getattr(each, name)) for name in COLUMNS)
+        told = ", ".join(_literal(getattr(each, name), zone) for name in COLUMNS)
         store.write(f"INSERT INTO {PREDICTIONS_TABLE} VALUES ({told})")
 
 
-def _literal(value: str | float | datetime | None) -> str:
-    return "NULL" if value is None else "'{}'".format(str(value).replace("'", "''"))
+def _literal(value: str | float | datetime | None, zone: str) -> str:
+    text = f"{value:%Y-%m-%dT%H:%M:%S}{zone}" if isinstance(value, datetime) else str(value).replace("'", "''")
+    return "NULL" if value is None else f"'{text}'"

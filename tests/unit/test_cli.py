@@ -1,5 +1,6 @@
 """The command, as a person and as a job call it."""
 
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,10 @@ VALIDATE = ["validate", "--schema=s", "--model-name=m", "--holdout-days=1", "--m
 WRONG = [
     pytest.param([*SCORE], "Missing option '--as-of'", id="missing option"),
     pytest.param([*SCORE, AS_OF, "--speed=1"], "No such option: --speed", id="unknown option"),
+    pytest.param(["tables", "--target=dev"], "No such option: --target", id="a target after the task"),
+    pytest.param(["query", "--endpoint=delay"], "give the columns as JSON, or --online-store", id="nowhere to look"),
+    pytest.param(["query", "--endpoint=delay", "{,}"], "invalid JSON: ", id="no JSON"),
+    pytest.param(["lookup", "an-id"], "--online-store is missing; give the address of the online", id="no store"),
     pytest.param(["dance"], "No such command 'dance'", id="unknown command"),
     pytest.param([*SCORE, AS_OF, "surplus"], "unexpected extra argument", id="surplus argument"),
     pytest.param([*SCORE, "--as-of=tomorrow"], "as_of is 'tomorrow', not an ISO 8601 time", id="no time"),
@@ -62,7 +67,7 @@ def test_a_job_gets_an_exception(argv: list[str], arguments: list[str], says: st
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"), [(["--help"], "TASK --target NAME"), (["train", "--help"], "Usage: flight-delays train")]
+    ("arguments", "says"), [(["--help"], "--target"), (["train", "--help"], "Usage: flight-delays train")]
 )
 def test_a_job_that_succeeds_returns_none(
     argv: list[str], capfd: pytest.CaptureFixture[str], arguments: list[str], says: str
@@ -72,21 +77,80 @@ def test_a_job_that_succeeds_returns_none(
     assert says in capfd.readouterr().out
 
 
-def test_what_a_target_leaves_to_the_person_is_asked_for(
-    argv: list[str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+# As `databricks bundle validate --output json` answers.
+TOLD = {
+    task: {"tasks": [{"python_wheel_task": {"parameters": [task, *options]}}]}
+    for task, options in {
+        "deploy": ("--schema=main.flights", "--model-name=delay", "--endpoint=delay", "--workload-size=Small"),
+        "validate": ("--schema=main.flights", "--model-name=delay", "--holdout-days=0"),
+        "score-stream": ("--checkpoint={0}/score_stream", "--max-lag-seconds=60"),
+    }.items()
+}
+
+
+@pytest.fixture
+def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """How to ask for one, which a program in the place of the Databricks CLI knows."""
+    (tmp_path / "score_stream").mkdir()
+    answer = json.dumps({"resources": {"jobs": TOLD}}).replace("{0}", str(tmp_path))
+    (tmp_path / "databricks").write_text(f"#!{sys.executable}\nprint({answer!r})")
+    (tmp_path / "databricks").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return ["--target", "prod"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["deploy"], "Missing option '--model-version'"),
+        (["deploy", "--model-version=1"], "Missing option '--verdict-id'"),
+        (["validate", "--model-version=1"], "Invalid value for '--holdout-days'"),
+        (["validate", "--model-version=1", "--holdout-days=1"], "Missing option '--min-holdout-days'"),
+        (["labels"], "Missing option '--schema'"),
+        (["stream", "status"], "Missing option '--schema'"),
+        (["stream", "status", "--max-lag-seconds=-1"], "Invalid value for '--max-lag-seconds'"),
+    ],
+)
+def test_a_target_gives_a_task_the_options_of_its_job_and_what_is_given_wins(
+    argv: list[str], target: list[str], arguments: list[str], says: str
 ) -> None:
-    monkeypatch.chdir(Path(__file__).parents[2])
-    argv += ["deploy", "--target=dev", "--model-version=1"]
-    with pytest.raises(SystemExit) as stopped:
-        cli.console()
-    assert stopped.value.code == 2
-    assert capfd.readouterr().err == "flight-delays: Missing option '--verdict-id'.\n"
-
-
-def test_a_job_gives_each_option_itself(argv: list[str]) -> None:
-    argv += ["tables", "--target=dev"]
-    with pytest.raises(UserError, match=r"^No such option: --target"):
+    argv += [*target, *arguments]
+    with pytest.raises(UserError) as error:
         cli.job()
+    assert str(error.value).startswith(says)
+
+
+def test_a_target_gives_every_command_of_the_stream_the_options_of_the_job_that_scores(
+    argv: list[str], target: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for command, left in (("stop", ["score_stream", "score_stream.stop"]), ("reset", ["score_stream.stop"])):
+        argv[1:] = [*target, "stream", command]
+        assert cli.job() is None
+        assert sorted(path.name for path in tmp_path.glob("score*")) == left
+    assert "Forgotten." in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["tables"], None),  # what is missing may be what a run finds out
+        (["tables", "--schema=main.flights"], None),
+        (["score-batch", "--full", AS_OF], None),
+        (["dance"], "there is no task dance"),
+        (["tables", "--target=dev"], "task tables has no option --target; it has --schema"),
+        (["train", "--holdout-days=0"], "Invalid value for '--holdout-days'"),
+        (["deploy", "--model-version=champion"], "Invalid value for '--model-version'"),
+        (["deploy", "--online-store=maybe"], "Invalid value for '--online-store'"),
+        (["train", "--as-of=tomorrow"], "as_of is 'tomorrow', not an ISO 8601 time"),
+    ],
+)
+def test_arguments_can_be_checked_before_a_run(arguments: list[str], says: str | None) -> None:
+    if says is None:
+        cli.check(arguments)
+    else:
+        with pytest.raises(UserError) as error:
+            cli.check(arguments)
+        assert str(error.value).startswith(says)
 
 
 def test_a_person_who_asks_for_help_gets_exit_code_0(argv: list[str]) -> None:

@@ -20,18 +20,25 @@ VIEWS = ["late_events", "latest_predictions", "stream_progress"]
 LOGS = {"flight_events", "weather_events", "stream_events"}
 
 
-def statements(text: str, *, unity_catalog: bool) -> list[str]:
-    return Tables(spark=None, schema="cat.sch", unity_catalog=unity_catalog)._statements(text)
+def statements(text: str, catalog: str = "spark_catalog") -> list[str]:
+    return Tables(spark=None, schema=f"{catalog}.sch")._statements(text)
 
 
 def test_a_file_is_its_statements_in_the_schema_that_is_asked_for() -> None:
-    create, alter = statements(TEXT, unity_catalog=False)
-    assert create == "CREATE TABLE cat.sch.a (\n  x INT COMMENT 'one; two'\n) USING delta"
-    assert alter.strip() == "ALTER TABLE cat.sch.a ADD CONSTRAINT positive CHECK (x > 0)"
+    create, alter = statements(TEXT)
+    assert create == "CREATE TABLE spark_catalog.sch.a (\n  x INT COMMENT 'one; two'\n) USING delta"
+    assert alter.strip() == "ALTER TABLE spark_catalog.sch.a ADD CONSTRAINT positive CHECK (x > 0)"
+
+
+@pytest.mark.parametrize(
+    ("catalog", "known"), [("cat", True), ("main", True), ("spark_catalog", False), ("hive_metastore", False)]
+)
+def test_the_catalogs_name_says_whether_it_is_unity_catalog(catalog: str, known: bool) -> None:
+    assert ("PRIMARY KEY" in statements(TEXT, catalog)[0]) == known
 
 
 def test_unity_catalog_gets_its_own_lines_too() -> None:
-    create, alter = statements(TEXT, unity_catalog=True)
+    create, alter = statements(TEXT, "cat")
     assert "  , CONSTRAINT pk PRIMARY KEY (x) \n)" in create
     assert alter.strip().startswith("ALTER TABLE cat.sch.a")
 
@@ -42,14 +49,14 @@ def test_tables_are_declared_before_the_views_of_them() -> None:
 
 @pytest.mark.parametrize("name", VIEWS)
 def test_a_view_is_one_statement_that_may_be_run_again(name: str) -> None:
-    (statement,) = statements(DECLARED[name], unity_catalog=False)
+    (statement,) = statements(DECLARED[name], "cat")
     assert statement.startswith(f"CREATE OR REPLACE VIEW cat.sch.{name}\nCOMMENT '")
     assert "{schema}" not in statement
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_every_table_but_a_log_has_a_primary_key_in_unity_catalog_and_only_there(name: str) -> None:
-    ours, elsewhere = (statements(DECLARED[name], unity_catalog=where)[0] for where in (True, False))
+    ours, elsewhere = (statements(DECLARED[name], catalog)[0] for catalog in ("cat", "spark_catalog"))
     assert f"CREATE TABLE IF NOT EXISTS cat.sch.{name} (" in ours
     assert ("PRIMARY KEY" in ours) == (name not in LOGS)
     assert "PRIMARY KEY" not in elsewhere

@@ -56,8 +56,8 @@ def programs(tmp_path: Path) -> Path:
 def project(tmp_path: Path) -> Path:
     """What dev.py needs of a checkout; its .venv is not ours."""
     folder = tmp_path / "project"
-    (folder / "requirements").mkdir(parents=True)
-    for name in ("dev.py", "pyproject.toml", "requirements/dev.txt"):
+    for name in ("dev.py", "pyproject.toml", "laptop/pyproject.toml", "requirements/dev.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     return folder
 
@@ -121,8 +121,9 @@ def test_the_tests_run_in_the_environment_and_their_exit_code_is_handed_on(
     ended = run("test", "tests/unit", "-k", "gates")
     assert (ended.returncode, ended.stdout.splitlines()[-1]) == (3, "pytest tests/unit -k gates")
     asked = (tmp_path / "log").read_text()
-    options = f"--quiet --python {project}/.venv/bin/python --compile-bytecode --require-hashes"
-    assert f"pip sync {options} {project}/requirements/dev.txt" in asked
+    options = f"--quiet --python {project}/.venv/bin/python"
+    assert f"pip sync {options} --compile-bytecode --require-hashes {project}/requirements/dev.txt" in asked
+    assert f"pip install {options} --no-deps --editable {project} --editable {project}/laptop" in asked
     run("install")
     assert (tmp_path / "log").read_text().count("pip sync") == 1
 
@@ -144,13 +145,15 @@ def test_without_a_command_each_is_explained(run: Callable[..., subprocess.Compl
     ]
 
 
-def test_a_changed_lock_is_synced_into_the_same_environment(
-    run: Callable[..., subprocess.CompletedProcess[str]], programs: Path, project: Path, tmp_path: Path
+@pytest.mark.parametrize("changed", ["requirements/dev.txt", "pyproject.toml", "laptop/pyproject.toml"])
+def test_a_change_of_what_is_installed_is_synced_into_the_same_environment(
+    run: Callable[..., subprocess.CompletedProcess[str]], programs: Path, project: Path, tmp_path: Path, changed: str
 ) -> None:
     script(programs / "uv", UV)
     run("install")
     (project / ".venv" / "mine").touch()
-    (project / "requirements" / "dev.txt").write_text("")
+    with (project / changed).open("a") as file:
+        file.write("# changed\n")
     assert run("install").returncode == 0
     assert (tmp_path / "log").read_text().count("pip sync") == 2
     assert (project / ".venv" / "mine").exists()

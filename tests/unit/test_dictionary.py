@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from flight_delays.local.dictionary import FILE, data_dictionary, dictionary
 from flight_delays.platform.ddl import columns, declarations, is_view
 from flight_delays.use_case import USE_CASE
+from flight_delays.views.dictionary import FILE, data_dictionary, dictionary
 
 DECLARED = declarations(USE_CASE.sql)
 SQL = """CREATE TABLE IF NOT EXISTS {schema}.a (
@@ -44,7 +44,7 @@ def test_a_view_is_told_by_its_comment_and_the_tables_that_it_is_of() -> None:
 
 def test_the_dictionary_in_docs_is_that_of_the_tables_as_they_are() -> None:
     written = (Path(__file__).parents[2] / FILE).read_text(encoding="utf-8")
-    assert written == data_dictionary(USE_CASE), "run: .venv/bin/flight-delays local dictionary"
+    assert written == data_dictionary(USE_CASE), f"run: flight-delays dictionary > {FILE}"
 
 
 @pytest.mark.parametrize("name", [name for name, sql in DECLARED.items() if not is_view(sql)])

@@ -1,4 +1,4 @@
-"""The repository as a whole: who imports whom, what no file may hold, and docs that point at what exists."""
+"""The repository as a whole: who imports whom and reads what, what no file may hold, docs that point at what exists."""
 
 import ast
 import re
@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FILES = subprocess.run(
-    ["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, check=True
-).stdout.split("\0")[:-1]
+LISTED = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+FILES = [
+    file
+    for file in subprocess.run(LISTED, capture_output=True, text=True, check=True).stdout.split("\0")[:-1]
+    if (ROOT / file).exists()
+]
 LINK = re.compile(r"\]\((?!https?://)([^)#]+)")
 
 
@@ -19,6 +22,64 @@ def test_each_layer_imports_only_those_below_it() -> None:
     command = [str(Path(sys.executable).parent / "lint-imports")]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout
+
+
+PACKAGE = ROOT / "src/flight_delays"
+# All that src/ reads of its environment: what a person sets, what the Databricks runtime does, and what MLflow reads.
+READ = {
+    "cli.py": {"FLIGHT_DELAYS_USE_CASE", "FLIGHT_DELAYS_ONLINE_STORE"},
+    "platform/connected.py": {"DATABRICKS_RUNTIME_VERSION"},
+    "platform/registry.py": {"MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"},
+    "platform/shell.py": {f"FLIGHT_DELAYS_ONLINE_STORE{each}" for each in ("", "_LIMIT_MS", "_FAILURE")},
+    "serving/__main__.py": {"OMP_NUM_THREADS"},
+    "serving/settings.py": {"FLIGHT_DELAYS_SERVED", "FLIGHT_DELAYS_PAYLOAD_TABLE"}
+    | {
+        f"FLIGHT_DELAYS_SERVING_{each}"
+        for each in ("ENDPOINT", "TOKEN_FILE", "AUTH", "HOST", "PORT", "MAX_ROWS", "MAX_BODY_BYTES", "MAX_CONCURRENCY")
+    },
+}
+NO_VARIABLES = {"RESOURCE_DOES_NOT_EXIST", "USE_CASE"}
+
+
+def variables_in(code: str) -> set[str]:
+    """Names of environment variables in code that reads any."""
+    tree = ast.parse(code)
+    names = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    used, imported = set(), set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(attr=name) | ast.Name(id=name) | ast.keyword(arg=str(name)):
+                used.add(name)
+            case ast.ImportFrom(module="mlflow.environment_variables", names=those):
+                imported |= {alias.name for alias in those}
+    if not imported and not used & {"environ", "getenv", "envvar"}:
+        return set()
+    return imported | ({name for name in names if re.fullmatch(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+", name)} - NO_VARIABLES)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "os.environ['LAPTOP_TASK']",
+        "NAME = 'LAPTOP_TASK'\nos.environ.get(NAME)",
+        "from os import environ\n'LAPTOP_TASK' in environ",
+        "os.getenv('LAPTOP_TASK')",
+        "typer.Option(envvar='LAPTOP_TASK')",
+        "from mlflow.environment_variables import LAPTOP_TASK",
+    ],
+)
+def test_a_variable_that_is_read_is_noticed(code: str) -> None:
+    assert variables_in(code) == {"LAPTOP_TASK"}
+
+
+def test_what_is_deployed_reads_no_variable_that_a_laptop_alone_sets() -> None:
+    found = {str(file.relative_to(PACKAGE)): variables_in(file.read_text()) for file in PACKAGE.rglob("*.py")}
+    assert {file: names for file, names in found.items() if names} == READ
+
+
+def test_where_it_runs_makes_a_difference_for_a_session_and_for_a_volume_alone() -> None:
+    asking = {str(file.relative_to(PACKAGE)) for file in PACKAGE.rglob("*.py") if "is_connected" in file.read_text()}
+    assert asking == {"platform/connected.py", "platform/session.py", "platform/volumes.py"}
 
 
 @pytest.mark.parametrize(
@@ -71,18 +132,17 @@ def test_code_keeps_to_spark_connect(file: str) -> None:
     assert names_outside_of_spark_connect((ROOT / file).read_text()) == []
 
 
-PACKAGE = ROOT / "src/flight_delays"
 GENERIC = [
     file
-    for file in sorted(PACKAGE.rglob("*"))
-    if file.suffix in {".py", ".sql", ".html"} and file.relative_to(PACKAGE).parts[0] != "use_case"
+    for package in (PACKAGE, ROOT / "laptop/src/bundle_laptop")
+    for file in sorted(package.rglob("*"))
+    if file.suffix in {".py", ".sql", ".html"} and file.relative_to(package).parts[0] != "use_case"
 ]
 OF_FLIGHTS = (
     r"flights?|airports?|airlines?|carriers?|depart(?:s|ed|ing|ures?)?|arriv(?:es?|ed|ing|als?)|aircraft|planes?"
     r"|weather|tailnums?"
 )
-# The package's own name, requests that are under way, and whatever stands in for a workspace's API.
-OTHERWISE = r"flight delays|in flight|control plane"
+OTHERWISE = r"flight delays|in flight"  # the package's own name, and requests that are under way
 
 
 def words_of_flights(text: str) -> list[str]:
@@ -109,7 +169,7 @@ def words_of_flights(text: str) -> list[str]:
         "-- Departures only",
         "'carrier'",
         "raw_planes",
-        "control the plane",
+        "a plane",
         "<td>weather</td>",
         "in_flights",
     ],
@@ -123,10 +183,9 @@ def test_a_word_of_the_example_is_noticed(text: str) -> None:
     "text",
     [
         "from flight_delays.core import x",
-        "flight-delays local run",
-        "FLIGHT_DELAYS_LOCAL_DIR",
+        "flight-delays stream start",
+        "FLIGHT_DELAYS_USE_CASE",
         "requests_in_flight",
-        "the control plane, ControlPlane and CONTROL_PLANE",
         "explanes departmental flighty",
     ],
 )
@@ -134,7 +193,7 @@ def test_what_only_looks_like_one_is_not(text: str) -> None:
     assert words_of_flights(text) == []
 
 
-@pytest.mark.parametrize("file", GENERIC, ids=lambda file: str(file.relative_to(PACKAGE)))
+@pytest.mark.parametrize("file", GENERIC, ids=lambda file: str(file.relative_to(ROOT)))
 def test_nothing_outside_of_the_use_case_speaks_of_flights(file: Path) -> None:
     """Else it would have to be changed for another."""
     assert words_of_flights(file.read_text(encoding="utf-8")) == []

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from aiohttp import web
-from tests.contexts import Values, make_context, printed
+from tests.contexts import Time, Values, client_at, make_context, printed
 
 from flight_delays.core.errors import UserError
 from flight_delays.core.load import Limits, Measured, broken
-from flight_delays.platform.endpoints import connect
+from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.load import drive
 from flight_delays.tasks.load_test import put_under_load, request_bodies
 from flight_delays.use_case import USE_CASE
@@ -279,12 +279,12 @@ def test_a_request_is_one_row_in_mlflows_protocol() -> None:
 
 
 @pytest.fixture
-def under_load(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> Callable[[Handler, Limits], tuple[Values, str]]:
+def under_load(serve: Serve) -> Callable[[Handler, Limits], tuple[Values, str]]:
     """Puts a server under load as if it were the workspace; gives what the task sets and prints."""
 
     def go(handler: Handler, limits: Limits) -> tuple[Values, str]:
-        monkeypatch.setenv("FLIGHT_DELAYS_CONTROL_PLANE", serve(handler))
-        context = make_context(as_of=datetime(2014, 1, 2, tzinfo=UTC), endpoints=connect)
+        endpoints = Endpoints(client=client_at(serve(handler), Time()))
+        context = make_context(as_of=datetime(2014, 1, 2, tzinfo=UTC), endpoints=lambda: endpoints)
         put_under_load(context, [b"{}"], endpoint="delay", connections=2, seconds=1, limits=limits)
         return context.task_values, printed(context)
 
@@ -302,7 +302,7 @@ def test_an_endpoint_that_keeps_the_limits_passes(under_load: Callable[..., tupl
         return web.Response()
 
     values, printed = under_load(remember, WIDE)
-    assert seen == {("/serving-endpoints/delay/invocations", "Bearer local")}
+    assert seen == {("/serving-endpoints/delay/invocations", "Bearer any")}
     assert set(values) == {"requests_per_second", "p99_ms"}
     assert 0 < float(values["p99_ms"]) < 10_000
     assert "requests/s" in printed

@@ -1,6 +1,7 @@
 """`flight-delays lookup`, as a person calls it."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -17,9 +18,11 @@ from flight_delays.use_case import USE_CASE
 from flight_delays.views.ask import precomputed
 
 
-def looked_up(flight: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str, str]:
+def looked_up(
+    *arguments: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> tuple[int, str, str]:
     """Exit code, output and errors."""
-    monkeypatch.setattr(sys, "argv", ["flight-delays", "lookup", flight])
+    monkeypatch.setattr(sys, "argv", ["flight-delays", "lookup", *arguments])
     monkeypatch.setenv("COLUMNS", "120")
     with pytest.raises(SystemExit) as stopped:
         cli.console()
@@ -34,23 +37,19 @@ def rows_of(told: str) -> list[list[str]]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Sqlite:
-    """The laptop's own of a checkout, with one prediction."""
-    (tmp_path / "databricks.yml").write_text("bundle: {name: b}\ntargets: {dev: {default: true}}\n")
-    store = Sqlite(tmp_path / ".local/dev/online.db")
+    """With one prediction."""
+    store = Sqlite(tmp_path / "online.db")
     fill(store, FOUND)
     return store
 
 
-@pytest.mark.parametrize("named", [True, False], ids=["by its address", "of the checkout"])
+@pytest.mark.parametrize("named", ["by an option", "by the environment"])
 def test_a_prediction_is_told(
-    store: Sqlite, named: bool, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    store: Sqlite, named: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if named:
-        monkeypatch.setenv(ONLINE_STORE, store.url)
-    else:
-        monkeypatch.delenv(ONLINE_STORE, raising=False)
-        monkeypatch.chdir(tmp_path)
-    code, out, err = looked_up(FLIGHT, capfd, monkeypatch)
+    given = [f"--online-store={store.url}"] if named == "by an option" else []
+    monkeypatch.setenv(ONLINE_STORE, "" if given else store.url)
+    code, out, err = looked_up(FLIGHT, *given, capfd=capfd, monkeypatch=monkeypatch)
     assert (code, err) == (0, "")
     assert rows_of(out) == [
         ["flight", FLIGHT],
@@ -82,52 +81,30 @@ def test_a_forecast_is_told_as_its_objective_has_it(
     assert [cell for _, cell in named] == lines
 
 
-def unknown(store: Sqlite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(ONLINE_STORE, store.url)
-
-
-def no_table(store: Sqlite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(ONLINE_STORE, store.url)
+def no_table(store: Sqlite) -> None:
     store.write("DROP TABLE predictions_online")
 
 
-def down(store: Sqlite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(ONLINE_STORE, store.url)
-    store.stop()
-
-
-def no_file(store: Sqlite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(ONLINE_STORE, raising=False)
-    monkeypatch.chdir(store.file.parents[2])
-    store.stop()
-
-
-def wrong_address(_: Sqlite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(ONLINE_STORE, f"mysql://u:{PASSWORD}@h/db")
-
-
-def in_a_wheel(_: Sqlite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(ONLINE_STORE, raising=False)
-    monkeypatch.setattr(cli, "_CHECKOUT", False)
-
-
 @pytest.mark.parametrize(
-    ("broken", "says"),
+    ("broken", "url", "says"),
     [
-        (unknown, "there is no precomputed prediction of this id; table predictions has those that there are"),
-        (no_table, "nothing is precomputed yet: the online store has no table predictions_online; run the job"),
-        (down, "the online store failed: unable to open database file; see that it is up"),
-        (no_file, "there is no online store yet; run flight-delays local run features train score_batch"),
-        (wrong_address, "FLIGHT_DELAYS_ONLINE_STORE is neither sqlite:////<path> nor postgresql://<user>:<password>@"),
-        (in_a_wheel, "FLIGHT_DELAYS_ONLINE_STORE is missing; set it to the online store's address"),
+        (lambda _: None, None, "there is no precomputed prediction of this id; table predictions has those that there"),
+        (no_table, None, "nothing is precomputed yet: the online store has no table predictions_online; run the job"),
+        (Sqlite.stop, None, "the online store failed: unable to open database file; see that it is up, and that --onl"),
+        (Sqlite.stop, f"mysql://u:{PASSWORD}@h/db", "FLIGHT_DELAYS_ONLINE_STORE is neither sqlite:////<path> nor post"),
     ],
 )
 def test_what_is_not_there_is_one_line_and_exit_code_2(
-    store: Sqlite, broken: object, says: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    store: Sqlite,
+    broken: Callable[[Sqlite], None],
+    url: str | None,
+    says: str,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert callable(broken)
-    broken(store, monkeypatch)
-    code, out, err = looked_up("unknown", capfd, monkeypatch)
+    broken(store)
+    given = f"--online-store={url or store.url}"
+    code, out, err = looked_up("unknown", given, capfd=capfd, monkeypatch=monkeypatch)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith(f"flight-delays: {says}")
     assert PASSWORD not in err

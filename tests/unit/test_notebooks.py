@@ -1,165 +1,35 @@
-"""Notebooks without running them: how they are taken to Jupyter, and that they hold no logic."""
+"""Notebooks without running them: they take what the bundle's tasks take, and hold no logic."""
 
 import ast
 import inspect
 import re
 import subprocess
-import sys
-from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
-import nbformat
 import pytest
-from typer.testing import CliRunner
 
-from flight_delays.core.errors import UserError
-from flight_delays.local.bundle import load_bundle
-from flight_delays.local.cli import app
-from flight_delays.local.notebook import HEADER, Widgets, to_ipynb
-from flight_delays.local.plan import Plan, make_plan
-from flight_delays.local.references import Resolver
-from flight_delays.local.target import local_calls, option_values
+from bundle_laptop.bundle import load_bundle
+from bundle_laptop.options import option_values
+from bundle_laptop.plan import make_plan
+from bundle_laptop.references import Resolver
+from bundle_laptop.settings import read_settings
 from flight_delays.views import look
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "notebooks").glob("*.py"))
 NAMES = [file.stem for file in FILES]
-SEPARATOR = "\n\n# COMMAND ----------\n\n"
-MARKDOWN, CODE = "markdown", "code"
+HEADER = "# Databricks notebook source"
 # Widgets that are no option of a task.
 OF_NOTEBOOKS_ALONE = {"trial_days"}
 
 
-def converted(*cells: str) -> list[tuple[str, str]]:
-    """Kind and source of each cell but the first."""
-    _, *others = to_ipynb(f"{HEADER}\n{SEPARATOR.join(cells)}\n", {}, {}).cells
-    return [(cell.cell_type, cell.source) for cell in others]
-
-
-@pytest.mark.parametrize(
-    ("cell", "kind", "source"),
-    [
-        ("# MAGIC %md\n# MAGIC # Title\n# MAGIC\n# MAGIC Words.", MARKDOWN, "# Title\n\nWords."),
-        ("# MAGIC %md Words, on **one** line.", MARKDOWN, "Words, on **one** line."),
-        ("# MAGIC %md\n# MAGIC - a\n# MAGIC   - b", MARKDOWN, "- a\n  - b"),
-        ("# MAGIC %load_ext autoreload\n# MAGIC %autoreload 2", CODE, "%load_ext autoreload\n%autoreload 2"),
-        ("a = 1\n\n\nb = 2", CODE, "a = 1\n\n\nb = 2"),
-        ("show(\n    a,\n)", CODE, "show(\n    a,\n)"),
-        ("# MAGIC %pip install x\na = 1", CODE, "a = 1"),
-        ("# a comment\na = '# COMMAND ----------'", CODE, "# a comment\na = '# COMMAND ----------'"),
-    ],
-)
-def test_a_cell_becomes_jupyters(cell: str, kind: str, source: str) -> None:
-    assert converted(cell) == [(kind, source)]
-
-
-def test_cells_keep_their_order_and_those_for_a_workspace_alone_or_empty_are_dropped() -> None:
-    cells = ["# MAGIC %md One", "# MAGIC %pip install --editable ..", "# MAGIC %restart_python", "two", "", "three"]
-    assert converted(*cells) == [(MARKDOWN, "One"), (CODE, "two"), (CODE, "three")]
-
-
-def test_the_first_cell_makes_what_a_workspace_provides() -> None:
-    widgets = {"schema": "c.s", "note": 'it\'s "quoted"\n'}
-    environment = {"FLIGHT_DELAYS_LOCAL_DIR": "/local dir"}
-    notebook = to_ipynb(f"{HEADER}\ndisplay(1)", environment, widgets)
-    nbformat.validate(notebook)
-    assert notebook.metadata.kernelspec.name == "python3"
-    magic, code = notebook.cells[0].source.split("\n", 1)
-    assert magic == "%matplotlib inline"
-    imported, assigned = ast.parse(code).body
-    assert ast.unparse(imported) == "from flight_delays.local.notebook import workspace"
-    assert isinstance(assigned, ast.Assign)
-    assert ast.unparse(assigned.targets[0]) == "(dbutils, display, spark)"
-    assert isinstance(assigned.value, ast.Call)
-    assert [ast.literal_eval(argument) for argument in assigned.value.args] == [environment, widgets]
-
-
-@pytest.mark.parametrize("source", ["", "import pandas\n", f"\n{HEADER}\n", '{"cells": []}'])
-def test_what_is_no_databricks_notebook_is_refused(source: str) -> None:
-    with pytest.raises(UserError) as refused:
-        to_ipynb(source, {}, {})
-    assert str(refused.value) == "no Databricks notebook: its first line must be '# Databricks notebook source'"
-
-
-def test_a_widget_has_the_value_given_or_else_its_default() -> None:
-    widgets = Widgets({"schema": "c.s", "empty": ""}, {})
-    widgets.text("schema", "", "Schema")
-    widgets.text("days", "28")
-    widgets.text("empty", "default")
-    assert [widgets.get(name) for name in ("schema", "days", "empty")] == ["c.s", "28", ""]
-
-
-def test_a_widget_has_to_be_declared_as_in_a_workspace() -> None:
-    widgets = Widgets({"schema": "c.s"}, {})
-    with pytest.raises(UserError) as refused:
-        widgets.get("schema")
-    assert str(refused.value) == "widget schema is not declared; add dbutils.widgets.text('schema', ...)"
-
-
-def planned(**variables: str) -> Plan:
-    bundle = load_bundle(ROOT, "dev")
-    return make_plan(bundle, Resolver(bundle, Path("/local"), variables), bundle.map_at(("resources", "jobs")))
-
-
-def options(plan: Plan) -> set[str]:
-    """Every option that the bundle gives to a task, whether or not its value is known before a run."""
-    return {
-        parameter.removeprefix("--").partition("=")[0].replace("-", "_")
-        for job in plan.jobs.values()
-        for task in job.tasks.values()
-        if task.python_wheel_task
-        for parameter in task.python_wheel_task.parameters
-        if parameter.startswith("--")
-    }
-
-
-def test_the_bundle_gives_widgets_their_values_except_those_that_only_a_run_knows() -> None:
-    plan = planned()
-    values = option_values(local_calls(plan))
-    expected = {
-        "schema": "spark_catalog.dev_local_flights",
-        "raw_schema": "spark_catalog.dev_local_flights",
-        "model_name": "spark_catalog.dev_local_flights.dev_local_delay",
-        "as_of": "2014-01-02T00:00:00Z",
-        "online_store": "true",
-    }
-    assert {name: values[name] for name in expected} == expected
-    assert {"model_version", "verdict_id"} <= options(plan) - set(values)
-
-
-def test_a_value_that_is_a_runs_start_is_now() -> None:
-    before = datetime.now(tz=UTC).replace(microsecond=0)
-    as_of = option_values(local_calls(planned(as_of="{{job.trigger.time.iso_datetime}}")))["as_of"]
-    assert before <= datetime.fromisoformat(as_of) <= datetime.now(tz=UTC)
-
-
-def refused(*arguments: str, root: Path = ROOT) -> str:
-    result = CliRunner().invoke(app, ["notebook", *arguments, "--root", str(root)])
-    assert isinstance(result.exception, UserError)
-    return str(result.exception)
-
-
-def test_with_a_workspaces_spark_the_databricks_cli_is_asked_for_the_names(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "18.0")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert refused("features").startswith("the names in a workspace take the Databricks CLI")
-    cli = tmp_path / "databricks"
-    cli.write_text(f"#!{sys.executable}\nimport sys\nsys.exit(f'Error: {{sys.argv[1:]}}')")
-    cli.chmod(0o755)
-    asked = ["bundle", "validate", "--target", "dev", "--output", "json", "--var=schema=mine"]
-    assert refused("features", "--var=schema=mine") == f"databricks bundle validate --target dev: {asked}"
-
-
-def test_an_unknown_notebook_is_one_line_with_those_there_are() -> None:
-    assert refused("features", "nosuch") == f"notebooks/nosuch.py does not exist; there are {', '.join(NAMES)}"
-    assert refused("features", "--widget", "days") == "--widget days: must be name=value"
-
-
-@pytest.mark.parametrize("arguments", [[], ["nosuch"]])
-def test_a_project_without_notebooks_says_so(tmp_path: Path, arguments: list[str]) -> None:
-    assert refused(*arguments, root=tmp_path) == "notebooks/*.py: there is no notebook"
+@cache
+def options() -> dict[str, str]:
+    """What the bundle gives its tasks, on a laptop."""
+    bundle, given = load_bundle(ROOT, "dev"), read_settings(ROOT).variables
+    resolver = Resolver(bundle=bundle, folder=Path("/world"), variables={}, configured=given)
+    return option_values(make_plan(resolver, bundle.map_at(("resources", "jobs"))))
 
 
 def test_there_is_a_notebook_per_step_and_nothing_else_is_kept_with_them() -> None:
@@ -229,13 +99,10 @@ def test_widgets_are_declared_before_they_are_used_and_each_is_used(file: Path) 
 
 @notebooks
 def test_a_widget_is_an_option_of_the_bundles_tasks_with_no_other_default(file: Path) -> None:
-    plan = planned()
-    values = option_values(local_calls(plan))
     for call in calls(code_of(file), "dbutils.widgets.text"):
         name, default, label = (ast.literal_eval(argument) for argument in call.args)
-        assert name in options(plan) | OF_NOTEBOOKS_ALONE
         assert label
-        assert default in {"", values.get(name)} or name in OF_NOTEBOOKS_ALONE
+        assert name in OF_NOTEBOOKS_ALONE or default in {"", options()[name]}
 
 
 STATEMENTS = (ast.Import, ast.ImportFrom, ast.Assign, ast.Expr)

@@ -1,8 +1,9 @@
 """The registry, on a real MLflow database."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from flight_delays.core.errors import UserError
-from flight_delays.platform.registry import Registry, Training, golden_difference, predict, signature
+from flight_delays.platform.registry import Registry, Training, connect, golden_difference, predict, signature
 from flight_delays.use_case import USE_CASE
 
 EXPERIMENT = "experiment"
@@ -181,3 +182,37 @@ def test_the_signature_is_told_in_plain_words(registry: Registry, new_version: C
         ("probability", "double"),
         ("prediction", "long"),
     ]
+
+
+@pytest.fixture
+def _used_before() -> Iterator[None]:
+    """Of the environment; this process has used another MLflow before."""
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri("sqlite:///before.db")
+    mlflow.set_registry_uri("sqlite:///before.db")
+    yield
+    mlflow.set_tracking_uri(before)
+    mlflow.set_registry_uri(None)
+
+
+@pytest.mark.usefixtures("laptop_workspace", "_used_before")
+@pytest.mark.parametrize(
+    ("tracking", "registry", "found"),
+    [
+        (None, None, ("databricks", "databricks-uc")),
+        ("", None, ("databricks", "databricks-uc")),
+        ("databricks", "databricks", ("databricks", "databricks-uc")),
+        ("sqlite:///m.db", "sqlite:///r.db", ("sqlite:///m.db", "sqlite:///r.db")),
+    ],
+)
+def test_models_are_where_mlflows_own_variables_say_or_else_the_workspaces_in_unity_catalog(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tracking: str | None, registry: str | None, found: tuple[str, str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in (("MLFLOW_TRACKING_URI", tracking), ("MLFLOW_REGISTRY_URI", registry)):
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+    connect()
+    assert (mlflow.get_tracking_uri(), mlflow.get_registry_uri()) == found

@@ -1,27 +1,26 @@
-"""The page at the end of a local run, made of what a run and its looks may hold."""
+"""The page to look at, made of what runs and looks may hold."""
 
+import json
 import math
 import re
 from base64 import b64decode
 from datetime import date
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from databricks.sdk.service.jobs import RunResultState
 from matplotlib.figure import Figure
 
+from bundle_laptop.pytest_plugin import LaptopWorkspace
 from flight_delays.core.errors import UserError
 from flight_delays.core.gates import Outcome
-from flight_delays.local.graph import State
-from flight_delays.local.report import Part, render, write_report
-from flight_delays.local.results import Result
-from flight_delays.use_case import USE_CASE
 from flight_delays.views.look import Look
+from flight_delays.views.report import Part, Ran, last_runs, render
 
 VOID = {"meta", "img"}
-RAN = Result(name="train", state=State.SUCCESS, attempts=1, seconds=75.0)
+RAN = Ran(depth=0, name="train", state="SUCCESS")
 DECISIONS = pd.DataFrame(
     {
         "kind": ["deploy", "verdict", "deploy", "verdict"],
@@ -81,19 +80,12 @@ class Page(HTMLParser):
         return dict(zip(names, self.within("b")[: len(names)], strict=True))
 
 
-def page_of(*parts: Part, results: tuple[Result, ...] = (RAN,), not_started: tuple[str, ...] = ()) -> Page:
-    return Page(html_of(*parts, results=results, not_started=not_started))
+def page_of(*parts: Part, ran: tuple[Ran, ...] = (RAN,)) -> Page:
+    return Page(html_of(*parts, ran=ran))
 
 
-def html_of(*parts: Part, results: tuple[Result, ...] = (RAN,), not_started: tuple[str, ...] = ()) -> str:
-    return render(
-        title="flights, target dev",
-        subtitle="as of 2014",
-        results=results,
-        not_started=not_started,
-        parts=parts,
-        further={"Tables": "/warehouse"},
-    )
+def html_of(*parts: Part, ran: tuple[Ran, ...] = (RAN,)) -> str:
+    return render(title="flights, main.flights", subtitle="as of 2014", ran=ran, parts=parts)
 
 
 def part(found: Look | UserError) -> Part:
@@ -107,7 +99,7 @@ def table(title: str = "rows", **columns: object) -> Part:
 def shown(value: object) -> tuple[str, str]:
     """Text and style of the cell of a table that shows the value."""
     page = page_of(table(column=pd.Series([value], dtype=None if isinstance(value, int | float) else object)))
-    (head,), (cell,), _ = page.rows[-3:]
+    (head,), (cell,) = page.rows[-2:]
     assert head[0] == "column"
     return cell
 
@@ -124,8 +116,7 @@ def test_nothing_that_is_shown_is_taken_for_html() -> None:
         render(
             title=evil,
             subtitle=evil,
-            results=[Result(name=evil, state=State.FAILED, note=evil, inner=(Result(name=evil, state=State.FAILED),))],
-            not_started=[evil],
+            ran=[Ran(depth=depth, name=evil, state=evil, note=evil) for depth in (0, 1)],
             parts=[
                 Part(title=evil, text=evil, found=UserError(evil)),
                 Part(
@@ -141,14 +132,13 @@ def test_nothing_that_is_shown_is_taken_for_html() -> None:
                     ),
                 ),
             ],
-            further={evil: evil},
         )
     )
     assert "script" not in {tag for tag, _ in page.tags}
     assert all(set(attributes) == {"src", "alt"} for tag, attributes in page.tags if tag == "img")
     assert [attributes["alt"] for tag, attributes in page.tags if tag == "img"] == [evil, f"{evil}2"]
-    # The head, the tile, what ran, a part without and one with tables, what to look at further.
-    assert sum(text == evil for _, text in page.texts) == 3 + 1 + 4 + 2 + 7 + 2
+    # The head, the tiles, what ran, a part without and one with tables.
+    assert sum(text == evil for _, text in page.texts) == 3 + 2 + 6 + 2 + 7
 
 
 def test_nothing_is_fetched_when_the_page_is_opened() -> None:
@@ -181,43 +171,76 @@ def test_pictures_are_within_the_page_and_wide_ones_have_a_line_of_their_own() -
 
 def test_what_is_not_there_yet_says_why_in_place_of_what_it_would_show() -> None:
     page = page_of(part(UserError("no version serves yet; run the train job")), table(a=[1]))
-    assert page.within("h2") == ["What ran", "A part", "A part", "Look further"]
+    assert page.within("h2") == ["What ran", "A part", "A part"]
     assert page.within("p") == ["as of 2014", "no version serves yet; run the train job", "What it shows."]
     assert page.within("h3") == ["rows"]
 
 
-def test_what_ran_is_told_task_by_task() -> None:
-    tasks = (
-        Result(name="fit", state=State.FAILED, attempts=2, seconds=1.25, note="too few flights"),
-        Result(name="release", state=State.UPSTREAM_FAILED, note="not run"),
-        Result(name="alarm", state=State.EXCLUDED),
-    )
-    failed = Result(name="train", state=State.FAILED, attempts=1, seconds=75.0, inner=tasks)
-    page = page_of(results=(RAN, failed), not_started=("score_batch",))
-    assert run_rows(page) == [
-        ("train", "SUCCESS", "", "1 min 15 s", ""),
-        ("train", "FAILED", "", "1 min 15 s", ""),
-        ("fit", "FAILED", "2", "1.2 s", "too few flights"),
-        ("release", "UPSTREAM_FAILED", "", "", "not run"),
-        ("alarm", "EXCLUDED", "", "", ""),
-        ("score_batch", "NOT_STARTED", "", "", "a job before it failed"),
+def run(
+    number: int, job: int, name: str, state: str, start: int, end: int, *tasks: tuple[str, str, int, int, str]
+) -> str:
+    """As the jobs API tells it; one that goes on has not ended."""
+    told = [
+        {
+            "task_key": key,
+            "state": {"life_cycle_state": "TERMINATED", "result_state": result, "state_message": note},
+            "attempt_number": attempt,
+            "execution_duration": milliseconds,
+        }
+        for key, result, attempt, milliseconds, note in tasks
     ]
-    assert page.tiles == {"this run": "FAILED"}
+    known = {"life_cycle_state": "TERMINATED", "result_state": state} if end else {"life_cycle_state": state}
+    times = {"start_time": start, "end_time": end}
+    return json.dumps({"run_id": number, "job_id": job, "run_name": name, "state": known, "tasks": told, **times})
+
+
+def test_what_ran_is_each_jobs_last_run_task_by_task_oldest_first(laptop_workspace: LaptopWorkspace) -> None:
+    assert list(last_runs(laptop_workspace.client)) == []
+    folder = laptop_workspace.folder / "api" / "runs"
+    folder.mkdir(parents=True)
+    for number, text in enumerate(
+        [
+            run(1, 10, "train", "SUCCESS", 1_000, 2_000, ("fit", "SUCCESS", 0, 900, "")),
+            run(2, 20, "features", "SUCCESS", 4_000, 5_500, ("labels", "SUCCESS", 0, 0, "")),
+            run(
+                3,
+                10,
+                "train",
+                "FAILED",
+                3_000,
+                78_000,
+                ("fit", "FAILED", 1, 1_250, "few"),
+                ("alarm", "EXCLUDED", 0, 0, ""),
+            ),
+            run(4, 30, "score", "RUNNING", 6_000, 0),
+        ]
+    ):
+        (folder / f"{number}.json").write_text(text)
+    page = page_of(ran=tuple(last_runs(laptop_workspace.client)))
+    assert run_rows(page) == [
+        ("train", "FAILED", "", "75.0 s", ""),
+        ("fit", "FAILED", "2", "1.2 s", "few"),
+        ("alarm", "EXCLUDED", "1", "", ""),
+        ("features", "SUCCESS", "", "1.5 s", ""),
+        ("labels", "SUCCESS", "1", "", ""),
+        ("score", "RUNNING", "", "", ""),
+    ]
+    assert page.tiles == {"last run": "RUNNING"}
     assert [attributes["style"] for tag, attributes in page.tags if tag == "td" and "style" in attributes] == [
-        f"padding-left: {indent}px" for indent in (0, 0, 22, 22, 22, 0)
+        f"padding-left: {indent}px" for indent in (0, 22, 22, 0, 22, 0)
     ]
 
 
 def test_a_run_that_succeeded_before_there_is_a_model_has_that_as_its_only_tile() -> None:
     page = page_of(part(UserError("no version serves yet")), table("rows", table=["raw_flights"]))
-    assert page.tiles == {"this run": "SUCCESS"}
+    assert page.tiles == {"last run": "SUCCESS"}
 
 
 def test_tiles_tell_the_latest_verdict_and_how_the_champion_did_on_the_holdout() -> None:
     champion = Look(tables={"version": pd.DataFrame({"version": [2]}), "metrics": METRICS})
     page = page_of(part(champion), part(Look(tables={"decisions": DECISIONS})))
     assert page.tiles == {
-        "this run": "SUCCESS",
+        "last run": "SUCCESS",
         "latest verdict": "FAIL",
         "champion": "version 2",
         "AUC on the holdout": "0.7265",
@@ -230,7 +253,7 @@ def test_a_regression_has_tiles_of_its_own_metrics() -> None:
     metrics = pd.DataFrame({"data set": ["holdout"], "rmse": [23.45678], "r2": [0.5], "calibration_error": [0.01]})
     champion = Look(tables={"version": pd.DataFrame({"version": [2]}), "metrics": metrics})
     assert page_of(part(champion)).tiles == {
-        "this run": "SUCCESS",
+        "last run": "SUCCESS",
         "champion": "version 2",
         "R2 on the holdout": "0.5000",
         "root mean squared error": "23.4568",
@@ -241,7 +264,7 @@ def test_a_regression_has_tiles_of_its_own_metrics() -> None:
 @pytest.mark.parametrize("metrics", [METRICS.head(1), pd.DataFrame([])])
 def test_a_champion_that_was_never_judged_has_no_tiles_of_the_holdout(metrics: pd.DataFrame) -> None:
     champion = Look(tables={"version": pd.DataFrame({"version": [2]}), "metrics": metrics})
-    assert page_of(part(champion)).tiles == {"this run": "SUCCESS", "champion": "version 2"}
+    assert page_of(part(champion)).tiles == {"last run": "SUCCESS", "champion": "version 2"}
 
 
 @pytest.mark.parametrize(
@@ -279,22 +302,20 @@ def test_a_cell_reads_well(value: object, text: str, style: str) -> None:
     assert shown(value) == (text, style)
 
 
-def test_every_outcome_and_every_state_has_its_colour() -> None:
+def test_every_outcome_and_every_state_of_a_run_has_its_colour() -> None:
     (css,) = page_of().within("style")
     coloured = {
         name for names in re.findall(r"([^{}]+)\{ color: [^}]+\}", css) for name in re.findall(r"\.(\w+)", names)
     }
-    assert {*Outcome, *State, "NOT_STARTED"} <= coloured
+    assert {*Outcome, *(state.value for state in RunResultState)} <= coloured
     states = page_of(
-        table("decisions", kind=["verdict"], outcome=["FAIL"]),
-        results=(Result(name="j", state=State.FAILED),),
-        not_started=("k",),
+        table("decisions", kind=["verdict"], outcome=["FAIL"]), ran=(RAN, Ran(depth=0, name="j", state="FAILED"))
     )
     assert [attributes["class"] for tag, attributes in states.tags if tag == "b" and "class" in attributes] == [
         "FAILED",
         "FAIL",
     ]
-    assert [row[1][1] for row in states.rows if len(row) == 5][1:] == ["state FAILED", "state NOT_STARTED"]
+    assert [row[1][1] for row in states.rows if len(row) == 5][1:] == ["state SUCCESS", "state FAILED"]
 
 
 def test_a_head_stands_where_its_cells_do() -> None:
@@ -312,18 +333,10 @@ def test_a_table_without_rows_says_so() -> None:
     assert "reasons" not in page.within("th")
 
 
-def test_the_page_ends_with_where_to_look_further() -> None:
+def test_the_page_is_named_by_its_title() -> None:
     page = page_of()
-    assert page.rows[-1] == [("Tables", ""), ("/warehouse", "")]
-    assert page.within("code") == ["/warehouse"]
-    assert page.within("title") == page.within("h1") == ["flights, target dev"]
+    assert page.within("title") == page.within("h1") == ["flights, main.flights"]
 
 
-@pytest.mark.parametrize("missing", ["schema", "model_name", "as_of"])
-def test_a_bundle_that_says_not_what_to_look_at_has_no_page(tmp_path: Path, missing: str) -> None:
-    options = {"schema": "c.s", "model_name": "c.s.m", "as_of": "2014-01-02T00:00:00Z"}
-    del options[missing]
-    with pytest.raises(UserError) as refused:
-        write_report(USE_CASE, tmp_path, "flights", [RAN], [], options)
-    assert str(refused.value) == f"no task of the bundle has the option --{missing.replace('_', '-')}"
-    assert not list(tmp_path.iterdir())
+def test_before_anything_ran_there_is_no_tile_of_a_last_run() -> None:
+    assert page_of(ran=()).tiles == {}

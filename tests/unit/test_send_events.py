@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from bench.send_events import Disorder, Injected, Slice, app, disorder, events_of, paced
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from flight_delays.core.errors import UserError
-from flight_delays.local.send_events import Disorder, Injected, Slice, disorder, events_of, paced
 from flight_delays.use_case.sources import FLIGHT_EVENTS, FLIGHTS, READINGS, WEATHER, WEATHER_EVENTS
 
 HOUR = timedelta(hours=1)
@@ -341,3 +342,27 @@ def test_a_speed_is_a_number_from_0_up(speed: float) -> None:
 def test_nothing_is_sent_in_no_slice() -> None:
     empty, _ = disorder(log([]), how())
     assert list(paced({"t": empty}, speed=1, every_s=1, clock=Clock(), sleep=Clock().sleep, slice_rows=1)) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (
+            ["--to=2013-07-01"],
+            "--to 2013-07-01T00:00 is not after --from 2013-07-01T00:00; it is the end, not included",
+        ),
+        (["--to=2013-06-30T23:59"], "--to 2013-06-30T23:59 is not after --from 2013-07-01T00:00"),
+        (["--to=2013-07-02", "--late=0.3"], "late is 0.3; give a fraction from 0 to 0.2"),
+        (["--to=2013-07-02", "--watermark-minutes=0"], "watermark is 0:00:00; give a time above 0"),
+        (["--to=2013-07-02", "--seed=-1"], "seed is -1; give a whole number from 0 up"),
+    ],
+)
+def test_what_cannot_be_sent_is_said_before_anything_is(options: list[str], says: str) -> None:
+    ended = CliRunner().invoke(app, ["--schema=c.s", "--from=2013-07-01", *options])
+    assert isinstance(ended.exception, UserError)
+    assert str(ended.exception).startswith(says)
+
+
+@pytest.mark.parametrize("options", [["--to=tomorrow"], ["--to=2013-07-02", "--speed=-1"], []])
+def test_a_wrong_option_is_refused(options: list[str]) -> None:
+    assert CliRunner().invoke(app, ["--schema=c.s", "--from=2013-07-01", *options]).exit_code == 2

@@ -1,14 +1,13 @@
-"""Stop, reset, the rate and `--target`, without Spark."""
+"""Stop, reset and the rate, without Spark."""
 
-import json
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.files_api import FilesApi, client, connect, served
+from tests.contexts import have_databricks_connect
 
+from bundle_laptop.pytest_plugin import LaptopWorkspace
 from flight_delays import cli
 from flight_delays.core.errors import UserError
 from flight_delays.core.stream import Progress
@@ -16,23 +15,23 @@ from flight_delays.platform.volumes import Folder, MountedFolder, WorkspaceFolde
 from flight_delays.tasks import stream_control
 from flight_delays.tasks.score_stream import _why
 
+VOLUME = "/Volumes/main/flights/checkpoints"
+
 
 @pytest.fixture
-def volume(tmp_path: Path) -> Path:
-    folder = tmp_path / "score_stream"
-    (folder / "offsets").mkdir(parents=True)
-    (folder / "metadata").write_text('{"id": "q"}')
-    return tmp_path
+def volume(laptop_workspace: LaptopWorkspace) -> Path:
+    there = laptop_workspace.folder / "volumes/main/flights/checkpoints"
+    (there / "score_stream/offsets").mkdir(parents=True)
+    (there / "score_stream/metadata").write_text('{"id": "q"}')
+    return there
 
 
 @pytest.fixture(params=["mounted", "workspace"])
-def checkpoint(volume: Path, request: pytest.FixtureRequest) -> Iterator[Folder]:
+def checkpoint(volume: Path, laptop_workspace: LaptopWorkspace, request: pytest.FixtureRequest) -> Folder:
     """Reached by its path, and over HTTP."""
     if request.param == "mounted":
-        yield MountedFolder(path=str(volume / "score_stream"))
-        return
-    with served(FilesApi(root=volume)) as address:
-        yield WorkspaceFolder(path="/score_stream", client=client(address))
+        return MountedFolder(path=str(volume / "score_stream"))
+    return WorkspaceFolder(path=f"{VOLUME}/score_stream", client=laptop_workspace.client)
 
 
 def test_to_stop_is_to_leave_the_file_that_a_stream_looks_for_beside_its_checkpoint(
@@ -89,69 +88,24 @@ def test_the_rate_is_of_what_came_between_the_first_micro_batch_and_the_last(
     assert stream_control.rate(recent) == expected
 
 
-def test_target_gives_each_command_of_the_stream_the_options_that_it_has(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(Path(__file__).parents[2])
-    with cli._completed(["stream", "stop", "--target", "dev"]) as arguments:
-        assert arguments[:2] == ["stream", "stop"]
-        (option,) = arguments[2:]
-        assert option.endswith("/volumes/spark_catalog/dev_local_flights/checkpoints/score_stream")
-    with cli._completed(["stream", "status", "--target=dev", "--last=3"]) as arguments:
-        names = [text.partition("=")[0] for text in arguments[2:]]
-        assert names == ["--schema", "--checkpoint", "--max-lag-seconds", "--last"]
-    with pytest.raises(UserError, match="stream halt: there are status, start, stop, reset"):
-        cli._completed(["stream", "halt", "--target", "dev"]).__enter__()
-
-
-# As `databricks bundle validate --output json` answers.
-ANSWER = {
-    "resources": {
-        "volumes": {"checkpoints": {"catalog_name": "main", "schema_name": "flights", "name": "checkpoints"}},
-        "jobs": {
-            "score_stream": {
-                "tasks": [
-                    {
-                        "python_wheel_task": {
-                            "parameters": [
-                                "score-stream",
-                                "--checkpoint=${resources.volumes.checkpoints.volume_path}/score_stream",
-                            ]
-                        }
-                    }
-                ]
-            }
-        },
-    }
-}
-
-
 def test_with_databricks_connect_the_commands_reach_the_workspaces_volume(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    volume: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    checkpoints = tmp_path / "Volumes/main/flights/checkpoints"
-    (checkpoints / "score_stream/offsets").mkdir(parents=True)
-    (tmp_path / "databricks.yml").touch()
-    (tmp_path / "databricks").write_text(f"#!{sys.executable}\nprint({json.dumps(ANSWER)!r})")
-    (tmp_path / "databricks").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    with served(FilesApi(root=tmp_path)) as address:
-        connect(monkeypatch, tmp_path, address)
+    have_databricks_connect(monkeypatch, tmp_path)
 
-        def call(command: str) -> tuple[int, str]:
-            monkeypatch.setattr(sys, "argv", ["flight-delays", "stream", command, "--target", "prod"])
-            with pytest.raises(SystemExit) as ended:
-                cli.console()
-            printed = capfd.readouterr()
-            return ended.value.code, printed.out + printed.err
+    def call(command: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["flight-delays", "stream", command, f"--checkpoint={VOLUME}/score_stream"])
+        with pytest.raises(SystemExit) as ended:
+            cli.console()
+        printed = capfd.readouterr()
+        return ended.value.code, printed.out + printed.err
 
-        assert call("stop")[1].startswith("The stream ends after the micro-batch under way")
-        assert sorted(path.name for path in checkpoints.iterdir()) == ["score_stream", "score_stream.stop"]
-        assert call("reset")[1].startswith("Forgotten.")
-        assert [path.name for path in checkpoints.iterdir()] == ["score_stream.stop"]
-        refused = "/Volumes/main/flights/checkpoints/score_stream does not exist: no stream was started there"
-        assert call("stop") == (2, f"flight-delays: {refused}\n")
+    assert call("stop")[1].startswith("The stream ends after the micro-batch under way")
+    assert sorted(path.name for path in volume.iterdir()) == ["score_stream", "score_stream.stop"]
+    assert call("reset")[1].startswith("Forgotten.")
+    assert [path.name for path in volume.iterdir()] == ["score_stream.stop"]
+    refused = f"{VOLUME}/score_stream does not exist: no stream was started there"
+    assert call("stop") == (2, f"flight-delays: {refused}\n")
 
 
 @pytest.mark.parametrize(

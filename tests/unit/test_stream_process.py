@@ -169,6 +169,26 @@ def test_what_ingest_changes_is_seen_from_the_next_landing_on_also_after_a_crash
     assert [one.landed for one in log.runs] == [-1, -1, -1, 2, 2]
 
 
+@pytest.mark.parametrize(("holds", "read"), [(True, []), (False, [0, 1])])
+def test_features_are_read_from_the_tables_only_where_memory_cannot_hold_what_they_are_made_of(
+    day: Day, holds: bool, read: list[int]
+) -> None:
+    batches, log, asked = case(day.events, 1, batches=2).batches, MemoryLog(raw=[day.raw], holds=holds), list[int]()
+
+    @dataclass(frozen=True)
+    class Noting:
+        def __getattr__(self, name: str) -> object:
+            if name == "features":
+                asked.append(log.runs[-1].batch_id)
+            return getattr(log, name)
+
+    world = World(log=Noting())
+    for number, events in enumerate(batches):
+        world.attempt(number, events)
+    assert asked == read
+    assert found(log) == pytest.approx(expected(log.runs, log.raw_at, batches, made_up_model), rel=0, abs=1e-9)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Overtaken:
     """The log of a process that stands still at a write, while another does the whole micro-batch."""

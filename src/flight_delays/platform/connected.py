@@ -1,9 +1,11 @@
 """A session on a workspace's compute, from a laptop: Databricks Connect."""
 
 import logging
+import os
 import tempfile
 from hashlib import sha256
 from importlib.metadata import requires
+from importlib.util import find_spec
 from pathlib import Path
 from textwrap import shorten
 from zipfile import ZipFile, ZipInfo
@@ -15,6 +17,11 @@ from flight_delays.core.errors import UserError
 
 _PATIENCE_S = 15
 """How long a workspace that does not answer is asked again."""
+
+
+def is_connected() -> bool:
+    """Whether this process has Databricks Connect, and is not in a Databricks runtime, which has it too."""
+    return "DATABRICKS_RUNTIME_VERSION" not in os.environ and find_spec("databricks.connect") is not None
 
 
 def connected_session() -> SparkSession:

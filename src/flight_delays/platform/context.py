@@ -14,9 +14,8 @@ from flight_delays.platform.dataset import Labelled, LabelledTables
 from flight_delays.platform.decisions import Decisions, DecisionTable
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.endpoints import connect as connect_endpoints
-from flight_delays.platform.job_context import TaskValues, task_values
+from flight_delays.platform.job_context import JobTaskValues, TaskValues
 from flight_delays.platform.registry import Registry, connect
-from flight_delays.platform.runtime import Place, place
 from flight_delays.platform.session import spark_session
 from flight_delays.platform.tables import Tables
 
@@ -59,13 +58,13 @@ def open_adapters(use_case: UseCase, schema: str) -> Adapters:
     if len([part for part in schema.split(".") if part]) != 2:
         raise UserError(f"schema is {schema!r}, not <catalog>.<schema>; `databricks bundle summary` names yours")
     console = Console(width=None if sys.stdout.isatty() else 140)
-    tables = Tables(spark=spark_session(), schema=schema, unity_catalog=place() is not Place.LOCAL)
+    tables = Tables(spark=spark_session(), schema=schema)
     return Adapters(
         use_case=use_case,
         tables=tables,
         labelled=LabelledTables(tables),
         decisions=DecisionTable(tables),
         registry=connect(),
-        task_values=task_values(console),
+        task_values=JobTaskValues(),
         console=console,
     )

@@ -1,7 +1,6 @@
 """Serving endpoints, through databricks-sdk: what is served, setting it, asking for a prediction."""
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,6 @@ from databricks.sdk.service.serving import (
 
 from flight_delays.core.errors import UserError
 from flight_delays.core.traffic import Configuration, Served, in_words
-from flight_delays.platform.runtime import CONTROL_PLANE
 from flight_delays.platform.sdk_errors import REFUSED, one_line
 
 ONLINE_STORE_SECRET = "online-store"  # noqa: S105  # the name of the secret that holds the store's address
@@ -32,7 +30,7 @@ ONLINE_STORE_SECRET = "online-store"  # noqa: S105  # the name of the secret tha
 LIMIT_S = 3600
 """How long a version may take until it serves; its container alone can take half an hour to build."""
 
-_PATIENCE_S, _LOCAL_PATIENCE_S = 30, 5
+_PATIENCE_S = 30
 """How long the SDK itself repeats one call that is throttled, or that finds nobody."""
 
 _FIRST_WAITS_S, _WAIT_S = (0.1, 0.2, 0.5, 1.0, 2.0), 5.0
@@ -54,7 +52,7 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoints:
-    """The serving endpoints of a workspace, or of a laptop's control plane."""
+    """The serving endpoints of a workspace."""
 
     client: WorkspaceClient
     clock: Callable[[], float] = time.monotonic
@@ -173,21 +171,10 @@ class Endpoints:
 
 
 def connect() -> Endpoints:
-    """The workspace's endpoints, or those of the control plane that the environment names."""
+    """Those of the workspace that the environment or the profile names."""
     logging.getLogger("databricks.sdk").setLevel(logging.ERROR)  # its warnings say what the error then says
-    address = os.environ.get(CONTROL_PLANE)
     try:
-        if address:
-            # An empty profile, and a kind of sign-in: what is set for a workspace stays out of it.
-            config = Config(
-                host=address,
-                token="local",  # noqa: S106 (any will do)
-                auth_type="pat",
-                profile="",
-                retry_timeout_seconds=_LOCAL_PATIENCE_S,
-            )
-        else:
-            config = Config(retry_timeout_seconds=_PATIENCE_S)
+        config = Config(retry_timeout_seconds=_PATIENCE_S)
     except ValueError as error:
         raise UserError(f"no workspace to ask: {one_line(error)}; sign in with `databricks auth login`") from error
     return Endpoints(client=WorkspaceClient(config=config))

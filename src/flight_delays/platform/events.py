@@ -1,7 +1,7 @@
 """Events on Spark: where they come from, and the raw rows that they tell.
 
 The one place that says where they come from is `incoming`. Its sources are append-only Delta tables, which Auto Loader,
-a pipeline or `flight-delays local send-events` fill. Event Hubs and Kafka deliver JSON:
+a pipeline or `python -m bench.send_events` fill. Event Hubs and Kafka deliver JSON:
 
     messages = spark.readStream.format("kafka").options(**options).load()  # docs/streaming.md has the options
     return from_messages(messages, use_case)

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from mlflow.data.delta_dataset_source import DeltaDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Metric, Param, RunInfo
-from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
+from mlflow.environment_variables import MLFLOW_REGISTRY_URI, MLFLOW_TRACKING_URI
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.pyfunc import PyFuncModel
@@ -25,7 +25,6 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 from flight_delays.core.contract import Documentation
 from flight_delays.core.errors import UserError
 from flight_delays.core.signature import Column, Signature
-from flight_delays.platform.runtime import Place, local_dir, place, tracking_uri
 
 _FINGERPRINT = "fingerprint"
 _SHELL = Path(__file__).with_name("shell.py")
@@ -296,14 +295,14 @@ def golden_difference(model: PyFuncModel) -> float:
 
 
 def connect() -> Registry:
-    """The workspace's MLflow with Unity Catalog's registry; beside local Spark, a sqlite database."""
-    if place() is Place.LOCAL:
-        quieten()
-        MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
-        mlflow.set_tracking_uri(tracking_uri(local_dir()))
-    else:
-        mlflow.set_tracking_uri("databricks")
-        mlflow.set_registry_uri("databricks-uc")
+    """The MLflow that its own environment variables name now; else the workspace's, with Unity Catalog."""
+    quieten()
+    tracking, registry = MLFLOW_TRACKING_URI.get(), MLFLOW_REGISTRY_URI.get()
+    if tracking in (None, "", "databricks"):  # a runtime may name it, and the older registry
+        tracking, registry = "databricks", "databricks-uc"
+    # MLflow itself would go on with what this process has used before.
+    mlflow.set_tracking_uri(tracking)
+    mlflow.set_registry_uri(registry)
     return Registry(client=MlflowClient())
 
 
@@ -323,14 +322,13 @@ def uris() -> Uris:
 def connect_to(uris: Uris) -> Registry:
     """In another process of the same job."""
     quieten()
-    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
     mlflow.set_tracking_uri(uris.tracking)
     mlflow.set_registry_uri(uris.registry)
     return Registry(client=MlflowClient())
 
 
 def quieten() -> None:
-    """Leave out what MLflow says of its database."""
+    """Leave out what MLflow says of its own work."""
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
 

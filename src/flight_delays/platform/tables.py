@@ -35,7 +35,11 @@ class Tables:
 
     spark: SparkSession
     schema: str
-    unity_catalog: bool
+
+    @property
+    def unity_catalog(self) -> bool:
+        """Whether the catalog knows keys and what else only Unity Catalog does: Spark's own and Hive's don't."""
+        return self.schema.partition(".")[0] not in ("spark_catalog", "hive_metastore")
 
     def of(self, schema: str) -> "Tables":
         """The tables of another schema."""

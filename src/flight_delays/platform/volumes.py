@@ -15,7 +15,7 @@ from databricks.sdk.config import Config
 from databricks.sdk.errors import NotFound
 
 from flight_delays.core.errors import UserError
-from flight_delays.platform.runtime import Place, place
+from flight_delays.platform.connected import is_connected
 from flight_delays.platform.sdk_errors import one_line
 
 _PATIENCE_S = 15
@@ -137,7 +137,7 @@ class WorkspaceFolder:
 
 def folder(path: str) -> Folder:
     """The folder at a path, as this process reaches it. Raises UserError if no workspace is configured."""
-    if place() is not Place.CONNECTED:
+    if not is_connected():
         return MountedFolder(path=path)
     logging.getLogger("databricks.sdk").setLevel(logging.ERROR)  # its warnings say what the error then says
     with _in_one_line(path):

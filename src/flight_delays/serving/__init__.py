@@ -1,1 +1,1 @@
-"""The scoring service: one FastAPI app for a laptop, a container and Azure ML."""
+"""The scoring service: one FastAPI app for a container and Azure ML."""

@@ -103,7 +103,6 @@ class _Sink:
     use_case: UseCase
     stream: Stream
     schema: str
-    unity_catalog: bool
     uris: registries.Uris
     checkpoint: str
     query: str | None = None
@@ -115,7 +114,6 @@ class _Sink:
             use_case=adapters.use_case,
             stream=stream,
             schema=adapters.tables.schema,
-            unity_catalog=adapters.tables.unity_catalog,
             uris=registries.uris(),
             checkpoint=checkpoint,
         )
@@ -125,7 +123,7 @@ class _Sink:
         spark, name = events.sparkSession, self.stream.model_name
         if self.query is None:  # the query's own id, which Spark keeps with its checkpoint
             self.query = json.loads(spark.read.text(f"{self.checkpoint}/metadata").collect()[0][0])["id"]
-        tables = Tables(spark=spark, schema=self.schema, unity_catalog=self.unity_catalog)
+        tables = Tables(spark=spark, schema=self.schema)
         log = DeltaLog(use_case=self.use_case, tables=tables, query=self.query, model_name=name)
         registry = _registry(self.uris)
         memory = process(

@@ -50,7 +50,7 @@ def status(adapters: Adapters, checkpoint: str, *, max_lag_seconds: float, last:
     """
     there = volumes.folder(checkpoint)
     if not there.exists():
-        raise UserError(f"{checkpoint} does not exist: the stream was never started; flight-delays stream start does")
+        raise UserError(f"{checkpoint} does not exist: the stream was never started; run the job score_stream")
     query, tables, console = query_id(there), adapters.tables, adapters.console
     progress = tables.read("stream_progress").where(F.col("query_id") == query)
     newest = progress.orderBy(F.desc("batch_id")).limit(last).select(*(field.name for field in fields(Progress)))

@@ -1,4 +1,4 @@
-"""What happened, for people: tables and pictures that notebooks and the laptop's report show. Nothing is written."""
+"""What happened, for people: tables and pictures that notebooks and the report show. Nothing is written."""
 
 import json
 from collections.abc import Mapping, Sequence

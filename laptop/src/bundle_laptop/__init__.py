@@ -1,0 +1,1 @@
+"""Runs the jobs, notebooks and serving endpoints of a Databricks bundle without a workspace."""

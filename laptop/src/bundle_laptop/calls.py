@@ -1,0 +1,95 @@
+"""Runs the code of a task as Databricks does: in this process, by name, arguments in sys.argv."""
+
+import runpy
+import sys
+import traceback
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import chdir, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution
+from pathlib import Path
+
+from bundle_laptop.dbutils import namespace
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why code failed, in one line. What a person has to fix is not worth another attempt."""
+
+    why: str
+    by_user: bool = False
+
+
+def find_entry_point(package: str, name: str) -> EntryPoint | None:
+    """The entry point of an installed package, in any group, as Databricks looks it up."""
+    try:
+        entry_points = distribution(package).entry_points
+    except PackageNotFoundError:
+        return None
+    return next((entry_point for entry_point in entry_points if entry_point.name == name), None)
+
+
+def call_entry_point(entry_point: EntryPoint, arguments: Sequence[str], user_errors: Collection[str]) -> Failure | None:
+    """Call it; None: it returned. `user_errors` are the names of classes whose errors need no traceback."""
+    with _called_as(entry_point.name, arguments):
+        return _failure(lambda: entry_point.load()(), user_errors)
+
+
+def call_file(file: Path, arguments: Sequence[str], user_errors: Collection[str]) -> Failure | None:
+    """Run a Python file as a program, in this process and its own folder, with a notebook's namespace.
+
+    None: it came to its end.
+    """
+    with _called_as(str(file), arguments), chdir(file.parent), _importing_from(file.parent):
+        return _failure(lambda: runpy.run_path(str(file), namespace(), "__main__"), user_errors)
+
+
+@contextmanager
+def _importing_from(folder: Path) -> Iterator[None]:
+    """Modules of a folder can be imported; they are forgotten: the next task's may have the same names."""
+    sys.path.insert(0, str(folder))
+    before = {*sys.modules}
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        own = {path.stem for path in folder.iterdir()}
+        for name in sys.modules.keys() - before:
+            file = getattr(sys.modules[name], "__file__", None)
+            if name.partition(".")[0] in own and file and Path(file).is_relative_to(folder):
+                del sys.modules[name]
+
+
+@contextmanager
+def _called_as(name: str, arguments: Sequence[str]) -> Iterator[None]:
+    argv = sys.argv
+    sys.argv = [name, *arguments]
+    try:
+        yield
+    finally:
+        sys.argv = argv
+
+
+def _failure(code: Callable[[], object], user_errors: Collection[str]) -> Failure | None:
+    failure = _failure_of(code, user_errors)
+    if mlflow := sys.modules.get("mlflow"):  # a run that is left open ends with its task, as with a process
+        mlflow.end_run("FAILED" if failure else "FINISHED")
+    return failure
+
+
+def _failure_of(code: Callable[[], object], user_errors: Collection[str]) -> Failure | None:
+    try:
+        code()
+    except SystemExit as error:
+        return Failure(f"exited with {error.code}: code has to return, a workspace takes any exit for a failure")
+    except Exception as error:
+        if is_by_user(error, user_errors):
+            return Failure(str(error), by_user=True)
+        traceback.print_exc()
+        return Failure(f"{type(error).__name__}: {error}".splitlines()[0])
+    return None
+
+
+def is_by_user(error: Exception, user_errors: Collection[str]) -> bool:
+    """Whether its class, or one that it comes from, is named."""
+    return any(f"{kind.__module__}.{kind.__qualname__}" in user_errors for kind in type(error).__mro__)

@@ -1,0 +1,120 @@
+"""What the CLI adds to a bundle's files before it deploys.
+
+That is the resources of the bundle's Python, the names that development mode gives, and what the bundle's mutators
+change. The Python runs as the CLI runs it, in the bundle's folder (https://docs.databricks.com/dev-tools/bundles/python).
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from bundle_laptop.bundle import Bundle, KeyPath, as_listed
+from bundle_laptop.errors import LaptopError
+from bundle_laptop.references import USER, Resolver
+from bundle_laptop.yaml_file import Json, Tree
+
+_SPACED = ("dashboards", "experiments", "jobs", "pipelines", "models")
+_UNDERSCORED = ("model_serving_endpoints", "registered_models", "schemas")
+
+
+def completed(resolver: Resolver, *, mutators: bool = True) -> Resolver:
+    """A resolver of the whole bundle, without what `mutators` change if nobody deploys it.
+
+    Raises LaptopError with what the bundle's Python says of a mistake.
+    """
+    resolver = _run_python(resolver, "load_resources", "resources")
+    resolver = resolver.of(_named(resolver))
+    return _run_python(resolver, "apply_mutators", "mutators") if mutators else resolver
+
+
+def _named(resolver: Resolver) -> Bundle:
+    """With prefixed names; a schema of the bundle that is named in plain is referred to, so that it gets its prefix."""
+    bundle = resolver.bundle
+    given = resolver.at(("presets", "name_prefix"))
+    prefix = str(given if given is not None else f"[dev {USER}] " if bundle.at(("mode",)) == "development" else "")
+    resources: Tree = {kind: dict(bundle.map_at(("resources", kind))) for kind in bundle.map_at(("resources",))}
+
+    def known(kind: str, key: str, *names: str) -> list[Json]:
+        paths: list[KeyPath] = [("resources", kind, key, name) for name in names]
+        return [resolver.before_deployment(bundle.at(path), path) for path in paths]
+
+    schemas = {key: known("schemas", key, "catalog_name", "name") for key in bundle.map_at(("resources", "schemas"))}
+    for kind in ("registered_models", "volumes"):
+        for key in bundle.map_at(("resources", kind)):
+            names = known(kind, key, "catalog_name", "schema_name")
+            for schema in [schema for schema, its in schemas.items() if its == names]:
+                _set(resources, kind, key, "schema_name", f"${{resources.schemas.{schema}.name}}")
+    for kind in (*_SPACED, *_UNDERSCORED) if prefix else ():
+        for key, resource in bundle.map_at(("resources", kind)).items():
+            name = resource.get("name") if isinstance(resource, dict) else None
+            if isinstance(name, str):
+                folder, slash, last = name.rpartition("/") if kind == "experiments" else ("", "", name)
+                _set(resources, kind, key, "name", folder + slash + _prefix(kind, prefix) + last)
+    return bundle.with_tree(as_listed({**bundle.tree, "resources": resources}))
+
+
+def _prefix(kind: str, prefix: str) -> str:
+    if kind in _SPACED:
+        return prefix
+    # As the CLI: a separator at the end is kept from a bracket alone.
+    return re.sub(r"[\W_]+", "_", prefix.lower()).strip("_") + ("_" if prefix.strip().endswith("]") else "")
+
+
+def _set(resources: Tree, kind: str, key: str, name: str, value: str) -> None:
+    of_kind = resources[kind]
+    if isinstance(of_kind, dict) and isinstance(resource := of_kind[key], dict):
+        of_kind[key] = {**resource, name: value}
+
+
+def _run_python(resolver: Resolver, phase: str, functions: str) -> Resolver:
+    bundle = resolver.bundle
+    if not bundle.at(("python", functions)):
+        return resolver
+    variables: Tree = {
+        name: {"value": resolver.before_deployment(f"${{var.{name}}}", ("variables", name))}
+        for name in bundle.map_at(("variables",))
+    }
+    resources = resolver.before_deployment(bundle.tree.get("resources"), ("resources",))
+    tree = as_listed({**bundle.tree, "resources": resources or {}})
+    python: Tree = {key: value for key, value in bundle.map_at(("python",)).items() if key != "venv_path"}
+    told: Tree = {**bundle.map_at(("bundle",)), "target": bundle.target}
+    given: Tree = {"bundle": told, "python": python, "variables": variables, "resources": tree["resources"]}
+    answer = _call(bundle, phase, given)
+    found: Json = answer.get("resources")
+    if phase == "load_resources" and isinstance(found, dict):  # those of the files stay as they are written
+        was = as_listed(bundle.tree).get("resources")
+        found = _added(was if isinstance(was, dict) else {}, found)
+    return resolver.of(bundle.with_tree({**bundle.tree, "resources": found}))
+
+
+def _added(old: Tree, new: Tree) -> Tree:
+    both = dict(old)
+    for kind, resources in new.items():
+        known = old.get(kind)
+        if isinstance(resources, dict):
+            both[kind] = {**resources, **(known if isinstance(known, dict) else {})}
+    return both
+
+
+def _call(bundle: Bundle, phase: str, given: Tree) -> Tree:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "input").write_text(json.dumps(given), encoding="utf-8")
+        files = [f"--{what}={folder / what}" for what in ("input", "output", "diagnostics", "locations")]
+        command = [sys.executable, "-m", "databricks.bundles.build", f"--phase={phase}", *files]
+        ended = subprocess.run(command, cwd=bundle.root, capture_output=True, text=True, check=False)
+        diagnostics = folder / "diagnostics"
+        said = diagnostics.read_text(encoding="utf-8").splitlines() if diagnostics.exists() else []
+        for one in map(json.loads, said):
+            if one["severity"] == "error":
+                where = one.get("location") or {}
+                place = ":".join(str(where[part]) for part in ("file", "line") if part in where)
+                detail = (one.get("detail") or "").strip().splitlines()
+                raise LaptopError(": ".join(filter(None, [place, one["summary"], *detail[-1:]])))
+        if ended.returncode:
+            raise LaptopError(f"python: {phase} failed: {''.join(ended.stderr.splitlines()[-1:])}")
+        answer: Tree = json.loads((folder / "output").read_text(encoding="utf-8"))
+    return answer

@@ -1,0 +1,248 @@
+"""The `${...}` of a bundle, which the CLI fills in when it deploys. Only what is asked for is resolved.
+
+A variable's value is, first found: --var, [tool.bundle-laptop.variables], the environment's BUNDLE_VAR_<name>,
+`.databricks/bundle/<target>/variable-overrides.json`, the target's value, the default. A text that is one reference
+alone keeps the value's type.
+
+Stated differences from a workspace:
+- the current user is `local`: development mode prefixes names with `[dev local] ` or `dev_local_`;
+- a job's id is its key;
+- a volume's path is a folder of the world, and the workspace's file path is the bundle's own folder.
+"""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from pathlib import Path
+
+from bundle_laptop.bundle import Bundle, KeyPath
+from bundle_laptop.errors import LaptopError
+from bundle_laptop.yaml_file import Json
+
+USER = "local"
+
+REFERENCES = (
+    "${var.<name>}",
+    "${var.<name>.<key>}",
+    "${bundle.name}",
+    "${bundle.target}",
+    "${bundle.git.commit}",
+    "${bundle.git.branch}",
+    "${bundle.git.origin_url}",
+    "${workspace.current_user.userName}",
+    "${workspace.current_user.short_name}",
+    "${workspace.root_path}",
+    "${workspace.file_path}",
+    "${resources.<kind>.<key>.<field>}",
+)
+"""All that is supported; `<field>` is one that the file sets, or an id of IDS."""
+
+IDS = {
+    "jobs": {"id": "{key}"},
+    "registered_models": {"id": "{catalog_name}.{schema_name}.{name}"},
+    "schemas": {"id": "{catalog_name}.{name}"},
+    "volumes": {
+        "id": "{catalog_name}.{schema_name}.{name}",
+        "volume_path": "{folder}/volumes/{catalog_name}/{schema_name}/{name}",
+    },
+}
+"""The fields that a deployment adds to those of the file, by kind."""
+
+_REFERENCE = re.compile(r"\$\{([^${}]*)\}")
+_BEFORE_DEPLOYMENT = ("var.", "bundle.", "workspace.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolver:
+    """Resolves values of one bundle, and remembers which resources they need. `configured` are the tool's settings."""
+
+    bundle: Bundle
+    folder: Path
+    variables: Mapping[str, str]
+    configured: Mapping[str, str]
+    needed: set[tuple[str, str]] = field(default_factory=set)
+    _open: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for name in self.variables:
+            here: KeyPath = ("variables", name)
+            if name not in self.bundle.map_at(("variables",)):
+                raise self.bundle.error(here, "is given by --var but not defined; check its spelling")
+            if self.bundle.map_at(here).get("type") == "complex":
+                raise self.bundle.error(here, "is complex, and --var gives a text; set it in the bundle's files")
+
+    def of(self, bundle: Bundle) -> "Resolver":
+        """The same for another state of the bundle."""
+        return replace(self, bundle=bundle, needed=set(), _open=[])
+
+    def at(self, path: KeyPath) -> Json:
+        """The resolved value at a path of the bundle."""
+        return self.resolve(self.bundle.at(path), path)
+
+    def resolve(self, value: Json, path: KeyPath) -> Json:
+        """`value`, which stands at `path`, with all references resolved. Raises LaptopError for one that cannot be."""
+        if isinstance(value, dict):
+            return {key: self.resolve(item, (*path, key)) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.resolve(item, (*path, index)) for index, item in enumerate(value)]
+        if not isinstance(value, str):
+            return value
+        if found := _REFERENCE.fullmatch(value):
+            return self._follow(found[1], path)
+        text = _REFERENCE.sub(lambda match: self._text(match[1], path), value)
+        if "${" in _REFERENCE.sub("", value):
+            raise self.bundle.error(path, f"{value!r} holds no proper reference; supported are {', '.join(REFERENCES)}")
+        return text
+
+    def before_deployment(self, value: Json, path: KeyPath) -> Json:
+        """`value` as Python code gets it: what is known without the resources is resolved, all else stays."""
+        if isinstance(value, dict):
+            return {key: self.before_deployment(item, (*path, key)) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.before_deployment(item, (*path, index)) for index, item in enumerate(value)]
+        if not isinstance(value, str):
+            return value
+        if found := _REFERENCE.fullmatch(value):
+            return self._if_known(found[0], path)
+        return _REFERENCE.sub(lambda match: self._part_if_known(match[0], path), value)
+
+    def _if_known(self, text: str, path: KeyPath) -> Json:
+        if not text[2:].startswith(_BEFORE_DEPLOYMENT):
+            return text
+        alone = replace(self, needed=set(), _open=[])
+        try:
+            found = alone.resolve(text, path)
+        except LaptopError:  # a variable without a value: whoever needs it says so
+            return text
+        return text if alone.needed else found
+
+    def _part_if_known(self, text: str, path: KeyPath) -> str:
+        part = as_part(self._if_known(text, path))
+        return part if isinstance(part, str) else text
+
+    def _text(self, reference: str, path: KeyPath) -> str:
+        text = as_part(self._follow(reference, path))
+        if not isinstance(text, str):
+            raise self.bundle.error(path, f"${{{reference}}} is no plain value and cannot be part of a text")
+        return text
+
+    def _follow(self, reference: str, path: KeyPath) -> Json:
+        if reference in self._open:
+            cycle = " -> ".join(f"${{{name}}}" for name in [*self._open[self._open.index(reference) :], reference])
+            raise self.bundle.error(path, f"references go in a circle: {cycle}; break it")
+        self._open.append(reference)
+        try:
+            return self._look_up(reference, path)
+        finally:
+            self._open.pop()
+
+    def _look_up(self, reference: str, path: KeyPath) -> Json:
+        match reference.split("."):
+            case ["var", name, *keys]:
+                return self._within(self._variable(name, path), reference, keys, path)
+            case ["bundle", "name"]:
+                return self.at(("bundle", "name"))
+            case ["bundle", "target" | "environment"]:
+                return self.bundle.target
+            case ["bundle", "git", "commit"]:
+                return self._git("rev-parse", "HEAD")
+            case ["bundle", "git", "branch"]:
+                return self._git("branch", "--show-current")
+            case ["bundle", "git", "origin_url"]:
+                return self._git("remote", "get-url", "origin")
+            case ["workspace", "current_user", "userName" | "short_name" | "domain_friendly_name"]:
+                return USER
+            case ["workspace", "root_path"]:
+                return self._root_path()
+            case ["workspace", "file_path"]:
+                return str(self.bundle.root.resolve())
+            case ["laptop", "folder"]:
+                return str(self.folder)
+            case ["resources", kind, key, name]:
+                return self._resource(kind, key, name, path)
+        raise self.bundle.error(path, f"${{{reference}}} is not supported on a laptop; use {', '.join(REFERENCES)}")
+
+    def _variable(self, name: str, path: KeyPath) -> Json:
+        here: KeyPath = ("variables", name)
+        if name not in self.bundle.map_at(("variables",)):
+            raise self.bundle.error(path, f"${{var.{name}}} is not defined; add {name} to variables")
+        definition = self.bundle.map_at(here)
+        environment = f"BUNDLE_VAR_{name}"
+        for given in (self.variables.get(name), self.configured.get(name), os.environ.get(environment)):
+            if given is not None and definition.get("type") == "complex":
+                raise self.bundle.error(here, f"is complex: neither --var nor {environment} can set it")
+            if given is not None:
+                return self.resolve(given, here)
+        overrides = self._variable_file()
+        if overrides.get(name) is not None:
+            return self.resolve(overrides[name], here)
+        if definition.get("default") is not None:
+            return self.resolve(definition["default"], (*here, "default"))
+        if "lookup" in definition:
+            raise self.bundle.error((*here, "lookup"), f"asks a workspace; give --var {name}=...")
+        raise self.bundle.error(here, f"has no value; give --var {name}=... or set {environment}")
+
+    def _within(self, value: Json, reference: str, keys: list[str], path: KeyPath) -> Json:
+        for key in keys:
+            if not isinstance(value, dict) or key not in value:
+                raise self.bundle.error(path, f"${{{reference}}}: the variable's value has no {key}; add it there")
+            value = value[key]
+        return value
+
+    def _variable_file(self) -> dict[str, Json]:
+        file = self.bundle.root / ".databricks" / "bundle" / self.bundle.target / "variable-overrides.json"
+        try:
+            values = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        except ValueError as error:
+            raise LaptopError(f"{file.relative_to(self.bundle.root)}: invalid JSON: {error}") from None
+        if not isinstance(values, dict):
+            raise LaptopError(f"{file.relative_to(self.bundle.root)}: must be a map of variables to values")
+        return values
+
+    def _root_path(self) -> Json:
+        given = self.at(("workspace", "root_path"))
+        path = str(given or f"~/.bundle/{self.at(('bundle', 'name'))}/{self.bundle.target}")
+        return re.sub(r"^~/", f"/Workspace/Users/{USER}/", path)
+
+    def _resource(self, kind: str, key: str, name: str, path: KeyPath) -> Json:
+        here: KeyPath = ("resources", kind, key)
+        if key not in self.bundle.map_at(("resources", kind)):
+            raise self.bundle.error(path, f"${{resources.{kind}.{key}.{name}}}: there is no {key} in resources.{kind}")
+        self.needed.add((kind, key))
+        if pattern := IDS.get(kind, {}).get(name):
+            parts = {part: self._resource(kind, key, part, path) for part in re.findall(r"\{(\w*name)\}", pattern)}
+            return pattern.format(key=key, folder=self.folder, **parts)
+        if self.bundle.at((*here, name)) is None:
+            lacks = f"a laptop has no {kind}" if name == "id" else f"{key} does not set {name}"
+            raise self.bundle.error(path, f"${{resources.{kind}.{key}.{name}}}: {lacks}")
+        return self.at((*here, name))
+
+    def _git(self, *arguments: str) -> str:
+        # Outside of a repository the CLI's value is empty.
+        command = ["git", "-C", str(self.bundle.root), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def as_text(value: object) -> object:
+    """A plain value as the CLI writes it into a text; anything else unchanged."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case float():
+            return f"{Decimal(repr(value)):f}".removesuffix(".0")
+        case int():
+            return str(value)
+    return value
+
+
+def as_part(value: object) -> object:
+    """The same within a text, where the CLI writes large and small floats with an exponent."""
+    if isinstance(value, float) and value:
+        digits = Decimal(repr(value)).normalize()
+        if not -4 <= digits.adjusted() < 6:
+            return f"{value:.{len(digits.as_tuple().digits) - 1}e}"
+    return as_text(value)

@@ -1,0 +1,262 @@
+"""One bundle in one world, opened for a command: its tasks find Spark, MLflow and the workspace's API there."""
+
+import json
+import runpy
+import shlex
+import sys
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from bundle_laptop import api
+from bundle_laptop.api.state import StateFile, write_atomically
+from bundle_laptop.bundle import Bundle, load_bundle
+from bundle_laptop.completed import completed
+from bundle_laptop.dbutils import give
+from bundle_laptop.deploy import deploy
+from bundle_laptop.errors import LaptopError
+from bundle_laptop.graph import State
+from bundle_laptop.options import check_arguments, option_values
+from bundle_laptop.plan import Plan, check_parameters, make_plan
+from bundle_laptop.references import Resolver
+from bundle_laptop.results import Result, live_line, summary
+from bundle_laptop.runner import Runner
+from bundle_laptop.settings import Settings, read_settings
+from bundle_laptop.world import entered, environment_of, locked, made, world_of
+from bundle_laptop.yaml_file import Json
+
+if TYPE_CHECKING:
+    from databricks.sdk.service.serving import ServingEndpointDetailed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """What a command works with."""
+
+    resolver: Resolver
+    settings: Settings
+    console: Console
+    address: str
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle, with what its Python adds."""
+        return self.resolver.bundle
+
+    @property
+    def folder(self) -> Path:
+        """The world."""
+        return self.resolver.folder
+
+    def run(self, jobs: Sequence[str], parameters: Mapping[str, str], only: Collection[str] = ()) -> list[Result]:
+        """Check everything, deploy, run the jobs up to the first that fails, and keep what happened."""
+        from bundle_laptop.spark import keep_views, spark_in
+
+        plan = make_plan(self.resolver, jobs)
+        for job in jobs:
+            check_parameters(plan, job, parameters)
+            if unknown := [task for task in only if task not in plan.jobs[job].tasks]:
+                raise LaptopError(f"--only {unknown[0]}: job {job} has {', '.join(plan.jobs[job].tasks)}")
+        if self.settings.check:
+            check_arguments(plan, parameters, self.settings.check, self.settings.user_errors)
+        results = list[Result]()
+        runner = Runner(
+            plan=plan,
+            folder=self.folder,
+            console=self.console,
+            on_ended=self._keep,
+            user_errors=self.settings.user_errors,
+            only=only,
+        )
+        with locked(self.folder):
+            with live_line(self.console, "deploy"):
+                deploy(plan.deployment, self.folder, self._secrets())
+            self._job_ids()
+            with spark_in(self.folder, plan.deployment.schemas):
+                for job in jobs:
+                    results.append(runner.run(job, parameters))
+                    if results[-1].state is State.FAILED:
+                        break
+                keep_views(self.folder)
+        self.console.print(summary(results, jobs[len(results) :]))
+        return results
+
+    def deploy(self) -> None:
+        """Make what the bundle's jobs need."""
+        deploy(self._plan().deployment, self.folder, self._secrets())
+        self._job_ids()
+
+    def look(self, files: Sequence[Path], widgets: Mapping[str, str]) -> Iterator[Path]:
+        """Run notebooks one after the other; the page of each. Raises LaptopError for the first that failed."""
+        from pyspark.sql import SparkSession
+
+        from bundle_laptop.notebook import kernel_in, read_notebook, run_notebook, widgets_of
+        from bundle_laptop.spark import spark_in
+
+        declared = {name for file in files for name in widgets_of(read_notebook(file))}
+        if unknown := [name for name in widgets if name not in declared]:
+            known = ", ".join(sorted(declared)) or "none"
+            raise LaptopError(f"--widget {unknown[0]}: no such widget; there are {known}")
+        task = self.folder / "notebooks" / "task"
+        give(task, {**option_values(self._plan()), **widgets}, {})
+        with spark_in(self.folder):
+            SparkSession.builder.getOrCreate()  # the kernel shares it
+            with kernel_in(files[0].parent) as kernel:
+                for file in files:
+                    self.console.print(f"{file.stem}: running", highlight=False)
+                    ended = run_notebook(file, self.folder / "notebooks" / f"{file.stem}.html", task, kernel)
+                    if ended.failure:
+                        raise LaptopError(f"{file.name}: {ended.failure}; see {ended.page}")
+                    yield ended.page
+
+    def served(self) -> Iterator[str]:
+        """What each endpoint serves, with a line that asks it. Raises LaptopError if none serves anything."""
+        from databricks.sdk import WorkspaceClient
+
+        client = WorkspaceClient()
+        serving = [endpoint for endpoint in client.serving_endpoints.list() if endpoint.config]
+        if not serving:
+            raise LaptopError("no endpoint serves a version yet; run the job that releases one: laptop run <job>")
+        for endpoint in serving:
+            detail = client.serving_endpoints.get(str(endpoint.name))
+            traffic = detail.config.traffic_config if detail.config else None
+            routes = (traffic.routes if traffic else None) or []
+            shares = ", ".join(f"{route.served_model_name} {route.traffic_percentage} %" for route in routes)
+            yield f"{endpoint.name} serves {shares} at {self.address}. Ask it:\n"
+            yield (
+                f"curl {self.address}/serving-endpoints/{endpoint.name}/invocations -H 'Authorization: Bearer local' "
+                f"-H 'Content-Type: application/json' -d {shlex.quote(_example(detail))}\n"
+            )
+
+    def execute(self, command: Sequence[str]) -> int:
+        """The exit code of an installed program, run in this process with the references in its arguments resolved."""
+        from bundle_laptop.spark import spark_in
+
+        name, *given = command
+        whole = [*shlex.split(self.settings.commands.get(name, shlex.quote(name))), *given]
+        program, *arguments = [str(self.resolver.resolve(text, ("commands", name))) for text in whole]
+        found = [point for point in entry_points(group="console_scripts") if point.name == program]
+        module = arguments[1] if program == "python" and arguments[:1] == ["-m"] and arguments[1:] else ""
+        if not found and not module:
+            known = (
+                f"; commands of pyproject.toml: {', '.join(self.settings.commands)}" if self.settings.commands else ""
+            )
+            raise LaptopError(f"exec: {program} is no program of an installed package{known}")
+        argv = sys.argv
+        sys.argv = [module, *arguments[2:]] if module else [program, *arguments]
+        try:
+            with spark_in(self.folder):
+                answer = _run_module(module) if module else found[0].load()()
+        except SystemExit as end:
+            answer = end.code
+        finally:
+            sys.argv = argv
+        if answer is None or isinstance(answer, int):
+            return answer or 0
+        print(answer, file=sys.stderr)  # as the interpreter does
+        return 1
+
+    def _plan(self) -> Plan:
+        return make_plan(self.resolver, self.bundle.map_at(("resources", "jobs")))
+
+    def _secrets(self) -> dict[str, str]:
+        def text(value: str) -> str:
+            return str(self.resolver.resolve(value, ("tool", "bundle-laptop", "secrets")))
+
+        return {text(name): text(value) for name, value in self.settings.secrets.items()}
+
+    def _job_ids(self) -> dict[str, str]:
+        """The number by which the API knows each job of the bundle, from the first time on."""
+
+        def added(jobs: dict[str, Any]) -> dict[str, str]:
+            ids = {str(job["key"]): number for number, job in jobs.items()}
+            for key in sorted(self.bundle.map_at(("resources", "jobs")).keys() - ids.keys()):
+                ids[key] = str(max(map(int, jobs), default=0) + 1)
+                name = self.bundle.at(("resources", "jobs", key, "name")) or key
+                jobs[ids[key]] = {"key": key, "settings": {"name": str(name)}}
+            return ids
+
+        return StateFile(self.folder / "api" / "jobs.json", "job").change(added)
+
+    def _keep(self, job: str, run_id: str, started: datetime, result: Result) -> None:
+        """The run, as the API shows it."""
+        record: dict[str, Json] = {
+            "run_id": int(run_id),
+            "job_id": int(self._job_ids()[job]),
+            "run_name": job,
+            "start_time": int(started.timestamp() * 1000),
+            "end_time": time.time_ns() // 1_000_000,
+            "state": {"life_cycle_state": "TERMINATED", "result_state": result.state.value},
+            "tasks": [_record(task) for task in result.inner],
+        }
+        write_atomically(self.folder / "api" / "runs" / f"{run_id}.json", json.dumps(record, indent=1))
+
+
+@contextmanager
+def opened(
+    root: Path,
+    target: str | None,
+    variables: Mapping[str, str],
+    console: Console,
+    *,
+    port: int = 0,
+    mutators: bool = True,
+) -> Iterator[Session]:
+    """The bundle in `root`, and its world's API, for as long as the context lasts.
+
+    Who deploys nothing can do without what the bundle's mutators change, and a second.
+    The API is that of `laptop serve`, if it runs for this world; otherwise one of its own, on `port` or a free one.
+    """
+    bundle = load_bundle(root, target)
+    folder, settings = made(world_of(root, bundle.target)), read_settings(root)
+    resolver = Resolver(bundle=bundle, folder=folder, variables=variables, configured=settings.variables)
+    with entered(folder), _served(folder, port) as address, environment_of(api.environment(address)):
+        resolver = completed(resolver, mutators=mutators)
+        yield Session(resolver=resolver, settings=settings, console=console, address=address)
+
+
+@contextmanager
+def _served(folder: Path, port: int) -> Iterator[str]:
+    running = api.running_address(folder)
+    if running and not port:
+        yield running
+        return
+    with api.serve_workspace(folder, port=port, publish=bool(port)) as address:
+        yield address
+
+
+def _run_module(name: str) -> int:
+    sys.path.insert(0, "")  # as python -m does
+    try:
+        runpy.run_module(name, run_name="__main__")
+    finally:
+        sys.path.remove("")
+    return 0
+
+
+def _example(endpoint: "ServingEndpointDetailed") -> str:
+    """A request that the endpoint's first version has brought with it."""
+    from mlflow.artifacts import load_text
+
+    entities = endpoint.config.served_entities if endpoint.config else None
+    for entity in entities or ():
+        with suppress(Exception):  # a version need not have one
+            example = load_text(f"models:/{entity.entity_name}/{entity.entity_version}/serving_input_example.json")
+            return json.dumps(json.loads(example))  # in one line
+    return '{"dataframe_records": [{}]}'
+
+
+def _record(task: Result) -> Json:
+    return {
+        "task_key": task.name,
+        "state": {"life_cycle_state": "TERMINATED", "result_state": task.state.value, "state_message": task.note},
+        "attempt_number": max(task.attempts - 1, 0),
+        "execution_duration": int(task.seconds * 1000),
+    }

@@ -1,0 +1,174 @@
+"""The world of one target: the folder that holds its tables, models, volumes and runs, and what leads tasks to it."""
+
+import locale
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from bundle_laptop.errors import LaptopError
+
+FOLDER = ".local"
+FOLDER_VARIABLE = "LAPTOP_FOLDER"
+"""Names the world's folder to processes that run within it."""
+
+_LOOPBACK = ("127.0.0.1", "localhost")
+_PLACE = "place.txt"
+_REFUSED = re.compile(r"""[^\w\-.+@=~!^() /]""")
+_RUNTIME = Path(__file__).with_name("runtime")
+
+
+def find_root(start: Path) -> Path:
+    """The nearest folder, from `start` upwards, with a databricks.yml. Raises LaptopError if there is none."""
+    for folder in (start, *start.parents):
+        if (folder / "databricks.yml").exists():
+            return folder
+    raise LaptopError(f"databricks.yml: not found in {start} or above; run this in the bundle's folder")
+
+
+def world_of(root: Path, target: str) -> Path:
+    """The folder of a target's world.
+
+    Raises LaptopError for a path that Spark or MLflow would take for another, and for a world that was made elsewhere.
+    """
+    folder = root.resolve() / FOLDER / target
+    if found := _REFUSED.search(str(folder)):
+        raise LaptopError(f"{root.resolve()}: a path with {found[0]!r} does not work with Spark; move the project")
+    if not str(folder).isascii() and "utf" not in locale.getencoding().lower():
+        raise LaptopError(f"{root.resolve()}: Java can't read this path here; set LC_ALL=C.UTF-8, or move the project")
+    place = folder / _PLACE
+    made_in = place.read_text(encoding="utf-8") if place.exists() else str(folder)
+    if made_in != str(folder):
+        raise LaptopError(
+            f"{FOLDER}/{target} was made in {made_in}, and MLflow and Spark look for their files there; "
+            f"start anew (laptop reset {target})"
+        )
+    return folder
+
+
+def made(folder: Path) -> Path:
+    """The folder, which now exists and knows where it is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _PLACE).write_text(str(folder), encoding="utf-8")
+    return folder
+
+
+def tracking_uri(folder: Path) -> str:
+    """MLflow's database."""
+    return f"sqlite:///{folder / 'mlflow.db'}"
+
+
+def variables_of(folder: Path) -> dict[str, str | None]:
+    """Environment variables that lead Spark, MLflow and Python within the world; None: it has to be unset."""
+    paths = [str(_RUNTIME), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return {
+        FOLDER_VARIABLE: str(folder),
+        "MLFLOW_TRACKING_URI": tracking_uri(folder),
+        "MLFLOW_REGISTRY_URI": tracking_uri(folder),
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": str(folder / "mlartifacts"),  # MLflow's default is the working directory
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "PYSPARK_PYTHON": sys.executable,
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
+        # Those of another place.
+        "DATABRICKS_RUNTIME_VERSION": None,
+        "MLFLOW_EXPERIMENT_ID": None,
+        "MLFLOW_EXPERIMENT_NAME": None,
+        "MLFLOW_RUN_ID": None,
+        **without_proxy(),
+    }
+
+
+def without_proxy() -> dict[str, str]:
+    """NO_PROXY and no_proxy: they keep what they have and gain loopback, so that it never goes through a proxy."""
+    known = [os.environ.get(name, "") for name in ("NO_PROXY", "no_proxy")]
+    hosts = dict.fromkeys(filter(None, (host.strip() for host in ",".join([*known, *_LOOPBACK]).split(","))))
+    value = "*" if "*" in hosts else ",".join(hosts)
+    return {"NO_PROXY": value, "no_proxy": value}
+
+
+@contextmanager
+def environment_of(variables: Mapping[str, str | None]) -> Iterator[None]:
+    """Environment variables set, or unset, for a while."""
+    before = {key: os.environ.get(key) for key in variables}
+    _set(variables)
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    for key, value in variables.items():
+        if value is None:
+            os.environ.pop(key, None)
+        else:
+            os.environ[key] = value
+
+
+@contextmanager
+def entered(folder: Path) -> Iterator[None]:
+    """Tasks in this process, and processes that it starts, find this world for as long as the context lasts."""
+    _forget_runtime()  # what it found, in a workspace's runtime or in another world, must not last
+    sys.path.insert(0, str(_RUNTIME))
+    try:
+        with environment_of(variables_of(folder)), _mlflow_at(tracking_uri(folder)):
+            yield
+    finally:
+        sys.path.remove(str(_RUNTIME))
+        _forget_runtime()
+
+
+def _forget_runtime() -> None:
+    for module in ("databricks.sdk.runtime", "dbruntime"):
+        sys.modules.pop(module, None)
+
+
+@contextmanager
+def _mlflow_at(uri: str) -> Iterator[None]:
+    """MLflow, if this process has imported it, remembers what it was told before, whatever its variables say."""
+
+    def tell(uri: str | None) -> str | None:
+        """Tell it another address; the one that it was told before, None if it goes by its variables."""
+        if not (mlflow := sys.modules.get("mlflow.tracking._tracking_service.utils")):
+            return None
+        before: str | None = mlflow._tracking_uri
+        mlflow.set_tracking_uri(uri)
+        return before
+
+    before = tell(uri)
+    try:
+        yield
+    finally:
+        tell(before)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep every other run and reset of this world out (POSIX only). Raises LaptopError if one is under way."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f"{folder.name}.lock").open("a") as file:
+        if sys.platform != "win32":
+            import fcntl
+
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise LaptopError(
+                    f"{FOLDER}/{folder.name}: another run or reset of {folder.name} is under way; wait for it"
+                ) from None
+        yield
+
+
+def targets(root: Path) -> list[str]:
+    """Targets that have a world."""
+    return sorted(path.name for path in (root / FOLDER).glob("*") if path.is_dir())
+
+
+def reset(root: Path, target: str) -> None:
+    """Delete a target's world. Raises LaptopError while a run is under way."""
+    folder = root / FOLDER / target
+    with locked(folder):
+        shutil.rmtree(folder)

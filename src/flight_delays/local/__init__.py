@@ -1,1 +1,0 @@
-"""The laptop: runs the bundle's own jobs. Not in the wheel."""
