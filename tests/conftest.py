@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import date
 from functools import partial
 from importlib.metadata import version as installed
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis
-import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,7 +21,7 @@ from tests.worlds import World, copied, folder_of, make_world
 
 from bundle_laptop.api import serve_workspace
 from bundle_laptop.spark import KIND, spark_in
-from bundle_laptop.world import tracking_uri
+from bundle_laptop.world import mlflow_at, tracking_uri
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.registry import NestedRun, Registry, Training, connect
 from flight_delays.platform.session import spark_session
@@ -171,38 +171,39 @@ def training(flights: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="session")
-def _mlflow(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Registry]:
+def _mlflow(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], AbstractContextManager[Registry]]:
     folder = tmp_path_factory.mktemp("mlflow")
 
-    def connected() -> Registry:
-        mlflow.set_tracking_uri(tracking_uri(folder))
-        registry = connect()
-        if registry.client.get_experiment_by_name(EXPERIMENT) is None:
-            registry.client.create_experiment(EXPERIMENT, artifact_location=(folder / "artifacts").as_uri())
-        return registry
+    @contextmanager
+    def connected() -> Iterator[Registry]:
+        with mlflow_at(tracking_uri(folder)):
+            registry = connect()
+            if registry.client.get_experiment_by_name(EXPERIMENT) is None:
+                registry.client.create_experiment(EXPERIMENT, artifact_location=(folder / "artifacts").as_uri())
+            yield registry
 
     return connected
 
 
 @pytest.fixture
-def registry(_mlflow: Callable[[], Registry]) -> Iterator[Registry]:
+def registry(_mlflow: Callable[[], AbstractContextManager[Registry]]) -> Iterator[Registry]:
     """A registry in sqlite with one experiment and no model; MLflow's own settings come back afterwards."""
-    before = mlflow.get_tracking_uri()
-    yield _mlflow()
-    mlflow.set_tracking_uri(before)
+    with _mlflow() as registry:
+        yield registry
 
 
 @pytest.fixture(scope="session")
-def _logged(_mlflow: Callable[[], Registry], training: Callable[..., Training]) -> dict[bool, tuple[str, str]]:
+def _logged(
+    _mlflow: Callable[[], AbstractContextManager[Registry]], training: Callable[..., Training]
+) -> dict[bool, tuple[str, str]]:
     """Source and run of a good and of a wrong model, from which versions are made at no cost."""
-    before, logged = mlflow.get_tracking_uri(), {}
-    registry = _mlflow()
-    registry.client.create_registered_model("logged")
-    for wrong in (False, True):
-        number = registry.register(EXPERIMENT, "logged", training(f"wrong={wrong}", wrong=wrong))
-        version = registry.client.get_model_version("logged", str(number))
-        logged[wrong] = version.source, version.run_id
-    mlflow.set_tracking_uri(before)
+    logged = {}
+    with _mlflow() as registry:
+        registry.client.create_registered_model("logged")
+        for wrong in (False, True):
+            number = registry.register(EXPERIMENT, "logged", training(f"wrong={wrong}", wrong=wrong))
+            version = registry.client.get_model_version("logged", str(number))
+            logged[wrong] = version.source, version.run_id
     return logged
 
 
@@ -246,16 +247,14 @@ def sync(spark: SparkSession, endpoints: Endpoints, tmp_path: Path) -> Callable[
 
 
 @pytest.fixture(scope="session")
-def world(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> World:
     """Features, training, release and scoring have run once, on two months, in this process and its Spark."""
     world = make_world(tmp_path_factory.mktemp("world"))
     world.folder.mkdir(parents=True)
     (warehouse := folder_of(spark, "any").parent).mkdir(exist_ok=True)
     (world.folder / "warehouse").symlink_to(warehouse)
-    before = mlflow.get_tracking_uri()
     world.run("features", "train", "score_batch")
-    yield world
-    mlflow.set_tracking_uri(before)
+    return world
 
 
 @pytest.fixture(scope="session")

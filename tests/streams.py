@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from bench.send_events import Disorder, disorder, events_of
 from tests.raw import Raw, changed, raw_tables
 
 from flight_delays.core.columns import Columns, from_arrow
 from flight_delays.core.features import ENTITY
 from flight_delays.core.stream import EVENT, TAKEN, Fate, Log, Memory, Record, TableVersion, after_events
-from bench.send_events import Disorder, disorder, events_of
 from flight_delays.platform.events import bodies
 from flight_delays.tasks.score_stream import Model, process
 from flight_delays.use_case import USE_CASE

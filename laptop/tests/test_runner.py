@@ -13,7 +13,7 @@ from rich.console import Console
 
 from bundle_laptop.errors import LaptopError
 from bundle_laptop.graph import State
-from bundle_laptop.results import Result, duration, rows, summary
+from bundle_laptop.results import Result, duration, live_line, rows, summary
 from bundle_laptop.world import locked
 
 S, F, U, X = State.SUCCESS, State.FAILED, State.UPSTREAM_FAILED, State.EXCLUDED
@@ -422,6 +422,14 @@ def test_the_table_has_a_row_per_job_and_task_and_of_what_was_not_started() -> N
     console = Console(file=io.StringIO(), width=100)
     console.print(summary(results, ["k"]))
     assert "a job before it failed" in console.file.getvalue()
+
+
+def test_on_a_terminal_the_line_of_a_task_is_live_and_is_gone_when_it_ends() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    with live_line(console, "j > t"):
+        assert "running" not in console.file.getvalue()
+    assert "j > t" in console.file.getvalue()
+    assert console.file.getvalue().endswith("\x1b[2K")  # the line is cleared
 
 
 @pytest.mark.parametrize(

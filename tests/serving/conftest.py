@@ -1,6 +1,7 @@
 """Two tiny models, registered, and loaded as they are served."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import mlflow
@@ -14,17 +15,18 @@ from flight_delays.serving.service import Scorer, load_scorer
 
 @pytest.fixture(scope="session")
 def folders(
-    _mlflow: Callable[[], Registry], _logged: dict[bool, tuple[str, str]], tmp_path_factory: pytest.TempPathFactory
+    _mlflow: Callable[[], AbstractContextManager[Registry]],
+    _logged: dict[bool, tuple[str, str]],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Path]:
     """The files of each served version, as downloaded; the challenger has learned the opposite."""
-    before, saved = mlflow.get_tracking_uri(), {}
-    _mlflow()
-    for name, number in VERSIONS.items():
-        source, _ = _logged[name == "challenger"]
-        folder = Path(mlflow.artifacts.download_artifacts(source, dst_path=str(tmp_path_factory.mktemp(name))))
-        (folder / "registered_model_meta").write_text(f"model_name: delay\nmodel_version: '{number}'\n")
-        saved[name] = folder
-    mlflow.set_tracking_uri(before)
+    saved = {}
+    with _mlflow():
+        for name, number in VERSIONS.items():
+            source, _ = _logged[name == "challenger"]
+            folder = Path(mlflow.artifacts.download_artifacts(source, dst_path=str(tmp_path_factory.mktemp(name))))
+            (folder / "registered_model_meta").write_text(f"model_name: delay\nmodel_version: '{number}'\n")
+            saved[name] = folder
     return saved
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 
+from bundle_laptop.world import mlflow_at
 from flight_delays.core.errors import UserError
 from flight_delays.platform.registry import Registry, Training, connect, golden_difference, predict, signature
 from flight_delays.use_case import USE_CASE
@@ -187,12 +188,10 @@ def test_the_signature_is_told_in_plain_words(registry: Registry, new_version: C
 @pytest.fixture
 def _used_before() -> Iterator[None]:
     """Of the environment; this process has used another MLflow before."""
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri("sqlite:///before.db")
-    mlflow.set_registry_uri("sqlite:///before.db")
-    yield
-    mlflow.set_tracking_uri(before)
-    mlflow.set_registry_uri(None)
+    with mlflow_at("sqlite:///before.db"):
+        mlflow.set_registry_uri("sqlite:///before.db")
+        yield
+        mlflow.set_registry_uri(None)
 
 
 @pytest.mark.usefixtures("laptop_workspace", "_used_before")

@@ -40,16 +40,15 @@ class LaptopWorkspace:
 
 
 @pytest.fixture
-def laptop_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LaptopWorkspace]:
+def laptop_workspace(tmp_path: Path) -> Iterator[LaptopWorkspace]:
     """A workspace of the test's own."""
     from bundle_laptop.api import Faults, environment, serve_workspace
+    from bundle_laptop.world import environment_of, mlflow_at, tracking_uri
 
     folder, faults = tmp_path / "workspace", Faults()
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
-    with serve_workspace(folder, faults=faults) as address:
-        for name, value in (environment(address) | {"MLFLOW_TRACKING_URI": uri, "MLFLOW_REGISTRY_URI": uri}).items():
-            if value is None:
-                monkeypatch.delenv(name, raising=False)
-            else:
-                monkeypatch.setenv(name, value)
+    with (
+        serve_workspace(folder, faults=faults) as address,
+        environment_of(environment(address)),
+        mlflow_at(tracking_uri(folder)),
+    ):
         yield LaptopWorkspace(folder=folder, address=address, faults=faults)

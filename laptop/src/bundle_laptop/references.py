@@ -21,6 +21,7 @@ from pathlib import Path
 
 from bundle_laptop.bundle import Bundle, KeyPath
 from bundle_laptop.errors import LaptopError
+from bundle_laptop.world import online_store
 from bundle_laptop.yaml_file import Json
 
 USER = "local"
@@ -162,6 +163,8 @@ class Resolver:
                 return str(self.bundle.root.resolve())
             case ["laptop", "folder"]:
                 return str(self.folder)
+            case ["laptop", "online_store"]:
+                return online_store(self.folder)
             case ["resources", kind, key, name]:
                 return self._resource(kind, key, name, path)
         raise self.bundle.error(path, f"${{{reference}}} is not supported on a laptop; use {', '.join(REFERENCES)}")

@@ -1,6 +1,7 @@
 """One bundle in one world, opened for a command: its tasks find Spark, MLflow and the workspace's API there."""
 
 import json
+import os
 import runpy
 import shlex
 import sys
@@ -29,7 +30,7 @@ from bundle_laptop.references import Resolver
 from bundle_laptop.results import Result, live_line, summary
 from bundle_laptop.runner import Runner
 from bundle_laptop.settings import Settings, read_settings
-from bundle_laptop.world import entered, environment_of, locked, made, world_of
+from bundle_laptop.world import STORE_VARIABLE, entered, environment_of, locked, made, world_of
 from bundle_laptop.yaml_file import Json
 
 if TYPE_CHECKING:
@@ -228,7 +229,8 @@ def _served(folder: Path, port: int) -> Iterator[str]:
     if running and not port:
         yield running
         return
-    with api.serve_workspace(folder, port=port, publish=bool(port)) as address:
+    store = os.environ.get(STORE_VARIABLE)
+    with api.serve_workspace(folder, port=port, publish=bool(port), online_store=store) as address:
         yield address
 
 

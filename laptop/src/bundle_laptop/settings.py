@@ -7,7 +7,7 @@
     [tool.bundle-laptop.variables]                     # as if given by --var: local Spark has one catalog
     catalog = "spark_catalog"
     [tool.bundle-laptop.secrets]                       # scope/key
-    "${resources.secret_scopes.main.name}/store" = "sqlite:///${laptop.folder}/online.db"
+    "${resources.secret_scopes.main.name}/store" = "${laptop.online_store}"
     [tool.bundle-laptop.commands]                      # laptop <name>, short for laptop exec <name>
     report = "my-package report --schema=${resources.schemas.main.id}"
 

@@ -15,6 +15,7 @@ FOLDER = ".local"
 FOLDER_VARIABLE = "LAPTOP_FOLDER"
 """Names the world's folder to processes that run within it."""
 
+STORE_VARIABLE = "LAPTOP_ONLINE_STORE"
 _LOOPBACK = ("127.0.0.1", "localhost")
 _PLACE = "place.txt"
 _REFUSED = re.compile(r"""[^\w\-.+@=~!^() /]""")
@@ -54,6 +55,11 @@ def made(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _PLACE).write_text(str(folder), encoding="utf-8")
     return folder
+
+
+def online_store(folder: Path) -> str:
+    """Where synced tables go: the PostgreSQL database that the environment names, or else a sqlite file."""
+    return os.environ.get(STORE_VARIABLE) or f"sqlite:///{folder / 'online.db'}"
 
 
 def tracking_uri(folder: Path) -> str:
@@ -114,7 +120,7 @@ def entered(folder: Path) -> Iterator[None]:
     _forget_runtime()  # what it found, in a workspace's runtime or in another world, must not last
     sys.path.insert(0, str(_RUNTIME))
     try:
-        with environment_of(variables_of(folder)), _mlflow_at(tracking_uri(folder)):
+        with environment_of(variables_of(folder)), mlflow_at(tracking_uri(folder)):
             yield
     finally:
         sys.path.remove(str(_RUNTIME))
@@ -127,22 +133,27 @@ def _forget_runtime() -> None:
 
 
 @contextmanager
-def _mlflow_at(uri: str) -> Iterator[None]:
-    """MLflow, if this process has imported it, remembers what it was told before, whatever its variables say."""
+def mlflow_at(uri: str) -> Iterator[None]:
+    """MLflow finds its database at `uri` for a while, whatever it was told before in this process."""
 
-    def tell(uri: str | None) -> str | None:
-        """Tell it another address; the one that it was told before, None if it goes by its variables."""
-        if not (mlflow := sys.modules.get("mlflow.tracking._tracking_service.utils")):
-            return None
-        before: str | None = mlflow._tracking_uri
-        mlflow.set_tracking_uri(uri)
+    def tell(tracking: str | None, registry: str | None) -> tuple[str | None, str | None]:
+        """Tell it other addresses; those that it was told before, None where it goes by its variables."""
+        if "mlflow" not in sys.modules:
+            return None, None
+        from mlflow.tracking._model_registry import utils as registries
+        from mlflow.tracking._tracking_service import utils as services
+
+        before = services._tracking_uri, registries._registry_uri
+        services.set_tracking_uri(tracking)  # type: ignore[arg-type]
+        registries.set_registry_uri(registry)  # type: ignore[arg-type]
         return before
 
-    before = tell(uri)
-    try:
-        yield
-    finally:
-        tell(before)
+    with environment_of({"MLFLOW_TRACKING_URI": uri, "MLFLOW_REGISTRY_URI": uri}):
+        before = tell(uri, None)
+        try:
+            yield
+        finally:
+            tell(*before)
 
 
 @contextmanager
