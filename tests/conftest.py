@@ -17,7 +17,7 @@ from databricks.sdk import WorkspaceClient
 from databricks.sdk.service.database import SyncedDatabaseTable, SyncedTableSpec
 from pyspark.sql import SparkSession
 from tests.models import tiny_model
-from tests.worlds import World, copied, folder_of, make_world
+from tests.worlds import SCHEMA, World, copied, folder_of, make_world
 
 from bundle_laptop.api import serve_workspace
 from bundle_laptop.spark import KIND, spark_in
@@ -250,9 +250,10 @@ def sync(spark: SparkSession, endpoints: Endpoints, tmp_path: Path) -> Callable[
 def world(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> World:
     """Features, training, release and scoring have run once, on two months, in this process and its Spark."""
     world = make_world(tmp_path_factory.mktemp("world"))
-    world.folder.mkdir(parents=True)
-    (warehouse := folder_of(spark, "any").parent).mkdir(exist_ok=True)
-    (world.folder / "warehouse").symlink_to(warehouse)
+    (world.folder / "warehouse").mkdir(parents=True)
+    for schema in (SCHEMA, "system_serving"):
+        (folder := folder_of(spark, schema)).mkdir(parents=True, exist_ok=True)
+        (world.folder / "warehouse" / folder.name).symlink_to(folder)
     world.run("features", "train", "score_batch")
     return world
 

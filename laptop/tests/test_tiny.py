@@ -63,9 +63,9 @@ def ran(spark: SparkSession, install: Callable[..., Path], tmp_path_factory: pyt
     with pytest.MonkeyPatch.context() as environment:
         environment.syspath_prepend(str(site))
         with opened(root, None, {}, Console(stderr=True, width=160)) as session:
+            _link_tables(spark, session.folder)
             (job,) = session.run(["count"], {})
             assert job.state is S, job
-            _link_tables(spark, session.folder)
             yield Ran(root=root, site=site, session=session, tasks={task.name: task for task in job.inner})
 
 
@@ -74,6 +74,7 @@ def _link_tables(spark: SparkSession, world: Path) -> None:
     warehouse = re.sub("^file:/*", "/", str(spark.conf.get("spark.sql.warehouse.dir")))
     schema = Path(unquote(warehouse)) / f"{SCHEMA.rpartition('.')[-1]}.db"
     (world / "warehouse").mkdir(exist_ok=True)
+    schema.mkdir(parents=True, exist_ok=True)
     if not (world / "warehouse" / schema.name).exists():
         (world / "warehouse" / schema.name).symlink_to(schema)
 

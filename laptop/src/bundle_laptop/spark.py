@@ -108,13 +108,15 @@ def spark_in(folder: Path, schemas: Iterable[str] = ()) -> Iterator[None]:
 
 
 def keep_views(folder: Path) -> None:
-    """Write down the statements that make the views there are, for the next process; if nobody used Spark, nothing."""
+    """Write down the statements that make this world's views, for the next process; if nobody used Spark, nothing."""
     session = SparkSession.getActiveSession() if folder in _ASKED else None
     if session is None:
         return
+    schemas = ["default", *sorted(path.name.removesuffix(".db") for path in (folder / "warehouse").glob("*.db"))]
     statements = [
         session.sql(f"SHOW CREATE TABLE spark_catalog.`{schema}`.`{row.viewName}`").collect()[0][0]
-        for (schema,) in session.sql("SHOW SCHEMAS IN spark_catalog").collect()
+        for schema in schemas
+        if session.catalog.databaseExists(f"spark_catalog.{schema}")
         for row in session.sql(f"SHOW VIEWS IN spark_catalog.`{schema}`").collect()
         if not row.isTemporary
     ]
