@@ -18,7 +18,7 @@ from rich.console import Console
 
 from bundle_laptop.results import Result
 from bundle_laptop.session import opened
-from flight_delays.platform.ddl import declarations, is_view, views
+from flight_delays.platform.ddl import declarations, is_view
 from flight_delays.platform.tables import Tables
 from flight_delays.use_case import USE_CASE
 
@@ -118,8 +118,8 @@ def copied(tables: Tables, name: str) -> Tables:
         spark.sql(f"CREATE SCHEMA {schema}")
         for table in TABLES:
             spark.sql(f"CREATE TABLE {schema}.{table} USING delta LOCATION '{folder / table}'")
-        for statement in views(schema):
-            spark.sql(statement)
+        for sql in filter(is_view, declarations(USE_CASE.sql).values()):
+            spark.sql(sql.replace("{schema}", schema).strip().removesuffix(";"))
     return replace(tables, schema=schema)
 
 

@@ -31,7 +31,7 @@ def find_entry_point(package: str, name: str) -> EntryPoint | None:
 
 def call_entry_point(entry_point: EntryPoint, arguments: Sequence[str], user_errors: Collection[str]) -> Failure | None:
     """Call it; None: it returned. `user_errors` are the names of classes whose errors need no traceback."""
-    with _called_as(entry_point.name, arguments):
+    with called_as(entry_point.name, arguments):
         return _failure(lambda: entry_point.load()(), user_errors)
 
 
@@ -40,7 +40,7 @@ def call_file(file: Path, arguments: Sequence[str], user_errors: Collection[str]
 
     None: it came to its end.
     """
-    with _called_as(str(file), arguments), chdir(file.parent), _importing_from(file.parent):
+    with called_as(str(file), arguments), chdir(file.parent), _importing_from(file.parent):
         return _failure(lambda: runpy.run_path(str(file), namespace(), "__main__"), user_errors)
 
 
@@ -61,7 +61,8 @@ def _importing_from(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _called_as(name: str, arguments: Sequence[str]) -> Iterator[None]:
+def called_as(name: str, arguments: Sequence[str]) -> Iterator[None]:
+    """The command line of a program, for a while."""
     argv = sys.argv
     sys.argv = [name, *arguments]
     try:

@@ -4,8 +4,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
 from typing import Annotated
@@ -114,10 +113,12 @@ def exec(  # noqa: A001
 @app.command()
 def sql(query: str, target: Target = None, root: Root = None) -> None:
     """Show what a query finds, at most 50 rows."""
-    place = _root(root)
-    with _spark(place, target):
-        from pyspark.sql import SparkSession
+    folder = _existing(_root(root), target)
+    from pyspark.sql import SparkSession
 
+    from bundle_laptop.spark import spark_in
+
+    with world.entered(folder), spark_in(folder):
         try:
             SparkSession.builder.getOrCreate().sql(query).show(50, truncate=60)
         except Exception as error:  # whatever Spark has to say of it
@@ -193,15 +194,6 @@ def _existing(root: Path, target: str | None) -> Path:
     if name not in world.targets(root):
         raise LaptopError(f"there is nothing of {name} yet; run a job first: laptop run <job>")
     return world.world_of(root, name)
-
-
-@contextmanager
-def _spark(root: Path, target: str | None) -> Iterator[None]:
-    folder = _existing(root, target)
-    from bundle_laptop.spark import spark_in
-
-    with world.entered(folder), spark_in(folder):
-        yield
 
 
 def _pairs(option: str, values: list[str] | None) -> dict[str, str]:

@@ -19,6 +19,7 @@ from rich.console import Console
 from bundle_laptop import api
 from bundle_laptop.api.state import StateFile, write_atomically
 from bundle_laptop.bundle import Bundle, load_bundle
+from bundle_laptop.calls import called_as
 from bundle_laptop.completed import completed
 from bundle_laptop.dbutils import give
 from bundle_laptop.deploy import deploy
@@ -78,8 +79,7 @@ class Session:
         )
         with locked(self.folder):
             with live_line(self.console, "deploy"):
-                deploy(plan.deployment, self.folder, self._secrets())
-            self._job_ids()
+                self._deploy(plan)
             with spark_in(self.folder, plan.deployment.schemas):
                 for job in jobs:
                     results.append(runner.run(job, parameters))
@@ -91,8 +91,7 @@ class Session:
 
     def deploy(self) -> None:
         """Make what the bundle's jobs need."""
-        deploy(self._plan().deployment, self.folder, self._secrets())
-        self._job_ids()
+        self._deploy(self._plan())
 
     def look(self, files: Sequence[Path], widgets: Mapping[str, str]) -> Iterator[Path]:
         """Run notebooks one after the other; the page of each. Raises LaptopError for the first that failed."""
@@ -150,19 +149,20 @@ class Session:
                 f"; commands of pyproject.toml: {', '.join(self.settings.commands)}" if self.settings.commands else ""
             )
             raise LaptopError(f"exec: {program} is no program of an installed package{known}")
-        argv = sys.argv
-        sys.argv = [module, *arguments[2:]] if module else [program, *arguments]
+        called = called_as(module, arguments[2:]) if module else called_as(program, arguments)
         try:
-            with spark_in(self.folder):
+            with spark_in(self.folder), called:
                 answer = _run_module(module) if module else found[0].load()()
         except SystemExit as end:
             answer = end.code
-        finally:
-            sys.argv = argv
         if answer is None or isinstance(answer, int):
             return answer or 0
         print(answer, file=sys.stderr)  # as the interpreter does
         return 1
+
+    def _deploy(self, plan: Plan) -> None:
+        deploy(plan.deployment, self.folder, self._secrets())
+        self._job_ids()
 
     def _plan(self) -> Plan:
         return make_plan(self.resolver, self.bundle.map_at(("resources", "jobs")))

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from bundle_laptop.api.endpoints_api import Config
 from bundle_laptop.results import duration
 
 _LAST = 10
@@ -25,15 +26,12 @@ def show(folder: Path, console: Console) -> None:
     columns = ("Endpoint", "Served entity", "Model", "Version", "Traffic %")
     endpoints = Table(*columns, title="Endpoints", title_justify="left")
     file = folder / "api" / "endpoints.json"
-    for endpoint in json.loads(file.read_text(encoding="utf-8")).values() if file.exists() else ():
-        config = endpoint.get("config") or {"served_entities": ()}
-        shares = {
-            route["served_entity_name"] or route["served_model_name"]: str(route["traffic_percentage"])
-            for route in (config.get("traffic_config") or {"routes": ()})["routes"]
-        }
-        for entity in config["served_entities"]:
-            share = shares.get(entity["name"], "100" if not shares else "0")
-            endpoints.add_row(endpoint["name"], entity["name"], entity["entity_name"], entity["entity_version"], share)
+    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    for name, config in [(name, its["config"]) for name, its in known.items() if its.get("config")]:
+        serving = Config.model_validate(config)
+        for entity in serving.served_entities:
+            share = str(serving.shares[entity.name])
+            endpoints.add_row(name, entity.name, entity.entity_name, entity.entity_version, share)
     console.print(endpoints)
     tables = Table("Table", "Commits", "Files", "MB", title="Tables", title_justify="left")
     warehouse = folder / "warehouse"

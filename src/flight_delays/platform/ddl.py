@@ -40,12 +40,6 @@ def declarations(use_case: Path) -> dict[str, str]:
     return dict(sorted(declared.items(), key=lambda one: (is_view(one[1]), one[0])))
 
 
-def views(schema: str) -> list[str]:
-    """The statements that declare the views of a schema."""
-    texts = [text for text in _read(_SQL).values() if is_view(text)]
-    return [text.replace("{schema}", schema).strip().removesuffix(";") for text in texts]
-
-
 def is_view(sql: str) -> bool:
     """Whether this declares a view, not a table."""
     return bool(_VIEW.search(sql))

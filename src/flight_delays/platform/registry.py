@@ -296,14 +296,11 @@ def golden_difference(model: PyFuncModel) -> float:
 
 def connect() -> Registry:
     """The MLflow that its own environment variables name now; else the workspace's, with Unity Catalog."""
-    quieten()
     tracking, registry = MLFLOW_TRACKING_URI.get(), MLFLOW_REGISTRY_URI.get()
     if tracking in (None, "", "databricks"):  # a runtime may name it, and the older registry
         tracking, registry = "databricks", "databricks-uc"
-    # MLflow itself would go on with what this process has used before.
-    mlflow.set_tracking_uri(tracking)
-    mlflow.set_registry_uri(registry)
-    return Registry(client=MlflowClient())
+    # Told, since MLflow itself would go on with what this process has used before.
+    return connect_to(Uris(tracking, registry))
 
 
 @dataclass(frozen=True)

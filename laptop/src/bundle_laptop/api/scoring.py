@@ -5,11 +5,11 @@ served entity are set in this process, and only while its version is loaded (one
 the packages that are installed here, not with those in its requirements.
 """
 
-import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
+
+from bundle_laptop.world import environment_of
 
 _SERVING = "_MLFLOW_IS_IN_SERVING_ENVIRONMENT"  # what MLflow's scoring server tells the model's code
 
@@ -36,7 +36,7 @@ def load_version(name: str, version: int, environment: Mapping[str, str]) -> Sco
     from mlflow.exceptions import MlflowException
     from mlflow.pyfunc import scoring_server
 
-    with _environment({**environment, _SERVING: "true"}):
+    with environment_of({**environment, _SERVING: "true"}):
         model = mlflow.pyfunc.load_model(f"models:/{name}/{version}")
     schema = model.metadata.get_input_schema()
 
@@ -49,17 +49,3 @@ def load_version(name: str, version: int, environment: Mapping[str, str]) -> Sco
         return Scored(status=found.status, content_type=found.mimetype, text=found.response)
 
     return score
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
