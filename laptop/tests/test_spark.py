@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from bundle_laptop.spark import spark_in, why_not
+from bundle_laptop.spark import _find_views, keep_views, spark_in, why_not
 
 Laptop = Callable[..., tuple[int, str, str]]
 PATIENCE_S = 120
@@ -45,6 +45,31 @@ def test_a_cause_that_a_person_can_mend_is_named(log: str, said: str) -> None:
 
 def test_another_cause_is_the_errors_first_line() -> None:
     assert why_not("broken\n  at line 1", "nothing to see") == "broken"
+
+
+def test_a_view_of_all_columns_is_found_again_as_it_was_though_its_table_has_got_more(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    schema, world = "spark_catalog.grown", tmp_path / "dev"
+    (world / "warehouse" / "grown.db").mkdir(parents=True)
+    with spark_in(world, [schema]):
+        SparkSession.builder.getOrCreate()
+        spark.sql(f"CREATE TABLE {schema}.t USING delta AS SELECT 1 AS a")
+        spark.sql(f"CREATE VIEW {schema}.v (a COMMENT 'First') COMMENT 'All' AS SELECT * FROM {schema}.t -- of them")
+        spark.sql(f"CREATE VIEW {schema}.gone AS SELECT * FROM {schema}.t WHERE a > 1")
+        spark.sql(f"ALTER TABLE {schema}.t ADD COLUMNS (b INT)")
+        kept = []
+        for _ in range(2):
+            keep_views(world)
+            kept.append((world / "views.json").read_text())
+            spark.sql(f"DROP VIEW {schema}.v")
+            _find_views(spark, world)
+            assert spark.table(f"{schema}.v").columns == ["a"]
+        assert kept[0] == kept[1]
+        assert spark.sql(f"DESCRIBE {schema}.v").collect()[0]["comment"] == "First"
+        spark.sql(f"DROP TABLE {schema}.t")
+        keep_views(world)
+        _find_views(spark, world)  # without an error
 
 
 @pytest.mark.parametrize(

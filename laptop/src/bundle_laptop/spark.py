@@ -28,6 +28,7 @@ from bundle_laptop.world import made
 KIND = "LAPTOP_SPARK"
 JARS, CLASSES = "jars", "classes.jsa"  # in the folder of `quick_start`
 _VIEWS = "views.json"
+_AS = re.compile(r"(\nWITH SCHEMA [A-Z ]+\nAS )")  # where SHOW CREATE TABLE comes to a view's query
 _found: set[Path] = set()  # tables that this process's session knows
 _SERVER: list[str] = []  # the address of this process's own, once it is started
 _ASKED: set[Path] = set()  # the worlds whose code has asked for the session
@@ -114,13 +115,25 @@ def keep_views(folder: Path) -> None:
         return
     schemas = ["default", *sorted(path.name.removesuffix(".db") for path in (folder / "warehouse").glob("*.db"))]
     statements = [
-        session.sql(f"SHOW CREATE TABLE spark_catalog.`{schema}`.`{row.viewName}`").collect()[0][0]
+        _statement(session, f"spark_catalog.`{schema}`.`{row.viewName}`")
         for schema in schemas
         if session.catalog.databaseExists(f"spark_catalog.{schema}")
         for row in session.sql(f"SHOW VIEWS IN spark_catalog.`{schema}`").collect()
         if not row.isTemporary
     ]
     (folder / _VIEWS).write_text(json.dumps(statements, indent=1), encoding="utf-8")
+
+
+def _statement(session: SparkSession, view: str) -> str:
+    """What makes a view, with the columns that it has now: what it selects all columns of may have got more since."""
+    whole = str(session.sql(f"SHOW CREATE TABLE {view}").collect()[0][0])
+    head, between, query = _AS.split(whole, maxsplit=1)
+    try:
+        columns = ", ".join(f"`{name}`" for name in session.table(view).columns)
+    except AnalysisException:  # what it selects from is gone
+        return whole
+    select = f"SELECT {columns} FROM (\n"
+    return whole if query.startswith(select) else f"{head}{between}{select}{query.rstrip()}\n)\n"
 
 
 def quick_start() -> Path:
