@@ -34,7 +34,13 @@ EXPERIMENT = "experiment"
 # Tests that share a session, and what they make on it, go to one process: those of whole jobs, those of tables.
 SHARED = {
     "jobs": ("tests/faults/test_killed_stream.py", "tests/local/"),
-    "tables": ("tests/faults/test_stream.py", "tests/faults/test_tasks.py", "tests/jobs/", "tests/spark/"),
+    "tables": (
+        "tests/faults/test_killed_job.py",
+        "tests/faults/test_stream.py",
+        "tests/faults/test_tasks.py",
+        "tests/jobs/",
+        "tests/spark/",
+    ),
 }
 # How long an example takes says more about the machine than about the code.
 hypothesis.settings.register_profile("tests", deadline=None)
@@ -93,11 +99,17 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
 
 
 @pytest.fixture(scope="session")
-def new_tables(spark: SparkSession) -> Callable[[str], Tables]:
-    """Gives all tables in a schema of its own, empty at first: made once by their SQL, and copied."""
+def template(spark: SparkSession) -> Tables:
+    """All tables, empty, made by their SQL. To be copied, not written to."""
     template = Tables(spark=spark, schema="spark_catalog.template")
     spark.sql(f"CREATE SCHEMA {template.schema}")
     tables_task.create(template, USE_CASE)
+    return template
+
+
+@pytest.fixture(scope="session")
+def new_tables(template: Tables) -> Callable[[str], Tables]:
+    """Gives all tables in a schema of its own, empty at first."""
     return partial(copied, template)
 
 
