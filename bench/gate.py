@@ -23,8 +23,9 @@ from matplotlib.ticker import PercentFormatter
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flight_delays.core.error_rates import DAY_LEVEL, GATE, RULES, Pair, Tally, pair, tally, worse_by
-from flight_delays.core.gates import Evidence, Outcome, Policy
+from flight_delays.core.gates import Evidence, Outcome
 from flight_delays.core.markdown import table
+from flight_delays.core.settings import Policy, made, settings_of
 from flight_delays.use_case import USE_CASE
 from flight_delays.use_case.slices import time_of_day
 
@@ -124,11 +125,7 @@ still draws single days:
 def default_policy() -> Policy:
     """What databricks.yml says."""
     variables = yaml.safe_load((ROOT / "databricks.yml").read_text())["variables"]
-    names = (
-        *("min_holdout_days", "loss_margin", "max_calibration_error", "calibration_margin", "slice_margin"),
-        *("max_latency_ms", "max_size_mb"),
-    )
-    return Policy(**{name: variables[name]["default"] for name in names})
+    return made(Policy, {name: variables[name]["default"] for name in settings_of(Policy) if name in variables})
 
 
 def pairs(file: Path, policy: Policy) -> dict[tuple[str, int], Pair]:

@@ -28,6 +28,7 @@ from rich.console import Console
 from bench.flights import AS_OF, ROOT, SCHEMA, world
 from bundle_laptop.spark import KIND
 from flight_delays.core.markdown import table
+from flight_delays.core.settings import ScoreBatch
 from flight_delays.core.training import columns_of
 from flight_delays.platform.context import Context, open_context
 from flight_delays.platform.scorer import Scorer, read_scorer
@@ -199,7 +200,7 @@ def _job_round(context: Context, scorer: Scorer) -> dict[str, float]:
     tables.apply_ddl(USE_CASE.sql)
 
     def job() -> None:
-        score_batch.run(context, model_name=MODEL, window=score_batch.Window(), online_store=False)
+        score_batch.run(context, ScoreBatch(model_name=MODEL, online_store=False))
 
     seconds = {JOB: _timed(job).seconds, AGAIN: _timed(job).seconds}
     features, made = tables.read("features"), tables.read("predictions", version=tables.version("predictions"))

@@ -33,6 +33,7 @@ from bench.flights import AS_OF, ROOT, SCHEMA, world
 from bench.send_events import Disorder, disorder, events_between, send
 from bundle_laptop.spark import KIND
 from flight_delays.core.markdown import table
+from flight_delays.core.settings import AVAILABLE_NOW, ScoreStream
 from flight_delays.core.stream import Memory, Record
 from flight_delays.platform import registry as registries
 from flight_delays.platform.as_of import recent
@@ -328,8 +329,17 @@ def _soak(context: Context, batches: int) -> None:
     tables, folder = _world(context), Path(tempfile.mkdtemp())
     flights = _events(context, 24.0)["flight_events"]
     checkpoint = str(folder / "checkpoint")
-    stream = score_stream.Stream(model_name=MODEL, raw_schema=SCRATCH, delay=timedelta(hours=1), land_every=100)
-    own = score_stream._Sink.of(replace(context, tables=tables), stream, checkpoint)
+    settings = ScoreStream(
+        raw_schema=SCRATCH,
+        model_name=MODEL,
+        checkpoint=checkpoint,
+        stream_watermark_minutes=60,
+        stream_trigger=AVAILABLE_NOW,
+        max_lag_seconds=60,
+        online_store=False,
+        land_every=100,
+    )
+    own = score_stream._Sink.of(replace(context, tables=tables), settings)
     sink = Soaked(**vars(own), ended=folder / "ended")
     incoming_events = incoming(tables.spark, SCRATCH, USE_CASE, max_bytes="64m")
     query = incoming_events.writeStream.option("checkpointLocation", checkpoint).foreachBatch(sink).start()
@@ -345,7 +355,7 @@ def _soak(context: Context, batches: int) -> None:
             print(found[-1], flush=True)
     query.stop()
     shutil.rmtree(folder)
-    SOAK.write_text(json.dumps({"batches": batches, "land_every": stream.land_every, "found": found}))
+    SOAK.write_text(json.dumps({"batches": batches, "land_every": settings.land_every, "found": found}))
 
 
 def _heap() -> float:

@@ -18,12 +18,9 @@ PREVENT_DESTROY = Variable(path="var.prevent_destroy", type=bool)
 
 
 def load(bundle: Bundle) -> Resources:
-    """All resources, or none; the one line of an error where the variable is no boolean."""
+    """All resources, or none."""
     resources = Resources()
-    wanted = bundle.variables.get("online_store")
-    if wanted not in (True, False, "true", "false"):  # what BUNDLE_VAR_online_store gives is a text
-        resources.add_diagnostic_error(f"variable online_store is {wanted!r}; set it to true or false")
-    elif wanted in (True, "true"):
+    if bundle.variables["online_store"] in (True, "true"):  # what BUNDLE_VAR_online_store gives is a text
         resources.add_resource("online_database", database())
         resources.add_resource("online_features", features())
         resources.add_resource("online_predictions", predictions())

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from flight_delays.core.decisions import Decision
 from flight_delays.core.features import DAY, PREDICTION_TIME
-from flight_delays.core.gates import Policy
+from flight_delays.core.settings import Policy, Promote
 from flight_delays.core.use_case import LABEL_KNOWN_AT, UseCase
 from flight_delays.platform.context import Context
 from flight_delays.platform.dataset import Dataset, Labelled, LabelledTables
@@ -26,7 +26,6 @@ from flight_delays.platform.decisions import Decisions, DecisionTable
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.registry import Registry
 from flight_delays.platform.tables import Tables
-from flight_delays.tasks import deploy
 from flight_delays.use_case import USE_CASE
 
 POLICY = Policy(
@@ -39,9 +38,20 @@ POLICY = Policy(
     max_size_mb=100,
     draws=200,
 )
-SERVING = deploy.Serving(
-    endpoint="delay", workload_size="Small", scale_to_zero=True, secret_scope="scope", online_store=True
-)
+
+
+def promotion(model_name: str, model_version: int, verdict_id: str, *, online_store: bool = True) -> Promote:
+    """Of a version, to the endpoint of the tests."""
+    return Promote(
+        model_name=model_name,
+        model_version=model_version,
+        verdict_id=verdict_id,
+        endpoint="delay",
+        serving_workload_size="Small",
+        serving_scale_to_zero=True,
+        secret_scope="scope",
+        online_store=online_store,
+    )
 
 
 class Values(dict[str, str]):

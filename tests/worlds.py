@@ -41,7 +41,7 @@ class World:
     def run(self, *jobs: str, **variables: str) -> tuple[list[Result], str]:
         """Run jobs in this process, on the tests' session; their results and what they printed."""
         printed = Console(file=io.StringIO(), width=160)
-        with opened(self.root, "dev", {**TWO_MONTHS, **variables}, printed, mutators=False) as session:
+        with opened(self.root, "dev", {**TWO_MONTHS, **variables}, printed) as session:
             return session.run(jobs, {}), printed.file.getvalue()
 
     @contextmanager

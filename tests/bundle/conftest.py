@@ -16,11 +16,11 @@ from databricks.bundles.registered_models import RegisteredModel
 from databricks.bundles.schemas import Schema
 from databricks.bundles.secret_scopes import SecretScope
 from databricks.bundles.volumes import Volume
+from tests.deployed import ROOT, deployed
 
-from bundle_laptop.bundle import Bundle, load_bundle
+from bundle_laptop.bundle import Bundle, as_listed, load_bundle
 from bundle_laptop.references import Resolver
 
-ROOT = Path(__file__).parents[2]
 SERVICE_PRINCIPAL = "00000000-0000-0000-0000-000000000000"
 TREES = {
     path.relative_to(ROOT): yaml.safe_load(path.read_text())
@@ -66,18 +66,7 @@ RESOURCES = [
 ]
 
 
-def numbers(node: Any) -> Any:
-    """With the defaults of variables that are numbers filled in."""
-    if isinstance(node, dict):
-        return {key: numbers(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [numbers(value) for value in node]
-    name = node.removeprefix("${var.").removesuffix("}") if isinstance(node, str) else ""
-    default = TREES[Path("databricks.yml")]["variables"].get(name, {}).get("default")
-    return default if isinstance(default, int) and not isinstance(default, bool) else node
-
-
-JOBS = [resource._replace(config=numbers(resource.config)) for resource in RESOURCES if resource.kind == "jobs"]
+JOBS = [resource._replace(config=deployed(resource.config)) for resource in RESOURCES if resource.kind == "jobs"]
 TASKS = [Task(job.key, config) for job in JOBS for config in job.config["tasks"]]
 WHEEL_TASKS = [task for task in TASKS if task.is_wheel]
 TARGETS = list(TREES[Path("databricks.yml")]["targets"])
@@ -176,7 +165,10 @@ def resolved(resolver: Resolver) -> dict[str, Any]:
 
 @cache
 def _loaded(target: str) -> Bundle:
-    return load_bundle(ROOT, target)
+    bundle = load_bundle(ROOT, target)
+    tree = as_listed(bundle.tree)
+    jobs = {key: deployed(job, target) for key, job in tree["resources"]["jobs"].items()}
+    return bundle.with_tree({**tree, "resources": {**tree["resources"], "jobs": jobs}})
 
 
 def _sent(config: dict[str, Any]) -> dict[str, Any]:

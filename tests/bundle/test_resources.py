@@ -62,7 +62,7 @@ def test_every_job_has_a_description_and_tags(job):
 
 def test_a_job_runs_once_at_a_time_and_later_runs_wait_unless_it_may_never_end(job):
     assert job["max_concurrent_runs"] == 1
-    assert job["queue"] == {"enabled": "--trigger=${var.stream_trigger}" not in _strings(job)}
+    assert job["queue"] == {"enabled": "--stream-trigger=${var.stream_trigger}" not in _strings(job)}
 
 
 def test_a_failed_or_slow_run_is_reported(job):

@@ -6,14 +6,14 @@ import sys
 from importlib.metadata import distribution
 from pathlib import Path
 
+import click
 import pytest
-import typer
 
 from flight_delays import tasks
 from flight_delays.cli import app
 from flight_delays.core.errors import UserError
 
-COMMANDS = typer.main.get_command(app).commands
+COMMANDS = app.commands
 TASK_VALUE = re.compile(r"\{\{tasks\.([\w-]+)\.values\.([\w.-]+)\}\}")
 
 
@@ -74,7 +74,7 @@ def test_every_option_of_a_task_is_required(wheel_task):
     name, *options = map(filled, wheel_task.config["python_wheel_task"]["parameters"])
     assert options
     for left_out in options:
-        with pytest.raises(typer.TyperException):
+        with pytest.raises(click.ClickException):
             COMMANDS[name].make_context(name, [option for option in options if option != left_out])
 
 
@@ -97,7 +97,12 @@ def test_a_value_that_no_task_sets_is_noticed():
 
 def filled(text):
     """With something in place of what the bundle or the run fills in: a time, or what is a number and a text."""
-    return re.sub(r"\$\{.*?\}|\{\{.*?\}\}", "2014-01-02" if text.startswith("--as-of=") else "1", text)
+    name = text.partition("=")[0]
+    value = {"--schema": "a.b", "--raw-schema": "a.b"}.get(name, "2014-01-02" if name in TIMES else "1")
+    return re.sub(r"(?<==)(\$\{.*\}|.*\{\{.*\}\}.*)$", value, text)
+
+
+TIMES = {"--as-of", "--first-date", "--last-date"}
 
 
 def values_set_by(subcommand):

@@ -8,14 +8,15 @@ import mlflow
 import pandas as pd
 import pytest
 from tests.conftest import EXPERIMENT
-from tests.contexts import POLICY, SERVING, MemoryDecisions, MemoryRows, make_context
+from tests.contexts import POLICY, MemoryDecisions, MemoryRows, make_context, promotion
 from tests.faults.seams import killed, writes_of
 
+from flight_delays.core.settings import Judge, Train
 from flight_delays.core.traffic import Served
 from flight_delays.platform.context import Context
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.registry import Registry
-from flight_delays.tasks import deploy, train, validate
+from flight_delays.tasks import judge, promote, train
 
 MEASURED = {"latency_ms", "size_mb", "decision_id"}  # the last is a digest of the model's name too
 
@@ -35,7 +36,7 @@ def context_of(
             [Served(name="champion", model_name=name, model_version=1, percentage=100)],
             workload_size="Small",
             scale_to_zero=True,
-            environment=SERVING.environment,
+            environment=promote.environment(promotion("any", 1, "any")),
             progress=lambda _: None,
         )
         return make_context(
@@ -53,9 +54,9 @@ def release(name: str) -> Callable[[Context], None]:
     """The tasks of the release job."""
 
     def run(context: Context) -> None:
-        validate.run(context, model_name=name, model_version=2, holdout_days=14, policy=POLICY)
+        judge.run(context, Judge(model_name=name, model_version=2, holdout_days=14, policy=POLICY))
         verdict_id = context.task_values["verdict_id"]
-        deploy.run(context, model_name=name, model_version=2, verdict_id=verdict_id, serving=SERVING)
+        promote.run(context, promotion(name, 2, verdict_id))
 
     return run
 
@@ -96,9 +97,8 @@ def test_a_training_killed_before_any_of_its_writes_and_run_again_leaves_one_ver
     registry: Registry, flights: pd.DataFrame
 ) -> None:
     def training(name: str) -> Callable[[Context], None]:
-        return lambda context: train.run(
-            context, model_name=name, experiment=EXPERIMENT, holdout_days=14, trials=1, git_commit="0a1b2c3"
-        )
+        settings = Train(model_name=name, experiment=EXPERIMENT, holdout_days=14, trials=1, git_commit="0a1b2c3")
+        return lambda context: train.run(context, settings)
 
     def context_for(name: str) -> Context:
         registry.client.create_registered_model(name)

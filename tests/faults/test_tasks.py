@@ -8,6 +8,7 @@ from tests.contexts import make_context
 from tests.faults.seams import Killer, killed
 from tests.worlds import assert_same_rows, contents, copied
 
+from flight_delays.core.settings import Features, Labels, ScoreBatch
 from flight_delays.platform.context import Context
 from flight_delays.platform.registry import Registry
 from flight_delays.platform.tables import Tables
@@ -21,15 +22,15 @@ def landed(context: Context) -> None:
 
 
 def built(context: Context) -> None:
-    features.run(context, context.tables)
+    features.run(context, Features(raw_schema=context.tables.schema))
 
 
 def labelled(context: Context) -> None:
-    labels.run(context, context.tables)
+    labels.run(context, Labels(raw_schema=context.tables.schema))
 
 
 def scored(context: Context) -> None:
-    score_batch.run(context, model_name=MODEL, window=score_batch.Window(), online_store=False)
+    score_batch.run(context, ScoreBatch(model_name=MODEL, online_store=False))
 
 
 TASKS = (landed, built, labelled, scored)

@@ -13,20 +13,21 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from tests import bikes
 from tests.conftest import EXPERIMENT
-from tests.contexts import POLICY, SERVING, make_context
+from tests.contexts import POLICY, make_context, promotion
 
-from flight_delays.core.gates import Policy
+from flight_delays.core.settings import Features, Judge, Labels, Parity, Policy, Publish, ScoreBatch, Train
 from flight_delays.platform.context import Context
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.registry import Registry
 from flight_delays.platform.shell import ONLINE_TABLE
 from flight_delays.platform.tables import Tables
-from flight_delays.tasks import deploy, features, ingest, labels, parity, publish, score_batch, tables, train, validate
+from flight_delays.tasks import features, ingest, judge, labels, parity, promote, publish, score_batch, tables, train
 from flight_delays.views import look
 
 AS_OF = datetime(2012, 1, 1, 6, tzinfo=UTC)
 MODEL = "bikes"
 HOLDOUT_DAYS = 60
+TRAINING = Train(model_name=MODEL, experiment=EXPERIMENT, holdout_days=HOLDOUT_DAYS, trials=1, git_commit="0a1b2c3")
 LIMITS = replace(
     POLICY, loss_margin=0.01, calibration_margin=0.05, slice_margin=0.1, max_size_mb=200, draws=Policy.draws
 )
@@ -55,21 +56,14 @@ def context(
 def test_another_use_case_goes_from_raw_rows_to_a_served_answer(context: Context) -> None:
     tables.run(context)
     ingest.run(context)
-    features.run(context, context.tables)
-    labels.run(context, context.tables)
-    publish.run(context, online_store=True)
+    features.run(context, Features(raw_schema=context.tables.schema))
+    labels.run(context, Labels(raw_schema=context.tables.schema))
+    publish.run(context, Publish(online_store=True))
     counts = {name: context.tables.read(name).count() for name in ("raw_hours", "raw_conditions", "features", "labels")}
     assert counts == {"raw_hours": 8645, "raw_conditions": 8645, "features": 8645, "labels": 8645}
 
     context.registry.client.create_registered_model(MODEL)
-    train.run(
-        context,
-        model_name=MODEL,
-        experiment=EXPERIMENT,
-        holdout_days=HOLDOUT_DAYS,
-        trials=2,
-        git_commit="0a1b2c3",
-    )
+    train.run(context, replace(TRAINING, trials=2))
     number = int(context.task_values["model_version"])
     metrics = client_metrics(context, number)
     # What knows nothing has a squared error of about 1 in units of the spread, and R2 0.
@@ -77,21 +71,15 @@ def test_another_use_case_goes_from_raw_rows_to_a_served_answer(context: Context
     assert metrics["test_squared_error"] < 0.4
     assert metrics["test_rmse_low"] < metrics["test_rmse"] < metrics["test_rmse_high"]
 
-    validate.run(context, model_name=MODEL, model_version=number, holdout_days=HOLDOUT_DAYS, policy=LIMITS)
+    judge.run(context, Judge(model_name=MODEL, model_version=number, holdout_days=HOLDOUT_DAYS, policy=LIMITS))
     verdict = look.verdict(context, MODEL)
     assert context.task_values["verdict"] == "PASS", verdict.tables["checks"].to_string()
     assert "squared error" in " ".join(verdict.tables["checks"]["reason"])
 
-    deploy.run(
-        context,
-        model_name=MODEL,
-        model_version=number,
-        verdict_id=context.task_values["verdict_id"],
-        serving=SERVING,
-    )
+    promote.run(context, promotion(MODEL, number, context.task_values["verdict_id"]))
     assert context.registry.aliases(MODEL) == {"champion": number}
 
-    score_batch.run(context, model_name=MODEL, window=score_batch.Window(), online_store=False)
+    score_batch.run(context, ScoreBatch(model_name=MODEL, online_store=False))
     predictions = context.tables.read("predictions")
     assert predictions.count() == counts["features"]
     assert predictions.where("probability IS NOT NULL OR prediction IS NULL").isEmpty()
@@ -106,7 +94,7 @@ def test_another_use_case_goes_from_raw_rows_to_a_served_answer(context: Context
     (scored,) = predictions.where("entity_id = '2011-12-31T17Z'").collect()
     # The request names an hour; what it leaves out is looked up, as the batch had it.
     assert answer == {"prediction": pytest.approx(scored["prediction"], abs=1e-9)}
-    parity.run(context, model_name=MODEL, endpoint="delay", with_features=False)
+    parity.run(context, Parity(model_name=MODEL, endpoint="delay", online_store=True))
     assert context.task_values["compared"] == "200"
 
 
@@ -119,11 +107,9 @@ def test_people_can_look_at_it(context: Context) -> None:
 def test_an_earlier_model_of_it_is_judged_against_the_champion(context: Context) -> None:
     """Fitted on half a year, and therefore worse on winter than the champion."""
     earlier = replace(context, as_of=datetime(2011, 9, 1, 6, tzinfo=UTC))
-    train.run(
-        earlier, model_name=MODEL, experiment=EXPERIMENT, holdout_days=HOLDOUT_DAYS, trials=1, git_commit="0a1b2c3"
-    )
+    train.run(earlier, TRAINING)
     number = int(earlier.task_values["model_version"])
-    validate.run(context, model_name=MODEL, model_version=number, holdout_days=HOLDOUT_DAYS, policy=LIMITS)
+    judge.run(context, Judge(model_name=MODEL, model_version=number, holdout_days=HOLDOUT_DAYS, policy=LIMITS))
     checks = look.verdict(context, MODEL).tables["checks"].set_index("check")["outcome"]
     assert checks["not_worse_than_champion"] != "PASS"
     assert context.registry.aliases(MODEL)["champion"] != number

@@ -72,7 +72,7 @@ def test_a_failing_verdict_stops_the_deployment_and_the_job_still_succeeds(world
     before = contents(of_the_session(spark))
     results, _ = world.run("train", max_calibration_error="0.0001")
     states = dict(_flat(results))
-    assert states["validate"] is State.SUCCESS
+    assert states["judge"] is State.SUCCESS
     assert states["deploy"] is State.EXCLUDED
     assert states["train"] is State.SUCCESS
     after = contents(of_the_session(spark))

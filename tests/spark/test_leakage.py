@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 from tests.contexts import make_context
 from tests.raw import Raw, gone, other, raw_tables
 
+from flight_delays.core.settings import Features, Labels
 from flight_delays.platform.as_of import build_features
 from flight_delays.platform.context import Context
 from flight_delays.platform.registry import Registry
@@ -56,8 +57,8 @@ def test_what_is_back_filled_later_leaves_an_old_training_set_as_it_was(raw: Raw
         for source in USE_CASE.sources:
             rows = tables.spark.createDataFrame(world[source.contract.table])
             tables.upsert(source.contract.table, rows, key=source.contract.key)
-        features.run(replace(context, as_of=as_of), tables)
-        labels.run(replace(context, as_of=as_of), tables)
+        features.run(replace(context, as_of=as_of), Features(raw_schema=tables.schema))
+        labels.run(replace(context, as_of=as_of), Labels(raw_schema=tables.schema))
         return context.labelled.read(as_of=T, first=None, end=date(2013, 2, 9)).rows
 
     before = training_set(gone(raw, T), T)
@@ -88,14 +89,14 @@ def test_a_corrected_outcome_is_a_row_more_and_training_as_of_before_it_still_ge
         return context.labelled.read(as_of=as_of, first=None, end=date(2013, 2, 11)).rows.set_index("entity_id")
 
     tables.upsert("raw_flights", early, key=["flight_id"])
-    features.run(context, tables)
-    labels.run(context, tables)
+    features.run(context, Features(raw_schema=tables.schema))
+    labels.run(context, Labels(raw_schema=tables.schema))
     before = training_set(T)
     assert (len(before), before.loc[one, "label"]) == (10, 0.0)
 
     assert tables.upsert("raw_flights", corrected, key=["flight_id"]).updated == 1
     for as_of in (T + hours, T + 2 * hours, T + 3 * hours, T):  # told, not known; known; again; and an old run
-        labels.run(replace(context, as_of=as_of), tables)
+        labels.run(replace(context, as_of=as_of), Labels(raw_schema=tables.schema))
     told = tables.read("labels").where(F.col("entity_id") == one).orderBy("known_at")
     first, last = collected(told)
     assert (first["label"], last["label"]) == (0.0, 1.0)

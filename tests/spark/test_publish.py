@@ -11,6 +11,7 @@ from tests.contexts import make_context, printed
 from tests.store.precomputed import FOUND
 from tests.store.precomputed import rows as prediction_rows
 
+from flight_delays.core.settings import Publish
 from flight_delays.platform.context import Context
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.precomputed import PREDICTIONS_TABLE, find_prediction, predictions_store, request_columns
@@ -38,7 +39,7 @@ def context(tables: Tables, flights: pd.DataFrame, endpoints: Endpoints) -> Cont
 
 def test_without_an_online_store_there_is_nothing_to_publish(context: Context) -> None:
     alone = make_context(as_of=AS_OF, tables=context.tables)
-    publish.run(alone, online_store=False)
+    publish.run(alone, Publish(online_store=False))
     publish.predictions(alone, online_store=False)
     assert printed(alone) == "There is no online store: nothing to publish (variable online_store)\n"
     assert alone.task_values == {"published": "0"}
@@ -48,7 +49,7 @@ def test_the_newest_features_of_each_entity_are_found_by_its_id(
     context: Context, flights: pd.DataFrame, sync: Callable[[str, str, str], None], tmp_path: Path
 ) -> None:
     sync(f"{SCHEMA}.features", f"{SCHEMA}.{ONLINE_TABLE}", "prediction_ts")
-    publish.run(context, online_store=True)
+    publish.run(context, Publish(online_store=True))
     assert printed(context).splitlines()[-1] == f"20 entities in {SCHEMA}.{ONLINE_TABLE}"
     assert context.task_values == {"published": "20"}
     address = f"sqlite:///{tmp_path / 'online.db'}"

@@ -10,6 +10,7 @@ from pyspark.sql import Row
 from tests.contexts import make_context
 
 from flight_delays.core.errors import UserError
+from flight_delays.core.settings import ScoreServed
 from flight_delays.platform.context import Context
 from flight_delays.platform.registry import Registry
 from flight_delays.platform.tables import Tables
@@ -81,8 +82,9 @@ def test_each_answered_row_becomes_a_prediction_once(context: Context, entities:
         ],
         "payloads",
     )
+    settings = ScoreServed(model_name=NAME, payload_table=table, served_entities_table=entities)
     for inserted in ("3", "0"):
-        score_served.run(context, model_name=NAME, payload_table=table, served_entities=entities)
+        score_served.run(context, settings)
         assert context.task_values["served"] == inserted
         found = context.tables.read("predictions").where(f"model_name = '{NAME}'").orderBy("entity_id").collect()
         flights = [f"UA-{number}-EWR-ORD-20130115T1700Z" for number in (1, 2, 3)]
@@ -112,8 +114,9 @@ def reasons(context: Context) -> dict[str, str]:
 
 
 def test_a_table_that_is_not_there_is_said_in_one_line(context: Context, entities: str) -> None:
+    settings = ScoreServed(
+        model_name=NAME, payload_table="spark_catalog.shared.nothing", served_entities_table=entities
+    )
     with pytest.raises(UserError, match=r"table spark_catalog.shared.nothing does not exist"):
-        score_served.run(
-            context, model_name=NAME, payload_table="spark_catalog.shared.nothing", served_entities=entities
-        )
+        score_served.run(context, settings)
     assert pd.notna(entities)

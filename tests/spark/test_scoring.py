@@ -24,6 +24,7 @@ from tests.worlds import ROOT, dropped
 from flight_delays.core.columns import UTC_TIME, to_pandas
 from flight_delays.core.errors import UserError
 from flight_delays.core.scoring import PREDICTIONS, inputs_of
+from flight_delays.core.settings import ScoreBatch
 from flight_delays.platform.context import Context
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.precomputed import PREDICTIONS_TABLE, Prediction, find_prediction, predictions_store
@@ -32,7 +33,6 @@ from flight_delays.platform.scorer import load_model, read_scorer
 from flight_delays.platform.shell import ONLINE_STORE
 from flight_delays.platform.tables import Tables
 from flight_delays.tasks import score_batch
-from flight_delays.tasks.score_batch import Window
 from flight_delays.use_case import USE_CASE
 
 BEFORE_THE_LAST_DAY = datetime(2013, 2, 19, 9, 59, 59, tzinfo=UTC)
@@ -301,7 +301,7 @@ def test_rows_that_cannot_be_scored_say_why_and_do_not_hold_up_the_rest(
     rejected = read_scorer(context.registry, "picky", number).rejects(all_of_them, source="batch").collect()
     assert {json.loads(row["source_row"])["entity_id"]: row["reasons"] for row in rejected} == wrong
 
-    score_batch.run(context, model_name="picky", window=Window(), online_store=False)
+    score_batch.run(context, ScoreBatch(model_name="picky", online_store=False))
     scored = context.tables.read("predictions").where("model_name = 'picky' AND entity_id LIKE 'picky%'").toPandas()
     assert set(scored["entity_id"]) == {f"picky: {name}" for name, (_, reasons) in REASONS.items() if not reasons}
     rejected = context.tables.read("raw_rejects").where("table_name = 'predictions' AND source_row LIKE '%picky%'")
@@ -316,9 +316,7 @@ def test_batch_goes_on_from_where_the_version_got_to(context: Context, new_versi
     context.registry.set_alias("further", "champion", new_version("further"))
 
     def scored(as_of: datetime = LAST_DAY, **window: object) -> int:
-        score_batch.run(
-            replace(context, as_of=as_of), model_name="further", window=Window(**window), online_store=False
-        )
+        score_batch.run(replace(context, as_of=as_of), ScoreBatch(model_name="further", online_store=False, **window))
         return context.tables.read("predictions").where("model_name = 'further'").count()
 
     def add(name: str) -> None:
@@ -358,7 +356,7 @@ def test_the_newest_prediction_of_each_flight_is_there_to_be_looked_up(
 
     def found(as_of: datetime, number: int) -> Prediction | None:
         context.registry.set_alias("looked up", "champion", number)
-        score_batch.run(replace(context, as_of=as_of), model_name="looked up", window=Window(**day), online_store=True)
+        score_batch.run(replace(context, as_of=as_of), ScoreBatch(model_name="looked up", online_store=True, **day))
         store = predictions_store({ONLINE_STORE: f"sqlite:///{tmp_path / 'online.db'}"})
         assert store
         return find_prediction(store, "looked up")
@@ -376,7 +374,7 @@ def test_the_newest_prediction_of_each_flight_is_there_to_be_looked_up(
 def test_without_a_champion_nothing_is_scored(context: Context, new_version: Callable[..., int]) -> None:
     context.registry.set_alias("unreleased", "challenger", new_version("unreleased"))
     with pytest.raises(UserError, match=r"^unreleased has no champion; run the train job"):
-        score_batch.run(context, model_name="unreleased", window=Window(), online_store=False)
+        score_batch.run(context, ScoreBatch(model_name="unreleased", online_store=False))
 
 
 class Promoting(Registry):
@@ -400,9 +398,7 @@ def test_every_flight_is_scored_once_by_the_version_that_is_written_on_its_row(
 
     score_batch.run(
         replace(context, registry=Promoting(context.registry.client)),
-        model_name="scored",
-        window=Window(),
-        online_store=False,
+        ScoreBatch(model_name="scored", online_store=False),
     )
     assert context.registry.aliases("scored") == {"champion": 2}
     first = predictions()
@@ -415,7 +411,7 @@ def test_every_flight_is_scored_once_by_the_version_that_is_written_on_its_row(
     assert np.corrcoef(first["probability"], low_visibility)[0, 1] > 0.8  # and not the wrong model's answers
 
     context.registry.set_alias("scored", "champion", good)
-    score_batch.run(context, model_name="scored", window=Window(), online_store=False)
+    score_batch.run(context, ScoreBatch(model_name="scored", online_store=False))
     pd.testing.assert_frame_equal(predictions(), first)
 
     late = (
@@ -424,7 +420,7 @@ def test_every_flight_is_scored_once_by_the_version_that_is_written_on_its_row(
         .withColumn("entity_id", F.lit("arrived late in the table"))
     )
     context.tables.append_new("features", late, key=["entity_id"])
-    score_batch.run(replace(context, as_of=LAST_DAY), model_name="scored", window=Window(), online_store=False)
+    score_batch.run(replace(context, as_of=LAST_DAY), ScoreBatch(model_name="scored", online_store=False))
     then = predictions()
     added = then[~then["prediction_id"].isin(first["prediction_id"])]
     assert set(added["entity_id"]) == {"arrived late in the table", *loaded["entity_id"].tail(20)}
@@ -459,7 +455,7 @@ def operations(tables: Tables, table: str) -> list[str]:
 
 def score(context: Context, model_name: str, as_of: datetime = BEFORE_THE_LAST_DAY) -> pd.DataFrame:
     """Run it, and return all predictions of the model."""
-    score_batch.run(replace(context, as_of=as_of), model_name=model_name, window=Window(), online_store=False)
+    score_batch.run(replace(context, as_of=as_of), ScoreBatch(model_name=model_name, online_store=False))
     return context.tables.read("predictions").where(F.col("model_name") == model_name).toPandas()
 
 

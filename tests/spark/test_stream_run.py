@@ -1,7 +1,6 @@
 """Runs of the stream from tables of events to landed rows: what one has seen the next does not see again."""
 
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +10,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from tests.contexts import make_context
 from tests.streams import SENT_AT, real_day
 
+from flight_delays.core.settings import AVAILABLE_NOW, ScoreStream
 from flight_delays.platform.context import Adapters
 from flight_delays.platform.registry import Registry
 from flight_delays.platform.tables import Tables
@@ -67,15 +67,16 @@ def test_inserts_beside_updates_are_seen_deletes_pass_and_nothing_is_scored_twic
 
 
 def run(adapters: Adapters, folder: Path) -> None:
-    stream = score_stream.Stream(model_name="running", raw_schema=SCHEMA, delay=timedelta(hours=1))
-    score_stream.run(
-        adapters,
-        stream=stream,
+    settings = ScoreStream(
+        raw_schema=SCHEMA,
+        model_name="running",
         checkpoint=str(folder / "checkpoint"),
-        trigger=score_stream.AVAILABLE_NOW,
+        stream_watermark_minutes=60,
+        stream_trigger=AVAILABLE_NOW,
         max_lag_seconds=60,
         online_store=False,
     )
+    score_stream.run(adapters, settings)
 
 
 def event_rows(tables: Tables, rows: pd.DataFrame) -> pa.Table:

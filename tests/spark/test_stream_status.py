@@ -8,6 +8,7 @@ import pytest
 from tests.contexts import make_context, printed
 
 from flight_delays.core.errors import UserError
+from flight_delays.core.settings import StreamStatus
 from flight_delays.platform.tables import Tables
 from flight_delays.tasks import stream_control
 
@@ -69,7 +70,9 @@ def status(tables: Tables, tmp_path: Path) -> Callable[..., tuple[str, list[list
 
     def ask(checkpoint: str = "q", *, max_lag_seconds: float = 6, last: int = 10) -> tuple[str, list[list[str]]]:
         found = make_context(as_of=AS_OF, tables=tables)
-        outcome = stream_control.status(found, str(tmp_path / checkpoint), max_lag_seconds=max_lag_seconds, last=last)
+        outcome = stream_control.status(
+            found, StreamStatus(checkpoint=str(tmp_path / checkpoint), max_lag_seconds=max_lag_seconds, last=last)
+        )
         return outcome, [line.replace("│", " ").split() for line in printed(found).splitlines()]
 
     return ask

@@ -11,28 +11,28 @@ import pytest
 
 from flight_delays import cli
 from flight_delays.core.errors import UserError
-from flight_delays.core.moments import moment_of
+from flight_delays.core.settings import moment_of
 from flight_delays.use_case import USE_CASE
 
 SCORE = ["score-batch", "--schema=main.flights", "--model-name=delay", "--online-store=false"]
 AS_OF = "--as-of=2014-01-02T00:00:00Z"
-VALIDATE = ["validate", "--schema=s", "--model-name=m", "--holdout-days=1", "--min-holdout-days=1", AS_OF]
+JUDGE = ["judge", "--schema=a.s", "--model-name=m", "--holdout-days=1", "--min-holdout-days=1", AS_OF]
 WRONG = [
     pytest.param([*SCORE], "Missing option '--as-of'", id="missing option"),
-    pytest.param([*SCORE, AS_OF, "--speed=1"], "No such option: --speed", id="unknown option"),
-    pytest.param(["tables", "--target=dev"], "No such option: --target", id="a target after the task"),
-    pytest.param(["query", "--endpoint=delay"], "give the columns as JSON, or --online-store", id="nowhere to look"),
+    pytest.param([*SCORE, AS_OF, "--speed=1"], "No such option '--speed'", id="unknown option"),
+    pytest.param(["tables", "--target=dev"], "No such option '--target'", id="a target after the task"),
+    pytest.param(["query", "--endpoint=delay"], "give the columns as JSON, or --store-address", id="nowhere to look"),
     pytest.param(["query", "--endpoint=delay", "{,}"], "invalid JSON: ", id="no JSON"),
-    pytest.param(["lookup", "an-id"], "--online-store is missing; give the address of the online", id="no store"),
+    pytest.param(["lookup", "an-id"], "--store-address is missing; give the address of the online", id="no store"),
     pytest.param(["dance"], "No such command 'dance'", id="unknown command"),
     pytest.param([*SCORE, AS_OF, "surplus"], "unexpected extra argument", id="surplus argument"),
-    pytest.param([*SCORE, "--as-of=tomorrow"], "as_of is 'tomorrow', not an ISO 8601 time", id="no time"),
-    pytest.param([*SCORE, "--as-of="], "as_of is '', not an ISO 8601 time", id="empty time"),
+    pytest.param([*SCORE, "--as-of=tomorrow"], "'tomorrow' should be an ISO 8601 time like", id="no time"),
+    pytest.param([*SCORE, "--as-of="], "'' should be an ISO 8601 time", id="empty time"),
     pytest.param(["train", "--holdout-days=0"], "Invalid value for '--holdout-days'", id="no days"),
     pytest.param(["score-stream", "--land-every=0"], "Invalid value for '--land-every'", id="never landed"),
-    pytest.param(["tables", "--schema=s", AS_OF], "No such option: --as-of", id="a now that nothing needs"),
-    pytest.param(["deploy", "--model-version=champion"], "Invalid value for '--model-version'", id="an alias"),
-    pytest.param([*VALIDATE, "--loss-margin=-0.1"], "Invalid value for '--loss-margin'", id="negative margin"),
+    pytest.param(["tables", "--schema=a.s", AS_OF], "No such option '--as-of'", id="a now that nothing needs"),
+    pytest.param(["promote", "--model-version=champion"], "Invalid value for '--model-version'", id="an alias"),
+    pytest.param([*JUDGE, "--loss-margin=-0.1"], "Invalid value for '--loss-margin'", id="negative margin"),
 ]
 
 
@@ -81,8 +81,8 @@ def test_a_job_that_succeeds_returns_none(
 TOLD = {
     task: {"tasks": [{"python_wheel_task": {"parameters": [task, *options]}}]}
     for task, options in {
-        "deploy": ("--schema=main.flights", "--model-name=delay", "--endpoint=delay", "--workload-size=Small"),
-        "validate": ("--schema=main.flights", "--model-name=delay", "--holdout-days=0"),
+        "promote": ("--schema=main.flights", AS_OF, "--model-name=delay", "--endpoint=delay"),
+        "judge": ("--schema=main.flights", AS_OF, "--model-name=delay", "--holdout-days=0"),
         "score-stream": ("--checkpoint={0}/score_stream", "--max-lag-seconds=60"),
     }.items()
 }
@@ -102,10 +102,10 @@ def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["deploy"], "Missing option '--model-version'"),
-        (["deploy", "--model-version=1"], "Missing option '--verdict-id'"),
-        (["validate", "--model-version=1"], "Invalid value for '--holdout-days'"),
-        (["validate", "--model-version=1", "--holdout-days=1"], "Missing option '--min-holdout-days'"),
+        (["promote"], "Missing option '--model-version'"),
+        (["promote", "--model-version=1"], "Missing option '--verdict-id'"),
+        (["judge", "--model-version=1"], "Invalid value for '--holdout-days'"),
+        (["judge", "--model-version=1", "--holdout-days=1"], "Missing option '--min-holdout-days'"),
         (["labels"], "Missing option '--schema'"),
         (["stream", "status"], "Missing option '--schema'"),
         (["stream", "status", "--max-lag-seconds=-1"], "Invalid value for '--max-lag-seconds'"),
@@ -138,10 +138,10 @@ def test_a_target_gives_every_command_of_the_stream_the_options_of_the_job_that_
         (["score-batch", "--full", AS_OF], None),
         (["dance"], "there is no task dance"),
         (["tables", "--target=dev"], "task tables has no option --target; it has --schema"),
-        (["train", "--holdout-days=0"], "Invalid value for '--holdout-days'"),
-        (["deploy", "--model-version=champion"], "Invalid value for '--model-version'"),
-        (["deploy", "--online-store=maybe"], "Invalid value for '--online-store'"),
-        (["train", "--as-of=tomorrow"], "as_of is 'tomorrow', not an ISO 8601 time"),
+        (["train", "--holdout-days=0"], "--holdout-days=0: it should be greater than or equal to 1"),
+        (["promote", "--model-version=champion"], "--model-version=champion: it should be a valid integer"),
+        (["promote", "--online-store=maybe"], "--online-store=maybe: it should be true or false"),
+        (["train", "--as-of=tomorrow"], "--as-of=tomorrow: it should be an ISO 8601 time"),
     ],
 )
 def test_arguments_can_be_checked_before_a_run(arguments: list[str], says: str | None) -> None:
@@ -192,10 +192,10 @@ def test_a_day_as_as_of_is_its_first_moment_in_utc() -> None:
 
 
 def test_ctrl_c_ends_a_job_rather_than_its_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(schema: str, as_of: str) -> None:  # noqa: ARG001
+    def interrupted(scope: object) -> None:  # noqa: ARG001
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_context", interrupted)
+    monkeypatch.setattr(cli, "_opened", interrupted)
     monkeypatch.setattr(sys, "argv", ["flight-delays-task", *SCORE, AS_OF])
     with pytest.raises(KeyboardInterrupt):
         cli.job()

@@ -12,10 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from aiohttp import web
+from pydantic import ValidationError
 from tests.contexts import Time, Values, client_at, make_context, printed
 
 from flight_delays.core.errors import UserError
-from flight_delays.core.load import Limits, Measured, broken
+from flight_delays.core.load import Measured, broken
+from flight_delays.core.settings import Limits, LoadTest
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.load import drive
 from flight_delays.tasks.load_test import put_under_load, request_bodies
@@ -79,14 +81,14 @@ def test_nothing_measured_breaks_the_widest_limits() -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"max_p99_ms": 0}, "max_p99_ms, above 0"),
-        ({"max_error_rate": -0.1}, "max_error_rate, from 0 to 1"),
-        ({"max_error_rate": 1.1}, "max_error_rate, from 0 to 1"),
-        ({"min_requests_per_second": -1}, "min_requests_per_second, at least 0"),
+        ({"max_p99_ms": 0}, r"max_p99_ms\n  Input should be greater than 0"),
+        ({"max_error_rate": -0.1}, r"max_error_rate\n  Input should be greater than or equal to 0"),
+        ({"max_error_rate": 1.1}, r"max_error_rate\n  Input should be less than or equal to 1"),
+        ({"min_requests_per_second": -1}, r"min_requests_per_second\n  Input should be greater than or equal to 0"),
     ],
 )
 def test_a_limit_that_makes_no_sense_is_refused(wrong: dict[str, float], says: str) -> None:
-    with pytest.raises(UserError, match=says):
+    with pytest.raises(ValidationError, match=says):
         Limits(**{"max_p99_ms": 1, "max_error_rate": 0, "min_requests_per_second": 0, **wrong})
 
 
@@ -285,7 +287,10 @@ def under_load(serve: Serve) -> Callable[[Handler, Limits], tuple[Values, str]]:
     def go(handler: Handler, limits: Limits) -> tuple[Values, str]:
         endpoints = Endpoints(client=client_at(serve(handler), Time()))
         context = make_context(as_of=datetime(2014, 1, 2, tzinfo=UTC), endpoints=lambda: endpoints)
-        put_under_load(context, [b"{}"], endpoint="delay", connections=2, seconds=1, limits=limits)
+        settings = LoadTest(
+            endpoint="delay", online_store=True, load_test_connections=2, load_test_seconds=1, limits=limits
+        )
+        put_under_load(context, [b"{}"], settings)
         return context.task_values, printed(context)
 
     return go

@@ -47,7 +47,7 @@ def store(tmp_path: Path) -> Sqlite:
 def test_a_prediction_is_told(
     store: Sqlite, named: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = [f"--online-store={store.url}"] if named == "by an option" else []
+    given = [f"--store-address={store.url}"] if named == "by an option" else []
     monkeypatch.setenv(ONLINE_STORE, "" if given else store.url)
     code, out, err = looked_up(FLIGHT, *given, capfd=capfd, monkeypatch=monkeypatch)
     assert (code, err) == (0, "")
@@ -90,7 +90,7 @@ def no_table(store: Sqlite) -> None:
     [
         (lambda _: None, None, "there is no precomputed prediction of this id; table predictions has those that there"),
         (no_table, None, "nothing is precomputed yet: the online store has no table predictions_online; run the job"),
-        (Sqlite.stop, None, "the online store failed: unable to open database file; see that it is up, and that --onl"),
+        (Sqlite.stop, None, "the online store failed: unable to open database file; see that it is up, and that --sto"),
         (Sqlite.stop, f"mysql://u:{PASSWORD}@h/db", "FLIGHT_DELAYS_ONLINE_STORE is neither sqlite:////<path> nor post"),
     ],
 )
@@ -103,7 +103,7 @@ def test_what_is_not_there_is_one_line_and_exit_code_2(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     broken(store)
-    given = f"--online-store={url or store.url}"
+    given = f"--store-address={url or store.url}"
     code, out, err = looked_up("unknown", given, capfd=capfd, monkeypatch=monkeypatch)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith(f"flight-delays: {says}")

@@ -21,7 +21,9 @@ from databricks.sdk import WorkspaceClient
 from resources import mutators, online_store
 
 ROOT = Path(__file__).parents[2]
-PYTHON = yaml.safe_load((ROOT / "databricks.yml").read_text())["python"]
+MAIN = yaml.safe_load((ROOT / "databricks.yml").read_text())
+PYTHON = MAIN["python"]
+GOOD = {name: one.get("default", "any") for name, one in MAIN["variables"].items()} | {"service_principal": ""}
 
 DECLARED: Any = {
     "name": "dev_ada_delay",
@@ -238,14 +240,6 @@ def test_the_online_store_is_deployed_where_the_variable_says_so(value: object, 
             if found} == kinds  # fmt: skip
 
 
-@pytest.mark.parametrize("value", ["yes", "", None, 1.5, "True"])
-def test_an_online_store_neither_wanted_nor_not_is_refused(value: object) -> None:
-    made = online_store.load(Bundle(target="prod", variables={"online_store": value}))
-    (said,) = made.diagnostics.items
-    assert said.summary == f"variable online_store is {value!r}; set it to true or false"
-    assert not made.database_instances
-
-
 def test_the_online_store_holds_what_is_newest_of_each_entity() -> None:
     made = online_store.load(Bundle(target="prod", variables={"online_store": True}))
     schema = "${var.catalog}.${resources.schemas.flights.name}"
@@ -265,7 +259,7 @@ def build(phase: str, folder: Path, variables: dict[str, object]) -> tuple[int, 
     bundle = {
         "bundle": {"name": "flight_delays", "target": "prod"},
         "python": PYTHON,
-        "variables": {name: {"value": value} for name, value in variables.items()},
+        "variables": {name: {"value": value} for name, value in {**GOOD, **variables}.items()},
         "resources": {
             "model_serving_endpoints": {"delay_endpoint": DECLARED},
             "secret_scopes": {"delay_secrets": {"name": "s", "permissions": [{"group_name": "v", "level": "READ"}]}},
@@ -310,9 +304,13 @@ def test_the_cli_gets_the_online_store_where_it_is_wanted(tmp_path: Path, wanted
     ]  # fmt: skip
 
 
-def test_the_cli_prints_one_line_for_a_variable_that_is_no_boolean(tmp_path: Path) -> None:
-    code, _, said = build("load_resources", tmp_path, {"online_store": "yes"})
-    assert (code, said) == (
+def test_the_cli_prints_one_line_for_each_variable_whose_value_cannot_work(tmp_path: Path) -> None:
+    code, _, said = build("load_resources", tmp_path, {"online_store": "yes", "trials": "0"})
+    where = "it is set in databricks.yml, by --var or in BUNDLE_VAR"
+    assert (code, [(one["severity"], one["summary"]) for one in said]) == (
         1,
-        [{"severity": "error", "summary": "variable online_store is 'yes'; set it to true or false"}],
+        [
+            ("error", f"variables.trials: '0' should be greater than or equal to 1; {where}_trials"),
+            ("error", f"variables.online_store: 'yes' should be true or false; {where}_online_store"),
+        ],
     )

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from tests.deployed import all_jobs
 
 from bundle_laptop.bundle import load_bundle
 from bundle_laptop.options import option_values
@@ -28,6 +29,7 @@ OF_NOTEBOOKS_ALONE = {"trial_days"}
 def options() -> dict[str, str]:
     """What the bundle gives its tasks, on a laptop."""
     bundle, given = load_bundle(ROOT, "dev"), read_settings(ROOT).variables
+    bundle = bundle.with_tree({**bundle.tree, "resources": {**bundle.map_at(("resources",)), "jobs": all_jobs()}})
     resolver = Resolver(bundle=bundle, folder=Path("/world"), variables={}, configured=given)
     return option_values(make_plan(resolver, bundle.map_at(("resources", "jobs"))))
 

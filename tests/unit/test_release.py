@@ -9,14 +9,15 @@ from datetime import UTC, date, datetime
 import mlflow
 import pandas as pd
 import pytest
-from tests.contexts import POLICY, SERVING, MemoryDecisions, MemoryRows, make_context
+from tests.contexts import POLICY, MemoryDecisions, MemoryRows, make_context, promotion
 
 from flight_delays.core.decisions import Decision
 from flight_delays.core.errors import UserError
+from flight_delays.core.settings import Judge
 from flight_delays.platform.context import Context
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.registry import Registry
-from flight_delays.tasks import deploy, validate
+from flight_delays.tasks import judge, promote
 
 # The last days told by this as_of are 6 to 19 February.
 AS_OF = datetime(2013, 2, 21, tzinfo=UTC)
@@ -36,7 +37,7 @@ def context(registry: Registry, endpoints: Endpoints, flights: pd.DataFrame) -> 
 
 def validated(context: Context, name: str, number: int) -> Decision:
     """The verdict that was written; there is one."""
-    validate.run(context, model_name=name, model_version=number, holdout_days=14, policy=POLICY)
+    judge.run(context, Judge(model_name=name, model_version=number, holdout_days=14, policy=POLICY))
     told = context.task_values
     (verdict,) = context.decisions.find(decision_id=told["verdict_id"])
     assert verdict.outcome == told["verdict"]
@@ -52,7 +53,7 @@ def holdout(verdict: Decision) -> tuple[str, str]:
 
 
 def deployed(context: Context, name: str, number: int, verdict_id: str) -> None:
-    deploy.run(context, model_name=name, model_version=number, verdict_id=verdict_id, serving=SERVING)
+    promote.run(context, promotion(name, number, verdict_id))
 
 
 def served(context: Context) -> list[tuple[str, int, int]]:
@@ -294,7 +295,6 @@ def test_a_version_that_was_taken_back_is_not_deployed_again_by_the_same_verdict
     [
         ({"secret_scope": "nowhere"}, "environment_vars: FLIGHT_DELAYS_ONLINE_STORE: there is no secret"),
         ({"endpoint": "gone"}, "endpoint gone does not exist; deploy the bundle, which creates it"),
-        ({"workload_size": "Huge"}, "workload_size"),
     ],
 )
 def test_where_the_endpoint_cannot_serve_it_a_version_becomes_no_champion(
@@ -307,9 +307,9 @@ def test_where_the_endpoint_cannot_serve_it_a_version_becomes_no_champion(
     for alias in context.registry.aliases(name):
         context.registry.delete_alias(name, alias)
     context.registry.set_alias(name, "champion", 1)
-    serving = replace(SERVING, **changes)
+    settings = replace(promotion(name, 2, "passed"), **changes)
     with pytest.raises(UserError, match=re.escape(says)) as error:
-        deploy.run(context, model_name=name, model_version=2, verdict_id="passed", serving=serving)
+        promote.run(context, settings)
     assert "\n" not in str(error.value)
     assert context.registry.aliases(name) == {"champion": 1}
     assert deployments(context, name) == []

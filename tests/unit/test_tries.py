@@ -15,6 +15,7 @@ from tests.bikes import USE_CASE
 
 from flight_delays.core.errors import UserError
 from flight_delays.core.metrics import Floats
+from flight_delays.core.settings import Try
 from flight_delays.core.splits import expanding_folds
 from flight_delays.core.training import REPEATS
 from flight_delays.core.tries import Comparison, compare
@@ -95,17 +96,16 @@ def test_rows_made_now_are_those_whose_outcome_is_known(rows: pd.DataFrame) -> N
 
 def tried(use_case: UseCase, folder: Path, champion: Champion | None, **options: bool) -> str:
     said = io.StringIO()
-    run(
-        use_case,
-        read=RAW.__getitem__,
-        champion=champion,
-        as_of=AS_OF,
+    settings = Try(
+        raw_tables="in memory",
+        model_name="delay",
         holdout_days=14,
-        own_parameters=options.get("own_parameters", False),
+        as_of=AS_OF,
         folder=folder,
         note="night",
-        console=Console(file=said, width=200),
+        own_parameters=options.get("own_parameters", False),
     )
+    run(use_case, settings, read=RAW.__getitem__, champion=champion, console=Console(file=said, width=200))
     return said.getvalue()
 
 

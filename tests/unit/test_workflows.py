@@ -33,7 +33,11 @@ SERVICE_PRINCIPAL = {
     "DATABRICKS_CLIENT_ID": "${{ vars.DATABRICKS_CLIENT_ID }}",
     "BUNDLE_VAR_service_principal": "${{ vars.DATABRICKS_CLIENT_ID }}",
 }
-BUNDLES_PYTHON = [["uv", "venv"], ["uv", "pip", "sync", "--require-hashes", "requirements/deploy.txt"]]
+BUNDLES_PYTHON = [
+    ["uv", "venv"],
+    ["uv", "pip", "sync", "--require-hashes", "requirements/deploy.txt"],
+    ["uv", "pip", "install", "--no-deps", "--editable", "."],
+]
 PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 
 
@@ -74,7 +78,7 @@ def _job_faults(tree: dict[Any, Any], job: dict[str, Any]) -> list[str]:
         "the checkout comes first": actions[:1] == ["actions/checkout"],
         "databricks is installed": "databricks/setup-cli" in actions or not bundle,
         "uv is installed": "astral-sh/setup-uv" in actions or not bundle,
-        "the bundle's Python comes first": commands[:2] == BUNDLES_PYTHON or not bundle,
+        "the bundle's Python comes first": commands[:3] == BUNDLES_PYTHON or not bundle,
         "validate, deploy, run": re.fullmatch("validate deploy( run)+", " ".join(verbs)) or not deploys,
         "needs: ci.yml": not deploys or _after_ci(tree, job),
         "cancel-in-progress: false": not deploys or tree["concurrency"].get("cancel-in-progress") is False,

@@ -72,7 +72,7 @@ def notebook(
         raise LaptopError(f"{folder}: there is no notebook")
     if unknown := [name for name in names or () if name not in known]:
         raise LaptopError(f"{folder}/{unknown[0]} does not exist; there are {', '.join(known)}")
-    with opened(place, target, _pairs("--var", var), Console(), mutators=False) as session:
+    with opened(place, target, _pairs("--var", var), Console()) as session:
         for page in session.look([known[name] for name in names or known], given):
             typer.echo(page)
 
@@ -106,7 +106,7 @@ def exec(  # noqa: A001
 
     ${...} in its arguments is filled in as in the bundle's files.
     """
-    with opened(_root(root), target, _pairs("--var", var), Console(), mutators=False) as session:
+    with opened(_root(root), target, _pairs("--var", var), Console()) as session:
         raise typer.Exit(session.execute(command))
 
 

@@ -20,14 +20,11 @@ _SPACED = ("dashboards", "experiments", "jobs", "pipelines", "models")
 _UNDERSCORED = ("model_serving_endpoints", "registered_models", "schemas")
 
 
-def completed(resolver: Resolver, *, mutators: bool = True) -> Resolver:
-    """A resolver of the whole bundle, without what `mutators` change if nobody deploys it.
-
-    Raises LaptopError with what the bundle's Python says of a mistake.
-    """
+def completed(resolver: Resolver) -> Resolver:
+    """A resolver of the whole bundle. Raises LaptopError with what the bundle's Python says of a mistake."""
     resolver = _run_python(resolver, "load_resources", "resources")
     resolver = resolver.of(_named(resolver))
-    return _run_python(resolver, "apply_mutators", "mutators") if mutators else resolver
+    return _run_python(resolver, "apply_mutators", "mutators")
 
 
 def _named(resolver: Resolver) -> Bundle:

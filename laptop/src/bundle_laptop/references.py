@@ -175,8 +175,9 @@ class Resolver:
             raise self.bundle.error(path, f"${{var.{name}}} is not defined; add {name} to variables")
         definition = self.bundle.map_at(here)
         environment = f"BUNDLE_VAR_{name}"
-        for given in (self.variables.get(name), self.configured.get(name), os.environ.get(environment)):
-            if given is not None and definition.get("type") == "complex":
+        configured = self.configured.get(name)
+        for given in (self.variables.get(name), configured, os.environ.get(environment)):
+            if given is not None and definition.get("type") == "complex" and given is not configured:
                 raise self.bundle.error(here, f"is complex: neither --var nor {environment} can set it")
             if given is not None:
                 return self.resolve(given, here)

@@ -208,18 +208,16 @@ def opened(
     console: Console,
     *,
     port: int = 0,
-    mutators: bool = True,
 ) -> Iterator[Session]:
     """The bundle in `root`, and its world's API, for as long as the context lasts.
 
-    Who deploys nothing can do without what the bundle's mutators change, and a second.
     The API is that of `laptop serve`, if it runs for this world; otherwise one of its own, on `port` or a free one.
     """
     bundle = load_bundle(root, target)
     folder, settings = made(world_of(root, bundle.target)), read_settings(root)
     resolver = Resolver(bundle=bundle, folder=folder, variables=variables, configured=settings.variables)
     with entered(folder), _served(folder, port) as address, environment_of(api.environment(address)):
-        resolver = completed(resolver, mutators=mutators)
+        resolver = completed(resolver)
         yield Session(resolver=resolver, settings=settings, console=console, address=address)
 
 

@@ -5,13 +5,13 @@
     check = "my_package.cli:check"                     # told the arguments of each wheel task before anything starts
     after_run = ["report"]                             # commands that end every `laptop run`
     [tool.bundle-laptop.variables]                     # as if given by --var: local Spark has one catalog
-    catalog = "spark_catalog"
+    catalog = "spark_catalog"                          # of a complex one, a reference to another: "${var.job_cluster}"
     [tool.bundle-laptop.secrets]                       # scope/key
     "${resources.secret_scopes.main.name}/store" = "${laptop.online_store}"
     [tool.bundle-laptop.commands]                      # laptop <name>, short for laptop exec <name>
     report = "my-package report --schema=${resources.schemas.main.id}"
 
-Variables may refer to nothing; secrets and commands to whatever a job may, and to ${laptop.folder}.
+Variables may refer to variables; secrets and commands to whatever a job may, and to ${laptop.folder}.
 """
 
 import tomllib

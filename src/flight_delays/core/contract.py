@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from flight_delays.core.gates import Check, Outcome, Policy
+from flight_delays.core.gates import Check, Outcome
+from flight_delays.core.settings import Policy
 from flight_delays.core.signature import Signature
 
 GOLDEN_TOLERANCE = 1e-9  # the same file read by the same library answers to the last bits

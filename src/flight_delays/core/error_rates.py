@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from flight_delays.core.bootstrap import Interval
-from flight_delays.core.gates import DayTotals, Evidence, Outcome, Policy, at_most, by_day, judge_days
+from flight_delays.core.gates import DayTotals, Evidence, Outcome, at_most, by_day, judge_days
 from flight_delays.core.metrics import Floats
 from flight_delays.core.objective import Objective
+from flight_delays.core.settings import Policy
 
 GATE, DAY_LEVEL, ROW_LEVEL, POINT = "the gate", "loss by day", "loss by row", "lower loss"
 RULES = (GATE, DAY_LEVEL, ROW_LEVEL, POINT)

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from flight_delays.core.bootstrap import Interval, day_weights, interval, simultaneous
-from flight_delays.core.errors import UserError
 from flight_delays.core.metrics import CALIBRATION_BINS, Floats, calibration_bins
 from flight_delays.core.objective import Objective
+from flight_delays.core.settings import Policy
 
 
 class Outcome(StrEnum):
@@ -30,44 +30,6 @@ class SliceOutcome(StrEnum):
     HARMED = "harmed"
     NOT_SHOWN = "no harm shown"
     NOT_MEASURED = "not measured"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Policy:
-    """When a version may serve. Losses and errors are those of the objective, per row; margins are >= 0."""
-
-    min_holdout_days: int
-    loss_margin: float  # by which the loss may exceed the champion's
-    max_calibration_error: float
-    calibration_margin: float  # by which the calibration error may exceed the champion's
-    slice_margin: float  # of the loss in one slice
-    max_latency_ms: float  # of one request
-    max_size_mb: float  # of the model's files
-    min_slice_days: int = 10  # with fewer a slice is not measured
-    min_slice_rows: int = 200
-    min_gain: float = 0.001  # in loss over what knows nothing, which is not enough
-    confidence: float = 0.95  # of each one-sided bound
-    draws: int = 2_000  # bootstrap resamples
-    seed: int = 20130101
-
-    def __post_init__(self) -> None:
-        within = {
-            "min_holdout_days, at least 1": self.min_holdout_days >= 1,
-            "min_slice_days, at least 1": self.min_slice_days >= 1,
-            "min_slice_rows, at least 1": self.min_slice_rows >= 1,
-            "min_gain, above 0": self.min_gain > 0,
-            "loss_margin, at least 0": self.loss_margin >= 0,
-            "calibration_margin, at least 0": self.calibration_margin >= 0,
-            "slice_margin, at least 0": self.slice_margin >= 0,
-            "max_latency_ms, above 0": self.max_latency_ms > 0,
-            "max_size_mb, above 0": self.max_size_mb > 0,
-            "max_calibration_error, at least 0": self.max_calibration_error >= 0,
-            "confidence, above 0.5 and below 1": 0.5 < self.confidence < 1,
-            "draws, at least 1": self.draws >= 1,
-        }
-        for what, holds in within.items():
-            if not holds:
-                raise UserError(f"the policy needs {what}; fix it in databricks.yml")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from math import nan
 
 import numpy as np
 
-from flight_delays.core.errors import UserError
+from flight_delays.core.settings import Limits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,25 +40,6 @@ class Measured:
         if not len(self.latencies_ms):
             return nan
         return float(np.percentile(self.latencies_ms, percent, method="inverted_cdf"))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What a service must keep."""
-
-    max_p99_ms: float
-    max_error_rate: float  # 0 to 1
-    min_requests_per_second: float
-
-    def __post_init__(self) -> None:
-        within = {
-            "max_p99_ms, above 0": self.max_p99_ms > 0,
-            "max_error_rate, from 0 to 1": 0 <= self.max_error_rate <= 1,
-            "min_requests_per_second, at least 0": self.min_requests_per_second >= 0,
-        }
-        for what, holds in within.items():
-            if not holds:
-                raise UserError(f"a load test needs {what}; mend it in databricks.yml")
 
 
 def broken(measured: Measured, limits: Limits) -> list[str]:

@@ -11,7 +11,8 @@ import pandas as pd
 from flight_delays.core.bootstrap import Interval, day_weights, interval
 from flight_delays.core.errors import UserError
 from flight_delays.core.features import DAY, KEY
-from flight_delays.core.gates import Evidence, Policy, Slice, by_day, harm_by_slice
+from flight_delays.core.gates import Evidence, Slice, by_day, harm_by_slice
+from flight_delays.core.settings import Policy
 from flight_delays.core.training import REPEATS
 from flight_delays.core.use_case import LABEL, UseCase
 

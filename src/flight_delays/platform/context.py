@@ -7,8 +7,7 @@ from datetime import datetime
 
 from rich.console import Console
 
-from flight_delays.core.errors import UserError
-from flight_delays.core.moments import moment_of
+from flight_delays.core.settings import AsOf, InSchema, made
 from flight_delays.core.use_case import UseCase
 from flight_delays.platform.dataset import Labelled, LabelledTables
 from flight_delays.platform.decisions import Decisions, DecisionTable
@@ -44,19 +43,18 @@ class Context(Adapters):
     as_of: datetime
 
 
-def open_context(use_case: UseCase, schema: str, as_of: str) -> Context:
-    """The context of this process: `schema` is <catalog>.<schema>, `as_of` an ISO 8601 time.
+def open_context(use_case: UseCase, schema: str, as_of: str | datetime) -> Context:
+    """The context of this process: `schema` is <catalog>.<schema>, `as_of` a time, or an ISO 8601 text.
 
     Raises UserError for a time or a schema that is none.
     """
-    moment = moment_of(as_of)
-    return Context(**vars(open_adapters(use_case, schema)), as_of=moment)
+    scope = made(AsOf, {"schema": schema, "as_of": as_of})
+    return Context(**vars(open_adapters(use_case, schema)), as_of=scope.as_of)
 
 
 def open_adapters(use_case: UseCase, schema: str) -> Adapters:
     """The adapters of this process: `schema` is <catalog>.<schema>. Raises UserError for a schema that is none."""
-    if len([part for part in schema.split(".") if part]) != 2:
-        raise UserError(f"schema is {schema!r}, not <catalog>.<schema>; `databricks bundle summary` names yours")
+    made(InSchema, {"schema": schema})
     console = Console(width=None if sys.stdout.isatty() else 140)
     tables = Tables(spark=spark_session(), schema=schema)
     return Adapters(

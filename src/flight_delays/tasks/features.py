@@ -3,17 +3,17 @@
 from pyspark.sql import functions as F
 
 from flight_delays.core.features import KEY
+from flight_delays.core.settings import Features
 from flight_delays.platform.context import Context
 from flight_delays.platform.dataset import features_as_of
-from flight_delays.platform.tables import Tables
 from flight_delays.tasks.report import show
 
 _SHOWN = 10  # columns with the most gaps
 
 
-def run(context: Context, raw: Tables) -> None:
-    """Bring features up to date for every row of the spine in `raw` whose prediction time has come by `as_of`."""
-    rows = features_as_of(context.use_case, raw, context.as_of)
+def run(context: Context, settings: Features) -> None:
+    """Bring features up to date for every row of the raw spine whose prediction time has come by `as_of`."""
+    rows = features_as_of(context.use_case, context.tables.of(settings.raw_schema), context.as_of)
     merged = context.tables.upsert("features", rows, key=KEY)
     counted, *missing = (
         context.tables.read("features")

@@ -3,17 +3,17 @@
 from pyspark.sql import functions as F
 
 from flight_delays.core.features import ENTITY
+from flight_delays.core.settings import Labels
 from flight_delays.core.use_case import KNOWN_AT, LABEL
 from flight_delays.platform.context import Context
 from flight_delays.platform.dataset import has_outcome, labels_of
-from flight_delays.platform.tables import Tables
 from flight_delays.tasks.report import show
 
 
-def run(context: Context, raw: Tables) -> None:
-    """Bring labels up to date by the rows of `raw` whose outcome was known by `as_of`; count the others."""
+def run(context: Context, settings: Labels) -> None:
+    """Bring labels up to date by the raw rows whose outcome was known by `as_of`; count the others."""
     as_of = F.lit(context.as_of)
-    rows = raw.read(context.use_case.labels.table).where(F.col(KNOWN_AT) <= as_of)
+    rows = context.tables.of(settings.raw_schema).read(context.use_case.labels.table).where(F.col(KNOWN_AT) <= as_of)
     labels = labels_of(context.use_case, rows)
     known = has_outcome()
     merged = context.tables.upsert("labels", labels.where(known & (F.col(KNOWN_AT) <= as_of)), key=[ENTITY, KNOWN_AT])

@@ -11,7 +11,8 @@ from rich.progress import Progress
 
 from flight_delays.core.errors import UserError
 from flight_delays.core.features import ENTITY, PREDICTION_TIME
-from flight_delays.core.load import Limits, Measured, broken
+from flight_delays.core.load import Measured, broken
+from flight_delays.core.settings import LoadTest
 from flight_delays.platform.context import Context
 from flight_delays.platform.load import drive
 from flight_delays.tasks.report import show
@@ -20,35 +21,26 @@ _ROWS = 500
 _WAKE_S = 300  # the longest that Databricks lets a request wait, for an endpoint that had scaled to zero
 
 
-def run(
-    context: Context,
-    *,
-    endpoint: str,
-    connections: int,
-    seconds: int,
-    limits: Limits,
-    with_features: bool = False,
-) -> None:
+def run(context: Context, settings: LoadTest) -> None:
     """Send the newest rows, one a request, and set requests_per_second and p99_ms.
 
-    Requests leave the looked-up columns to the online store, unless `with_features`. Raises UserError that names
+    Requests leave the looked-up columns to the online store, if there is one. Raises UserError that names
     every limit that was not kept.
     """
     known = context.tables.read("features").where(F.col(PREDICTION_TIME) <= F.lit(context.as_of))
     newest = known.orderBy(F.desc(PREDICTION_TIME), ENTITY).limit(_ROWS).toPandas()
-    bodies = request_bodies(newest, context.use_case.inputs if with_features else context.use_case.request)
+    bodies = request_bodies(newest, context.use_case.request if settings.online_store else context.use_case.inputs)
     if not bodies:
         raise UserError(
             f"{context.tables.schema}.features has no row as of {context.as_of:%Y-%m-%d}: run the features "
             "job with this as_of"
         )
-    put_under_load(context, bodies, endpoint=endpoint, connections=connections, seconds=seconds, limits=limits)
+    put_under_load(context, bodies, settings)
 
 
-def put_under_load(
-    context: Context, bodies: Sequence[bytes], *, endpoint: str, connections: int, seconds: int, limits: Limits
-) -> None:
+def put_under_load(context: Context, bodies: Sequence[bytes], settings: LoadTest) -> None:
     """Wake the endpoint, which may have scaled to zero, then measure and judge it."""
+    endpoint, connections = settings.endpoint, settings.load_test_connections
     config = context.endpoints().client.config
     url, headers = f"{config.host}/serving-endpoints/{endpoint}/invocations", config.authenticate()
     _, asleep = drive(url, headers, bodies, connections, 0, timeout_s=_WAKE_S)
@@ -57,10 +49,10 @@ def put_under_load(
             f"endpoint {endpoint} does not serve: {in_words(asleep)}; see its events and logs, and run the train job "
             "if no version was released yet"
         )
-    measured, reasons = _measured(context.console, url, headers, bodies, connections, seconds)
+    measured, reasons = _measured(context.console, url, headers, bodies, connections, settings.load_test_seconds)
     context.task_values.set("requests_per_second", f"{measured.requests_per_second:,.1f}")
     context.task_values.set("p99_ms", f"{measured.percentile_ms(99):,.1f}")
-    failed = broken(measured, limits)
+    failed = broken(measured, settings.limits)
     if failed:
         why = f" ({in_words(reasons)})" if reasons else ""
         raise UserError(

@@ -5,6 +5,7 @@ from pyspark.sql import functions as F
 from flight_delays.core.contract import GOLDEN_TOLERANCE
 from flight_delays.core.errors import UserError
 from flight_delays.core.features import ENTITY, KEY, PREDICTION_TIME
+from flight_delays.core.settings import Parity
 from flight_delays.platform.context import Context
 from flight_delays.tasks.load_test import cells
 from flight_delays.tasks.report import show
@@ -12,12 +13,13 @@ from flight_delays.tasks.report import show
 ROWS = 200
 
 
-def run(context: Context, *, model_name: str, endpoint: str, with_features: bool) -> None:
+def run(context: Context, settings: Parity) -> None:
     """Ask `endpoint` for the newest rows that its champion has scored in a batch.
 
-    Requests leave the looked-up columns to the online store, unless `with_features`. Raises UserError if an answer is
+    Requests leave the looked-up columns to the online store, if there is one. Raises UserError if an answer is
     another than the batch's, or if the endpoint serves another champion than the registry names.
     """
+    model_name, endpoint = settings.model_name, settings.endpoint
     number = context.registry.aliases(model_name).get("champion")
     endpoints = context.endpoints()
     served = {(one.name, one.model_name): one.model_version for one in endpoints.configuration(endpoint)}
@@ -38,7 +40,7 @@ def run(context: Context, *, model_name: str, endpoint: str, with_features: bool
     )
     if asked.empty:
         raise UserError(f"version {number} of {model_name} has scored nothing; run the score_batch job first")
-    columns = [*(context.use_case.inputs if with_features else context.use_case.request)]
+    columns = [*(context.use_case.request if settings.online_store else context.use_case.inputs)]
     answer = endpoints.query(endpoint, {"dataframe_split": {"columns": columns, "data": cells(asked, columns)}})
     answered = [float(str(row[forecast])) for row in answer.predictions]
     off = [abs(live - batch) for live, batch in zip(answered, asked["_of_batch"], strict=True)]

@@ -1,16 +1,17 @@
 """Bring features, and predictions made beforehand, to the online store, which has a synced table of each."""
 
 from flight_delays.core.features import ENTITY
+from flight_delays.core.settings import Publish
 from flight_delays.platform.context import Adapters, Context
 from flight_delays.platform.online_store import refresh
 from flight_delays.platform.precomputed import PREDICTIONS_TABLE
 from flight_delays.platform.shell import ONLINE_TABLE
 
 
-def run(context: Context, *, online_store: bool) -> None:
+def run(context: Context, settings: Publish) -> None:
     """Hold the newest row of each entity online, if there is an online store. Sets `published`, their number."""
     published = 0
-    if online_store:
+    if settings.online_store:
         table = f"{context.tables.schema}.{ONLINE_TABLE}"
         _sync(context, table)
         published = context.tables.read("features").select(ENTITY).distinct().count()

@@ -1,7 +1,7 @@
 """Score every entity that the champion has not scored yet."""
 
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 
 from pyspark.sql import Column, DataFrame, Observation
@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 
 from flight_delays.core.errors import UserError
 from flight_delays.core.features import DAY, ENTITY, KEY, PREDICTION_TIME
+from flight_delays.core.settings import ScoreBatch
 from flight_delays.core.stream import TableVersion
 from flight_delays.platform.context import Context
 from flight_delays.platform.registry import Registry
@@ -18,32 +19,6 @@ from flight_delays.tasks import publish
 from flight_delays.tasks.report import show
 
 _SOURCE = "batch"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Window:
-    """Days to score, both ends included, null for no limit. `full` looks at all rows in it, instead of
-    those that are new or changed since the version's last run; what is there already is not scored again either way.
-    """  # fmt: skip
-
-    first: date | None = None
-    last: date | None = None
-    full: bool = False
-
-    def __post_init__(self) -> None:
-        if self.first is not None and self.last is not None and self.first > self.last:
-            raise UserError(f"first_date {self.first} is after last_date {self.last}; swap them")
-
-    @property
-    def everything(self) -> bool:
-        """Whether there is no limit."""
-        return self.first is None and self.last is None
-
-    def holds(self) -> Column:
-        """Whether a row of features lies in it."""
-        days = F.col(DAY)
-        after = F.lit(True) if self.first is None else days >= F.lit(self.first)
-        return after if self.last is None else after & (days <= F.lit(self.last))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,23 +33,24 @@ class _Mark:
     predictions: TableVersion | None = field(default=None, compare=False)
 
 
-def run(context: Context, *, model_name: str, window: Window, online_store: bool) -> None:
+def run(context: Context, settings: ScoreBatch) -> None:
     """Append to `predictions` the rows of features known by `as_of`; what was scored stays as it was.
 
     The champion is resolved once, and its number is what loads the model and is written on every row. Rows that can't
     be scored go to raw_rejects with their reasons. The newest prediction of each entity is then there to be looked up.
     Raises UserError if no version is champion.
     """
+    model_name = settings.model_name
     number = champion(context.registry, model_name)
     ours = (F.col("model_name") == model_name) & (F.col("model_version") == number) & (F.col("source") == _SOURCE)
     made = context.tables.read("predictions").where(ours)
     here = _Mark(features=context.tables.identity("features"), as_of=context.as_of)
-    mark = _mark(context, model_name, number, here.features) if window.everything and not window.full else None
+    mark = _mark(context, settings, number, here.features) if settings.all_days and not settings.full else None
     first = mark is None and made.isEmpty()
-    new = _candidates(context, mark, here).where(window.holds())
+    new = _candidates(context, mark, here).where(_in_window(settings))
     if not first:
         new = new.join(made.select(*KEY), [*KEY], "left_anti")
-    run_id = _run_id(model_name, number, here, window)
+    run_id = _run_id(number, here, settings)
     scored = rejected = 0
     if first or not new.isEmpty():
         scored, rejected = _score(context, new, model_name, number, run_id)
@@ -82,7 +58,7 @@ def run(context: Context, *, model_name: str, window: Window, online_store: bool
         _optimize(context)
     there = context.tables.identity("predictions")
     if mark is None or mark.predictions != there:
-        publish.predictions(context, online_store=online_store)
+        publish.predictions(context, online_store=settings.online_store)
     if mark != here:  # last of all: what a run that left no mark has not done is done by the next
         total = made.where(F.col("run_id") == run_id).count()  # of it and of one that was killed before
         _record(context, run_id, model_name, number, replace(here, predictions=there), total)
@@ -128,6 +104,13 @@ def _score(context: Context, rows: DataFrame, model_name: str, number: int, run_
     return scored, context.tables.append_new("raw_rejects", unfit, key=["reject_id"]).inserted
 
 
+def _in_window(settings: ScoreBatch) -> Column:
+    """Whether a row of features is of a day to score, both ends included."""
+    first, last, day = settings.first_date, settings.last_date, F.col(DAY)
+    after = F.lit(True) if first is None else day >= F.lit(first)
+    return after if last is None else after & (day <= F.lit(last))
+
+
 def _candidates(context: Context, mark: _Mark | None, here: _Mark) -> DataFrame:
     """Of the rows of features known by now those that are new or changed since the mark.
 
@@ -147,22 +130,30 @@ def _candidates(context: Context, mark: _Mark | None, here: _Mark) -> DataFrame:
     return known.join(keys, [*KEY], "left_semi")
 
 
-def _mark(context: Context, model_name: str, number: int, features: TableVersion) -> _Mark | None:
+def _mark(context: Context, settings: ScoreBatch, number: int, features: TableVersion) -> _Mark | None:
     """The furthest that the model version has got in this very table; one that was made anew is another."""
-    ours = (F.col("source") == _SOURCE) & (F.col("model_name") == model_name) & (F.col("model_version") == number)
+    ours = (F.col("source") == _SOURCE) & (F.col("model_version") == number)
+    ours &= F.col("model_name") == settings.model_name
     runs = context.tables.read("runs").where(ours & (F.col("table_ids")["features"] == features.id))
     marks = []
     for row in collected(runs.select("run_id", "as_of", "table_ids", "table_versions")):
         of = {name: TableVersion(id=row["table_ids"][name], version=at) for name, at in row["table_versions"].items()}
         marks.append((_Mark(**of, as_of=row["as_of"]), row["run_id"]))
     # Runs that looked at some days are no marks. What they looked at is in their ids.
-    whole = [mark for mark, run_id in marks if run_id == _run_id(model_name, number, mark, Window())]
+    whole = [mark for mark, run_id in marks if run_id == _run_id(number, mark, settings)]
     return max(whole, key=lambda mark: (mark.features.version, mark.as_of), default=None)
 
 
-def _run_id(model_name: str, number: int, here: _Mark, window: Window) -> str:
-    days = [] if window.everything else [window.first, window.last]
-    parts = [model_name, number, here.features.id, here.features.version, here.as_of.astimezone(UTC).isoformat(), *days]
+def _run_id(number: int, here: _Mark, settings: ScoreBatch) -> str:
+    days = [] if settings.all_days else [settings.first_date, settings.last_date]
+    parts = [
+        settings.model_name,
+        number,
+        here.features.id,
+        here.features.version,
+        here.as_of.astimezone(UTC).isoformat(),
+        *days,
+    ]
     return sha256("|".join(map(str, parts)).encode()).hexdigest()
 
 

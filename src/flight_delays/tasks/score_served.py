@@ -11,6 +11,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import DoubleType, IntegerType, StringType, StructField, StructType
 
 from flight_delays.core.scoring_request import BadRequestError, RequestParser
+from flight_delays.core.settings import ScoreServed
 from flight_delays.core.use_case import UseCase
 from flight_delays.platform.context import Context
 from flight_delays.platform.registry import signature
@@ -29,14 +30,15 @@ _PARSED = (
 )
 
 
-def run(context: Context, *, model_name: str, payload_table: str, served_entities: str) -> None:
+def run(context: Context, settings: ScoreServed) -> None:
     """Merge `predictions` for every row of every request answered by `as_of`, by whatever version.
 
-    `payload_table` has the columns of an inference table, `served_entities` those of system.serving.served_entities. A
-    request whose rows or version can't be told goes to raw_rejects with its reason. Features are taken to be as of
-    the request. Done again, it adds nothing.
+    `payload_table` has the columns of an inference table, `served_entities_table` those of
+    system.serving.served_entities. A request whose rows or version can't be told goes to raw_rejects with its reason.
+    Features are taken to be as of the request. Done again, it adds nothing.
     """
-    payloads = _new_payloads(context, model_name, payload_table, served_entities)
+    model_name = settings.model_name
+    payloads = _new_payloads(context, settings)
     numbers = [row[0] for row in payloads.select("model_version").distinct().collect() if row[0] is not None]
     parsers = {
         number: RequestParser(signature(context.registry.load(model_name, number)), max_rows=1_000_000)
@@ -81,19 +83,19 @@ def run(context: Context, *, model_name: str, payload_table: str, served_entitie
     )
 
 
-def _new_payloads(context: Context, model_name: str, payload_table: str, served_entities: str) -> DataFrame:
+def _new_payloads(context: Context, settings: ScoreServed) -> DataFrame:
     """Answered requests that may not be in `predictions` yet, with the version that answered."""
     newest = Window.partitionBy("served_entity_id").orderBy(F.desc("change_time"))
     versions = (
-        _table(context, served_entities)
-        .where(F.col("entity_name") == model_name)
+        _table(context, settings.served_entities_table)
+        .where(F.col("entity_name") == settings.model_name)
         .withColumn("nth", F.row_number().over(newest))
         .where("nth = 1")
         .select("served_entity_id", F.col("entity_version").cast("int").alias("model_version"))
     )
     served = context.tables.read("predictions").where(F.col("source") == SOURCE)
     (last,) = served.agg(F.max("scored_date")).collect()[0]
-    answered = _table(context, payload_table).where(
+    answered = _table(context, settings.payload_table).where(
         (F.col("status_code") == 200) & (F.col("request_time") <= F.lit(context.as_of))
     )
     if last is not None:

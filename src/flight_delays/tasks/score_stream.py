@@ -20,6 +20,7 @@ from flight_delays.core import scoring, stream
 from flight_delays.core.columns import Columns
 from flight_delays.core.errors import UserError
 from flight_delays.core.features import ENTITY, PREDICTION_TIME
+from flight_delays.core.settings import AVAILABLE_NOW, ScoreStream, StreamStatus
 from flight_delays.core.signature import Signature
 from flight_delays.core.stream import Log, Memory, Record
 from flight_delays.core.use_case import UseCase
@@ -33,22 +34,7 @@ from flight_delays.platform.tables import Tables
 from flight_delays.tasks import publish, stream_control
 from flight_delays.tasks.score_batch import champion
 
-AVAILABLE_NOW = "available_now"
 _NO_PREDICTIONS = scoring.PREDICTIONS.empty_table()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stream:
-    """What is scored, from whose events, and how far behind the newest event the watermark is (`delay`).
-
-    Raw tables are landed at the end of a run and, in one that goes on, after every `land_every` micro-batches.
-    """
-
-    model_name: str
-    raw_schema: str
-    delay: timedelta
-    max_bytes: str = "16m"
-    land_every: int = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,36 +47,36 @@ class Model:
     score: Callable[[Columns], Columns]
 
 
-def run(
-    adapters: Adapters, *, stream: Stream, checkpoint: str, trigger: str, max_lag_seconds: float, online_store: bool
-) -> None:
+def run(adapters: Adapters, settings: ScoreStream) -> None:
     """Process what has come in since the last run (`available_now`), or go on (`10 seconds`: how often) until stopped.
 
-    A newly promoted champion scores from the next micro-batch on. Raises UserError if no version is champion, if a
+    Raw tables are landed at the end of a run and, in one that goes on, after every `land_every` micro-batches. A newly
+    promoted champion scores from the next micro-batch on. Raises UserError if no version is champion, if a
     source has changed its columns, or if events are not in the schema whose raw tables they are landed in.
     """
-    if stream.raw_schema.casefold() != adapters.tables.schema.casefold():
+    if settings.raw_schema.casefold() != adapters.tables.schema.casefold():
         raise UserError(
-            f"raw tables are read from {stream.raw_schema}, but events would be landed in {adapters.tables.schema}, "
+            f"raw tables are read from {settings.raw_schema}, but events would be landed in {adapters.tables.schema}, "
             "where they have no history; run score_stream where the raw tables are"
         )
-    champion(adapters.registry, stream.model_name)
-    stop = stream_control.stop_file(checkpoint)
+    champion(adapters.registry, settings.model_name)
+    stop = stream_control.stop_file(settings.checkpoint)
     stop.unlink(missing_ok=True)
     tables, use_case = adapters.tables, adapters.use_case
     try:
-        incoming = source.incoming(tables.spark, stream.raw_schema, use_case, max_bytes=stream.max_bytes)
-        writer = incoming.writeStream.queryName("score_stream").option("checkpointLocation", checkpoint)
-        writer = writer.foreachBatch(_Sink.of(adapters, stream, checkpoint))
-        available = trigger == AVAILABLE_NOW
-        writer = writer.trigger(availableNow=True) if available else writer.trigger(processingTime=trigger)
-        query = writer.start()
+        incoming = source.incoming(tables.spark, settings.raw_schema, use_case, max_bytes=settings.max_bytes)
+        writer = incoming.writeStream.queryName("score_stream").option("checkpointLocation", settings.checkpoint)
+        writer = writer.foreachBatch(_Sink.of(adapters, settings))
+        trigger = settings.stream_trigger
+        once = trigger == AVAILABLE_NOW
+        query = (writer.trigger(availableNow=True) if once else writer.trigger(processingTime=trigger)).start()
         _until_stopped(query, stop)
     except (AnalysisException, IllegalArgumentException, StreamingQueryException) as error:
         raise UserError(_why(error)) from error
-    DeltaLog(use_case=use_case, tables=tables, query=str(query.id), model_name=stream.model_name).land()
-    publish.predictions(adapters, online_store=online_store)
-    adapters.task_values.set("health", stream_control.status(adapters, checkpoint, max_lag_seconds=max_lag_seconds))
+    DeltaLog(use_case=use_case, tables=tables, query=str(query.id), model_name=settings.model_name).land()
+    publish.predictions(adapters, online_store=settings.online_store)
+    look = StreamStatus(checkpoint=settings.checkpoint, max_lag_seconds=settings.max_lag_seconds)
+    adapters.task_values.set("health", stream_control.status(adapters, look))
 
 
 @dataclass(kw_only=True)
@@ -101,28 +87,21 @@ class _Sink:
     """
 
     use_case: UseCase
-    stream: Stream
+    settings: ScoreStream
     schema: str
     uris: registries.Uris
-    checkpoint: str
     query: str | None = None
     memory: Memory | None = None
 
     @classmethod
-    def of(cls, adapters: Adapters, stream: Stream, checkpoint: str) -> "_Sink":
-        return cls(
-            use_case=adapters.use_case,
-            stream=stream,
-            schema=adapters.tables.schema,
-            uris=registries.uris(),
-            checkpoint=checkpoint,
-        )
+    def of(cls, adapters: Adapters, settings: ScoreStream) -> "_Sink":
+        return cls(use_case=adapters.use_case, settings=settings, schema=adapters.tables.schema, uris=registries.uris())
 
     def __call__(self, events: DataFrame, batch_id: int) -> None:
         memory, self.memory = self.memory, None  # an error in this micro-batch leaves none
-        spark, name = events.sparkSession, self.stream.model_name
+        spark, name = events.sparkSession, self.settings.model_name
         if self.query is None:  # the query's own id, which Spark keeps with its checkpoint
-            self.query = json.loads(spark.read.text(f"{self.checkpoint}/metadata").collect()[0][0])["id"]
+            self.query = json.loads(spark.read.text(f"{self.settings.checkpoint}/metadata").collect()[0][0])["id"]
         tables = Tables(spark=spark, schema=self.schema)
         log = DeltaLog(use_case=self.use_case, tables=tables, query=self.query, model_name=name)
         registry = _registry(self.uris)
@@ -132,11 +111,11 @@ class _Sink:
             memory,
             source.micro_batch(events, self.use_case),
             batch_id,
-            delay=self.stream.delay,
+            delay=self.settings.delay,
             champion=lambda: champion(registry, name),
             model=partial(_model, self.uris, name),
         )
-        if (batch_id + 1) % self.stream.land_every:
+        if (batch_id + 1) % self.settings.land_every:
             self.memory = memory
         else:
             log.land()  # what is loaded next is what was landed, and what ingest has changed

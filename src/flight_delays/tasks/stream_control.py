@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from flight_delays.core.errors import UserError
 from flight_delays.core.features import ENTITY, PREDICTION_TIME
 from flight_delays.core.gates import Outcome
+from flight_delays.core.settings import StreamStatus
 from flight_delays.core.stream import Progress, healthy
 from flight_delays.platform import volumes
 from flight_delays.platform.context import Adapters
@@ -43,17 +44,19 @@ def query_id(folder: Folder) -> str:
     return str(json.loads(folder.read_text("metadata"))["id"])
 
 
-def status(adapters: Adapters, checkpoint: str, *, max_lag_seconds: float, last: int = 10) -> Outcome:
+def status(adapters: Adapters, settings: StreamStatus) -> Outcome:
     """Print the `last` micro-batches of the checkpoint's query and the newest predictions; PASS if it is healthy.
 
     Raises UserError if it was never started.
     """
-    there = volumes.folder(checkpoint)
+    there = volumes.folder(settings.checkpoint)
     if not there.exists():
-        raise UserError(f"{checkpoint} does not exist: the stream was never started; run the job score_stream")
+        raise UserError(f"{settings.checkpoint} does not exist: the stream was never started; run the job score_stream")
     query, tables, console = query_id(there), adapters.tables, adapters.console
     progress = tables.read("stream_progress").where(F.col("query_id") == query)
-    newest = progress.orderBy(F.desc("batch_id")).limit(last).select(*(field.name for field in fields(Progress)))
+    newest = (
+        progress.orderBy(F.desc("batch_id")).limit(settings.last).select(*(field.name for field in fields(Progress)))
+    )
     recent = [Progress(**row) for row in reversed(collected(newest))]
     batches = [[_cell(getattr(one, name)) for name in _SHOWN] for one in recent]
     show(console, f"Stream {query}", tuple(_SHOWN.values()), batches, decimals=1)
@@ -67,7 +70,7 @@ def status(adapters: Adapters, checkpoint: str, *, max_lag_seconds: float, last:
     predictions = [[_cell(value) for value in row.values()] for row in collected(scored)]
     show(console, "Newest predictions", (ENTITY, f"{PREDICTION_TIME} (UTC)", forecast, "version"), predictions)
 
-    check = healthy(recent, max_lag_seconds=max_lag_seconds)
+    check = healthy(recent, max_lag_seconds=settings.max_lag_seconds)
     console.print(f"{check.outcome}: {check.reason}")
     return check.outcome
 

@@ -11,6 +11,7 @@ from rich.progress import Progress
 
 import flight_delays
 from flight_delays.core.errors import UserError
+from flight_delays.core.settings import Train
 from flight_delays.core.splits import Split, split_at
 from flight_delays.core.training import Fitted, Trial, fit
 from flight_delays.core.use_case import UseCase
@@ -19,14 +20,14 @@ from flight_delays.tasks.record import made_with, record
 from flight_delays.tasks.report import show
 
 
-def run(context: Context, *, model_name: str, experiment: str, holdout_days: int, trials: int, git_commit: str) -> None:
+def run(context: Context, settings: Train) -> None:
     """Search with `trials` settings, register a version and hand its name and number on as task values.
 
     The same rows, code and settings make the same model: a version made from them already is taken instead of a new
     one. Raises UserError if there is too little to learn from.
     """
-    use_case = context.use_case
-    holdout = context.use_case.holdout(context.as_of, holdout_days)
+    use_case, model_name = context.use_case, settings.model_name
+    holdout = use_case.holdout(context.as_of, settings.holdout_days)
     data = context.labelled.read(as_of=context.as_of, first=None, end=holdout.end)
     split = split_at(data.rows, holdout.first, use_case.zone)
     if split.training.empty or split.test.empty:
@@ -34,8 +35,8 @@ def run(context: Context, *, model_name: str, experiment: str, holdout_days: int
             f"{len(split.training)} rows with a label before and {len(split.test)} after {holdout.first}, as of "
             f"{context.as_of:%Y-%m-%d}: run the features job with this as_of, or lower holdout_days"
         )
-    fingerprint = _fingerprint(use_case, data.rows, split.trained_until, trials)
-    number = context.registry.find(experiment, model_name, fingerprint)
+    fingerprint = _fingerprint(use_case, data.rows, split.trained_until, settings.trials)
+    number = context.registry.find(settings.experiment, model_name, fingerprint)
     if number is not None:
         context.console.print(f"Version {number} was made from exactly these rows, code and settings: it is taken.")
         context.registry.finish(model_name, number)
@@ -43,16 +44,16 @@ def run(context: Context, *, model_name: str, experiment: str, holdout_days: int
         context.console.print(f"Fitting on {len(split.training):,} rows before {split.trained_until} ...")
         with tempfile.TemporaryDirectory() as folder:
             training, scores = record(
-                searched(use_case, split, trials, context.console),
+                searched(use_case, split, settings.trials, context.console),
                 split=split,
                 versions=data.versions,
-                settings={"as_of": f"{context.as_of:%Y-%m-%dT%H:%M:%SZ}", "holdout_days": holdout_days},
+                settings={"as_of": f"{context.as_of:%Y-%m-%dT%H:%M:%SZ}", "holdout_days": settings.holdout_days},
                 model_name=model_name,
                 fingerprint=fingerprint,
-                git_commit=git_commit,
+                git_commit=settings.git_commit,
                 folder=Path(folder),
             )
-            number = context.registry.register(experiment, model_name, training)
+            number = context.registry.register(settings.experiment, model_name, training)
         loss = use_case.objective.loss_name.replace(" ", "_")
         context.task_values.set("test_loss", f"{scores[loss]:.4f}")
         show(

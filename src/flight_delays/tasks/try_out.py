@@ -19,6 +19,7 @@ from flight_delays.core.errors import UserError
 from flight_delays.core.features import ENTITY, PREDICTION_TIME
 from flight_delays.core.gates import in_words
 from flight_delays.core.learner import Parameters
+from flight_delays.core.settings import Try
 from flight_delays.core.splits import Fold, split_at
 from flight_delays.core.training import REPEATS, folds_before, refit
 from flight_delays.core.tries import Comparison, compare
@@ -63,14 +64,10 @@ def champion_of(registry: Registry, model_name: str) -> Champion | None:
 
 def run(
     use_case: UseCase,
+    settings: Try,
     *,
     read: Callable[[str], pa.Table],
     champion: Champion | None,
-    as_of: datetime,
-    holdout_days: int,
-    own_parameters: bool,
-    folder: Path,
-    note: str,
     console: Console,
 ) -> None:
     """Fit on what `read` gives of the raw tables, show how it does, and add it to the history in `folder`.
@@ -79,11 +76,12 @@ def run(
     begin with. Pictures go to `folder`.
     """
     console.print("Making features and labels from the raw tables ...")
+    as_of, folder = settings.as_of, settings.folder
     rows = labelled_now(use_case, read, as_of)
-    folds = champion.folds if champion else _folds(use_case, rows, as_of, holdout_days)
+    folds = champion.folds if champion else _folds(use_case, rows, as_of, settings.holdout_days)
     rows = split_at(rows[rows["day"] < folds[-1].end], folds[-1].end, use_case.zone).training
     declared = {name: use_case.learner.parameters[name] for name in use_case.search_space}
-    parameters = declared if own_parameters or champion is None else {**declared, **champion.parameters}
+    parameters = declared if settings.own_parameters or champion is None else {**declared, **champion.parameters}
     told = ", ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in parameters.items()
     )
@@ -98,7 +96,7 @@ def run(
     losses = [use_case.objective.loss(labels, fitted.judged[name].to_numpy()).mean() for name in REPEATS]
     entry = {
         "tried_at": f"{datetime.now(tz=UTC):%Y-%m-%d %H:%M}",
-        "note": note,
+        "note": settings.note,
         "loss": float(np.mean(losses)),
         "champion": f"version {champion.number}" if champion else "none",
         "difference": in_words(found.worse_by) if found else "",

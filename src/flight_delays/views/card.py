@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from flight_delays.core.bootstrap import Interval
 from flight_delays.core.evaluation import Evaluation, Scored
-from flight_delays.core.gates import Policy
 from flight_delays.core.markdown import table
+from flight_delays.core.settings import Policy
 from flight_delays.core.training import Fitted
 
 

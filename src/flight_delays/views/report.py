@@ -9,7 +9,6 @@ from datetime import UTC, date, datetime
 from functools import partial
 from importlib.resources import files
 from itertools import islice
-from pathlib import Path
 
 import pandas as pd
 from databricks.sdk import WorkspaceClient
@@ -19,6 +18,7 @@ from matplotlib.figure import Figure
 
 from flight_delays.core.errors import UserError
 from flight_delays.core.gates import Outcome
+from flight_delays.core.settings import Report
 from flight_delays.platform.context import Context
 from flight_delays.views import look
 
@@ -113,17 +113,17 @@ class Ran:
     note: str = ""
 
 
-def write_report(context: Context, *, raw_schema: str, model_name: str, file: Path) -> None:
-    """Write the page to `file`. A part with nothing to show yet says why."""
+def write_report(context: Context, settings: Report) -> None:
+    """Write the page to its file. A part with nothing to show yet says why."""
     use_case = context.use_case
     page = render(
         title=f"{use_case.name}, {context.tables.schema}",
         subtitle=f"{datetime.now(tz=UTC):%Y-%m-%d %H:%M} UTC, as of {context.as_of:%Y-%m-%d %H:%M}",
         ran=list(last_runs(context.endpoints().client)),
-        parts=list(_parts(context, raw_schema, model_name)),
+        parts=list(_parts(context, settings.raw_schema, settings.model_name)),
     )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(page, encoding="utf-8")
+    settings.file.parent.mkdir(parents=True, exist_ok=True)
+    settings.file.write_text(page, encoding="utf-8")
 
 
 def render(*, title: str, subtitle: str, ran: Sequence[Ran], parts: Sequence[Part]) -> str:

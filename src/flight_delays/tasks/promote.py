@@ -1,46 +1,31 @@
 """Make a version the champion, and the endpoint's, if a verdict allows it."""
 
-from dataclasses import dataclass
 from hashlib import sha256
 
 from flight_delays.core.decisions import Decision
 from flight_delays.core.errors import UserError
 from flight_delays.core.gates import Outcome
+from flight_delays.core.settings import Promote
 from flight_delays.core.traffic import Served
 from flight_delays.platform.context import Context
 from flight_delays.platform.endpoints import ONLINE_STORE_SECRET
 from flight_delays.platform.shell import ONLINE_STORE
-from flight_delays.tasks.validate import VERDICT
+from flight_delays.tasks.judge import VERDICT
 
 DEPLOY = "deploy"  # kind of decision
 
 
-@dataclass(frozen=True, kw_only=True)
-class Serving:
-    """How an endpoint runs a version. `secret_scope` holds the online store's address, if there is such a store."""
-
-    endpoint: str
-    workload_size: str
-    scale_to_zero: bool
-    secret_scope: str
-    online_store: bool
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """Variables of the served version; a secret is named, never read."""
-        return {ONLINE_STORE: f"{{{{secrets/{self.secret_scope}/{ONLINE_STORE_SECRET}}}}}"} if self.online_store else {}
-
-
-def run(context: Context, *, model_name: str, model_version: int, verdict_id: str, serving: Serving) -> None:
+def run(context: Context, settings: Promote) -> None:
     """Let the endpoint serve the version, then move `previous_champion` and `champion` and append to `decisions`.
 
     Safe to run again after any interruption: the aliases follow an endpoint that serves, never the other way round.
 
     Raises UserError unless the verdict is a PASS on this very version, against the version that serves now.
     """
+    model_name, model_version, verdict_id = settings.model_name, settings.model_version, settings.verdict_id
     found = context.decisions.find(decision_id=verdict_id, kind=VERDICT)
     if not found:
-        raise UserError(f"no verdict {verdict_id}; run the release job, whose validate task writes one")
+        raise UserError(f"no verdict {verdict_id}; run the release job, whose judge task writes one")
     (verdict,) = found
     if (verdict.model_name, verdict.model_version) != (model_name, model_version):
         raise UserError(
@@ -64,11 +49,11 @@ def run(context: Context, *, model_name: str, model_version: int, verdict_id: st
             "days, by a later as_of, to deploy it again"
         )
     context.endpoints().configure(
-        serving.endpoint,
+        settings.endpoint,
         [Served(name="champion", model_name=model_name, model_version=model_version, percentage=100)],
-        workload_size=serving.workload_size,
-        scale_to_zero=serving.scale_to_zero,
-        environment=serving.environment,
+        workload_size=settings.serving_workload_size,
+        scale_to_zero=settings.serving_scale_to_zero,
+        environment=environment(settings),
         progress=context.console.print,
     )
     if champion != model_version:
@@ -96,5 +81,11 @@ def run(context: Context, *, model_name: str, model_version: int, verdict_id: st
     context.task_values.set("champion", str(model_version))
     before = "no version" if previous is None else f"version {previous}"
     context.console.print(
-        f"Champion of {model_name} is version {model_version}, served by {serving.endpoint}; before it: {before}."
+        f"Champion of {model_name} is version {model_version}, served by {settings.endpoint}; before it: {before}."
     )
+
+
+def environment(settings: Promote) -> dict[str, str]:
+    """Variables of the served version; a secret is named, never read."""
+    secret = f"{{{{secrets/{settings.secret_scope}/{ONLINE_STORE_SECRET}}}}}"
+    return {ONLINE_STORE: secret} if settings.online_store else {}

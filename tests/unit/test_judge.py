@@ -13,11 +13,12 @@ from flight_delays.core.bootstrap import Interval
 from flight_delays.core.errors import UserError
 from flight_delays.core.gates import Check, Outcome, Slice, SliceOutcome, verdict
 from flight_delays.core.objective import Regression
+from flight_delays.core.settings import Judge
 from flight_delays.core.splits import Holdout
 from flight_delays.platform.context import Context
 from flight_delays.platform.dataset import Dataset
 from flight_delays.platform.registry import Registry, Version
-from flight_delays.tasks import validate
+from flight_delays.tasks import judge
 from flight_delays.use_case import USE_CASE
 
 
@@ -41,7 +42,7 @@ def context_of(registry: Registry, trouble: Exception) -> Context:
 
 
 def judged(context: Context, name: str, number: int) -> None:
-    validate.run(context, model_name=name, model_version=number, holdout_days=14, policy=POLICY)
+    judge.run(context, Judge(model_name=name, model_version=number, holdout_days=14, policy=POLICY))
 
 
 @pytest.mark.parametrize(
@@ -108,27 +109,27 @@ def test_the_report_reads_from_the_headline_to_the_slices() -> None:
     ]
     checks = [Check(name="no_slice_harmed", outcome=Outcome.FAIL, reason="harm | in EWR")]
     candidate, champion = (Version(name="delay", number=number, run_id="r", tags={}) for number in (7, 6))
-    found = validate.Judged(
+    found = judge.Judged(
         verdict=verdict(checks, slices),
         holdout=Holdout(first=date(2013, 10, 1), end=date(2013, 10, 15)),
         digest="0a1b",
     )
-    text = validate.report(USE_CASE, candidate, champion, found)
+    text = judge.report(USE_CASE, candidate, champion, found)
     assert text.startswith("# FAIL: delay version 7\n\nagainst champion version 6, on 14 days from 2013-10-01")
     assert "| no_slice_harmed | FAIL | harm / in EWR |" in text
     assert "How much higher the log loss is than that of version 6" in text
     assert "| origin EWR | 4,500 | 14 | 0.0400 [0.0210, 0.0600] | harmed |\n| origin LGA | 12 | 14 |  | not" in text
     assert "`0a1b`" in text
-    assert "that of the training period's base rate" in validate.report(USE_CASE, candidate, None, found)
+    assert "that of the training period's base rate" in judge.report(USE_CASE, candidate, None, found)
 
 
 def test_a_report_on_a_regression_speaks_of_its_own_loss_and_baseline() -> None:
     use_case = replace(USE_CASE, objective=Regression(unit="minutes", scale=30.0))
     too_few = Check(name="enough_days", outcome=Outcome.INCONCLUSIVE, reason="3 unseen days")
     slices = [Slice(dimension="origin", value="LGA", rows=12, days=3, outcome=SliceOutcome.NOT_MEASURED, worse_by=None)]
-    found = validate.Judged(
+    found = judge.Judged(
         verdict=verdict([too_few], slices), holdout=Holdout(first=date(2013, 10, 1), end=date(2013, 10, 4))
     )
-    text = validate.report(use_case, Version(name="delay", number=7, run_id="r", tags={}), None, found)
+    text = judge.report(use_case, Version(name="delay", number=7, run_id="r", tags={}), None, found)
     assert "How much higher the squared error is than that of the training period's mean" in text
     assert "SHA-256" not in text

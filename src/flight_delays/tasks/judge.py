@@ -20,7 +20,6 @@ from flight_delays.core.gates import (
     Check,
     Evidence,
     Outcome,
-    Policy,
     Slice,
     Verdict,
     enough_days,
@@ -30,6 +29,7 @@ from flight_delays.core.gates import (
 )
 from flight_delays.core.markdown import table
 from flight_delays.core.metrics import Floats
+from flight_delays.core.settings import Judge, Policy
 from flight_delays.core.splits import Holdout
 from flight_delays.core.use_case import LABEL, UseCase
 from flight_delays.platform.context import Context
@@ -51,12 +51,13 @@ class Judged:
     scores: dict[str, float] = field(default_factory=dict)
 
 
-def run(context: Context, *, model_name: str, model_version: int, holdout_days: int, policy: Policy) -> None:
+def run(context: Context, settings: Judge) -> None:
     """Write the verdict to `decisions`, the version's tags and its run; a PASS gets the alias `challenger`.
 
     The version is compared with the champion; if it is the champion itself, with the one before it, so that a
     release can be run again. An exception while judging is an INCONCLUSIVE verdict, and is raised once that is written.
     """
+    model_name, model_version, policy = settings.model_name, settings.model_version, settings.policy
     candidate = context.registry.version(model_name, model_version)
     aliases = context.registry.aliases(model_name)
     serves = aliases.get("champion") == model_version
@@ -64,7 +65,7 @@ def run(context: Context, *, model_name: str, model_version: int, holdout_days: 
     champion = None if baseline in (None, model_version) else context.registry.version(model_name, baseline)
 
     use_case = context.use_case
-    holdout = context.use_case.holdout(context.as_of, holdout_days)
+    holdout = use_case.holdout(context.as_of, settings.holdout_days)
     trouble = None
     try:
         judged = _judge(context, candidate, champion, holdout, policy)

@@ -1,0 +1,449 @@
+"""Every setting, declared once: its type, range and meaning. Frozen values, checked when they are made.
+
+The command line, the parameters of the bundle's tasks, the check of its variables and docs/settings.md derive from
+this. A default that a team changes is the value of a variable in databricks.yml.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar, get_type_hints
+
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+
+from flight_delays.core.errors import UserError
+
+T = TypeVar("T")
+
+ONLINE_STORE = "FLIGHT_DELAYS_ONLINE_STORE"  # environment variable: the online store's address
+AVAILABLE_NOW = "available_now"
+_UNITS = ("millisecond", "second", "minute", "hour")
+_ARGUMENT = "argument"  # marks a setting that is given by its place
+
+
+def moment_of(value: object) -> datetime:
+    """A time in UTC from a time, or from an ISO 8601 text, UTC where it names no offset. Raises ValueError."""
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    except ValueError:
+        raise ValueError("should be an ISO 8601 time like 2014-01-02T00:00:00Z") from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _day(value: object) -> date | None:
+    try:
+        return value if isinstance(value, date) else date.fromisoformat(str(value)) if value else None
+    except ValueError:
+        raise ValueError("should be a date like 2013-01-31, or empty") from None
+
+
+def _truth(value: object) -> bool:
+    if value not in (True, False, "true", "false"):
+        raise ValueError("should be true or false")
+    return value in (True, "true")
+
+
+def _schema(text: str) -> str:
+    if text.count(".") != 1 or not all(text.split(".")):
+        raise ValueError("should be <catalog>.<schema>; `databricks bundle summary` names yours")
+    return text
+
+
+def _trigger(text: str) -> str:
+    number, _, unit = text.partition(" ")
+    if text != AVAILABLE_NOW and not (number.isdecimal() and unit.removesuffix("s") in _UNITS):
+        raise ValueError("should be available_now, or a time like 10 seconds")
+    return text
+
+
+Moment = Annotated[datetime, BeforeValidator(moment_of)]
+Day = Annotated[date | None, BeforeValidator(_day)]
+Truth = Annotated[bool, BeforeValidator(_truth)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+Text = Annotated[str, Field(min_length=1)]
+SchemaName = Annotated[str, AfterValidator(_schema)]
+Trigger = Annotated[str, AfterValidator(_trigger)]
+
+RawSchema = Annotated[SchemaName, Field(description="Schema to read raw tables from: <catalog>.<schema>.")]
+ModelName = Annotated[Text, Field(description="Registered model: <catalog>.<schema>.<name>.")]
+ModelVersion = Annotated[int, Field(ge=1, description="Version number.")]
+Endpoint = Annotated[Text, Field(description="Serving endpoint.")]
+Checkpoint = Annotated[Text, Field(description="Folder in which Spark keeps how far the stream has got.")]
+OnlineStore = Annotated[Truth, Field(description="Whether there is an online store. Before you change it: operate.md.")]
+StoreAddress = Annotated[str | None, Field(description=f"Address of the online store; default: {ONLINE_STORE}.")]
+HoldoutDays = Annotated[
+    int, Field(ge=1, description="Length of the holdout, days: the last whole ones before as_of, never trained on.")
+]
+MaxLag = Annotated[Number, Field(ge=0, description="Policy. The longest that an event may wait for its prediction, s.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InSchema:
+    """Where a task works."""
+
+    schema: Annotated[SchemaName, Field(description="Schema to write to: <catalog>.<schema>.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AsOf(InSchema):
+    """Where, and as of when."""
+
+    as_of: Annotated[
+        Moment, Field(description="What counts as now: nothing known later is used. A time, UTC unless it says else.")
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """When a version may serve. What has a default is no option: the error rates in docs/ hold for these values."""
+
+    min_holdout_days: Annotated[
+        int, Field(ge=1, description="Policy. With fewer days that neither model has seen: INCONCLUSIVE.")
+    ]
+    loss_margin: Annotated[
+        Number, Field(ge=0, description="Policy. How much worse in loss than the champion a challenger may be.")
+    ]
+    max_calibration_error: Annotated[
+        Number, Field(ge=0, description="Policy. The largest expected calibration error that passes.")
+    ]
+    calibration_margin: Annotated[
+        Number, Field(ge=0, description="Policy. How much above the champion's calibration error it may be.")
+    ]
+    slice_margin: Annotated[
+        Number, Field(ge=0, description="Policy. A slice shown to be worse in loss by more than this fails.")
+    ]
+    max_latency_ms: Annotated[
+        Number, Field(gt=0, description="Policy. The longest that one request may take, ms, by the median of 50.")
+    ]
+    max_size_mb: Annotated[Number, Field(gt=0, description="Policy. The most that the model's files may take, MB.")]
+    min_slice_days: Annotated[int, Field(ge=1)] = 10  # with fewer a slice is not measured
+    min_slice_rows: Annotated[int, Field(ge=1)] = 200
+    min_gain: Annotated[Number, Field(gt=0)] = 0.001  # in loss over what knows nothing, which is not enough
+    confidence: Annotated[Number, Field(gt=0.5, lt=1)] = 0.95  # of each one-sided bound
+    draws: Annotated[int, Field(ge=1)] = 2_000  # bootstrap resamples
+    seed: int = 20130101
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a service must keep under load."""
+
+    max_p99_ms: Annotated[
+        Number, Field(gt=0, description="Policy. A load test fails where 1 in 100 requests takes longer, ms.")
+    ]
+    max_error_rate: Annotated[Share, Field(description="Policy. The share of failed requests that passes, 0 to 1.")]
+    min_requests_per_second: Annotated[Number, Field(ge=0, description="Policy. A load test fails with fewer.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tables:
+    """Create the tables and views that do not exist yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingest:
+    """Land raw tables from the sources; malformed rows go to raw_rejects."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """Build features from what was known at each prediction time."""
+
+    raw_schema: RawSchema
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """Collect labels: the outcomes that are known."""
+
+    raw_schema: RawSchema
+
+
+@dataclass(frozen=True, kw_only=True)
+class Publish:
+    """Bring features to the online store, if there is one. Sets published."""
+
+    online_store: OnlineStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Fit a model and register it. Sets model_name and model_version."""
+
+    model_name: ModelName
+    experiment: Annotated[Text, Field(description="MLflow experiment.")]
+    holdout_days: HoldoutDays
+    trials: Annotated[
+        int, Field(ge=1, description="How many models the search tries; the first is the use case's own setting.")
+    ]
+    git_commit: Annotated[str, Field(description="Commit that was deployed.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """Judge a version on days that nobody trained on. Sets verdict and verdict_id."""
+
+    model_name: ModelName
+    model_version: ModelVersion
+    holdout_days: HoldoutDays
+    policy: Policy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promote:
+    """Make a version the champion, and the endpoint serve it, if its verdict is PASS."""
+
+    model_name: ModelName
+    model_version: ModelVersion
+    verdict_id: Annotated[Text, Field(description="Verdict that allows it.")]
+    endpoint: Endpoint
+    serving_workload_size: Annotated[
+        Literal["Small", "Medium", "Large"], Field(description="How much of a machine a served version gets.")
+    ]
+    serving_scale_to_zero: Annotated[
+        Truth, Field(description="Whether an endpoint that nobody calls stops; the next request waits for its start.")
+    ]
+    secret_scope: Annotated[Text, Field(description="Secret scope that holds the online store's address.")]
+    online_store: OnlineStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreBatch:
+    """Score what the champion has not scored yet."""
+
+    model_name: ModelName
+    online_store: OnlineStore
+    first_date: Annotated[Day, Field(description="First day to score, 2013-01-31; empty: no limit.")] = None
+    last_date: Annotated[Day, Field(description="Last day to score; empty: no limit.")] = None
+    full: Annotated[bool, Field(description="Look at all rows, not at those since the last run.")] = False
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.first_date and self.last_date and self.first_date > self.last_date:
+            raise ValueError(f"first_date {self.first_date} is after last_date {self.last_date}; swap them")
+        return self
+
+    @property
+    def all_days(self) -> bool:
+        """Whether there is no limit."""
+        return self.first_date is None and self.last_date is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreStream:
+    """Score entities as their events come in. Sets health."""
+
+    raw_schema: RawSchema
+    model_name: ModelName
+    checkpoint: Checkpoint
+    stream_watermark_minutes: Annotated[
+        int, Field(ge=1, description="Maximum lateness: how long after a newer event an older one is taken, minutes.")
+    ]
+    stream_trigger: Annotated[
+        Trigger,
+        Field(
+            description="available_now: score what has come in, and end. A time like 10 seconds: at that interval, "
+            "until stopped; it takes compute job_cluster and stream_timeout_seconds 0."
+        ),
+    ]
+    max_lag_seconds: MaxLag
+    online_store: OnlineStore
+    land_every: Annotated[
+        int, Field(ge=1, description="Micro-batches after which a stream that goes on lands raw tables.")
+    ] = 200
+    max_bytes: Annotated[Text, Field(description="The most of new events that one micro-batch takes.")] = "16m"
+
+    @property
+    def delay(self) -> timedelta:
+        """How far behind the newest event the watermark is."""
+        return timedelta(minutes=self.stream_watermark_minutes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreServed:
+    """Add the endpoint's answers to predictions. Sets served."""
+
+    model_name: ModelName
+    payload_table: Annotated[Text, Field(description="Inference table: <catalog>.<schema>.<table>.")]
+    served_entities_table: Annotated[
+        Text, Field(description="Which version a served entity's id stands for; a system table, to be granted.")
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parity:
+    """Compare the endpoint's answers with the batch's. Sets compared."""
+
+    model_name: ModelName
+    endpoint: Endpoint
+    online_store: OnlineStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadTest:
+    """Put an endpoint under load with the newest rows. Sets requests_per_second and p99_ms."""
+
+    endpoint: Endpoint
+    online_store: OnlineStore
+    load_test_connections: Annotated[int, Field(ge=1, description="How many callers send at the same time.")]
+    load_test_seconds: Annotated[int, Field(ge=1, description="How long a load test takes, s.")]
+    limits: Limits
+
+
+# What a job may run, as commands, and what each takes.
+TASKS: Mapping[str, tuple[type[InSchema], type]] = {
+    "tables": (InSchema, Tables),
+    "ingest": (AsOf, Ingest),
+    "features": (AsOf, Features),
+    "labels": (AsOf, Labels),
+    "publish": (AsOf, Publish),
+    "train": (AsOf, Train),
+    "judge": (AsOf, Judge),
+    "promote": (AsOf, Promote),
+    "score-batch": (AsOf, ScoreBatch),
+    "score-stream": (InSchema, ScoreStream),
+    "score-served": (AsOf, ScoreServed),
+    "parity": (AsOf, Parity),
+    "load-test": (AsOf, LoadTest),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamStatus:
+    """Show the last micro-batches and predictions; exit code 1 unless the stream is healthy."""
+
+    checkpoint: Checkpoint
+    max_lag_seconds: MaxLag
+    last: Annotated[int, Field(ge=1, description="How many micro-batches to show.")] = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamStop:
+    """Ask the running stream to end after the micro-batch under way."""
+
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamReset:
+    """Forget how far the stream has got: the next start reads all events again, and scores what it never scored."""
+
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckUseCase:
+    """Verify the use case on a sample of what it delivers, in seconds: each finding is a line with its fix."""
+
+    as_of: Annotated[Moment | None, Field(description="What counts as now; default: now.")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Try:
+    """Fit the use case as it stands and compare it with the champion, in seconds; registers nothing."""
+
+    raw_tables: Annotated[Text, Field(description="Schema of the raw tables, or a folder of Delta tables.")]
+    model_name: ModelName
+    holdout_days: HoldoutDays
+    as_of: Annotated[Moment, Field(description="What counts as now.")]
+    folder: Annotated[Path, Field(description="Where to keep the history and the pictures.")]
+    note: Annotated[str, Field(description="What is tried, for the history.")] = ""
+    own_parameters: Annotated[
+        bool, Field(description="Not with the champion's setting, but with the one declared.")
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """Ask a serving endpoint for a forecast."""
+
+    endpoint: Endpoint
+    entity: Annotated[
+        str | None,
+        Field(description="Its columns as JSON or, with an online store, its id; default: the newest there."),
+        _ARGUMENT,
+    ] = None
+    store_address: StoreAddress = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lookup:
+    """Look up the newest prediction of an entity that was made beforehand."""
+
+    entity_id: Annotated[Text, Field(description="An entity's id."), _ARGUMENT]
+    store_address: StoreAddress = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Write a page to look at: the version that serves and why, its predictions, the data, and the jobs' last runs."""
+
+    raw_schema: RawSchema
+    model_name: ModelName
+    file: Annotated[Path, Field(description="Where to write the page.")]
+
+
+class Setting(NamedTuple):
+    """What is known of one setting: its type, with and without its range; `default` is MISSING if it must be given."""
+
+    type: Any
+    kind: Any
+    meaning: str
+    default: object
+    is_argument: bool
+
+    @property
+    def is_required(self) -> bool:
+        """Whether it has no default."""
+        return self.default is MISSING
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether naming it says it all."""
+        return self.default is False
+
+    def value_of(self, given: object) -> object:
+        """Of its type. Raises ValueError that says how it should be."""
+        try:
+            return TypeAdapter(self.type).validate_python(given)
+        except ValidationError as error:
+            raise ValueError(_said(error)) from None
+
+
+def settings_of(*declared: type) -> dict[str, Setting]:
+    """By name; those of a policy within are options of their own, except what has a default there."""
+    found: dict[str, Setting] = {}
+    for one in declared:
+        hints = get_type_hints(one, include_extras=True)
+        for field in fields(one):
+            hint = hints[field.name]
+            if isinstance(hint, type) and is_dataclass(hint):
+                found |= {name: each for name, each in settings_of(hint).items() if each.is_required}
+            else:
+                info = one.__pydantic_fields__[field.name]  # type: ignore[attr-defined]
+                default = MISSING if info.is_required() else info.default
+                given_by_place = _ARGUMENT in info.metadata
+                found[field.name] = Setting(hint, info.annotation, info.description or "", default, given_by_place)
+    return found
+
+
+def made(declared: type[T], given: Mapping[str, object]) -> T:
+    """The settings, of values by name; others are left alone. Raises UserError for what can't be together."""
+    hints = get_type_hints(declared)
+    values: dict[str, object] = {
+        field.name: made(hints[field.name], given) if is_dataclass(hints[field.name]) else given[field.name]
+        for field in fields(declared)  # type: ignore[arg-type]
+        if is_dataclass(hints[field.name]) or field.name in given
+    }
+    try:
+        return declared(**values)
+    except ValidationError as error:
+        raise UserError(_said(error)) from None
+
+
+def _said(error: ValidationError) -> str:
+    return re.sub("^(Value error, |Input (?=should)|String (?=should))", "", error.errors()[0]["msg"])
