@@ -23,7 +23,7 @@ from pyspark.sql import functions as F
 
 from bench.flights import AS_OF, ROOT, SCHEMA, world
 from flight_delays.core.markdown import table
-from flight_delays.platform import as_of
+from flight_delays.platform import spark_as_of as as_of
 from flight_delays.platform.context import open_context
 from flight_delays.use_case import USE_CASE
 

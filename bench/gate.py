@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from flight_delays.core.error_rates import DAY_LEVEL, GATE, RULES, Pair, Tally, pair, tally, worse_by
+from bench.error_rates import DAY_LEVEL, GATE, RULES, Pair, Tally, pair, tally, worse_by
 from flight_delays.core.gates import Evidence, Outcome
 from flight_delays.core.markdown import table
 from flight_delays.core.settings import Policy, made, settings_of

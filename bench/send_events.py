@@ -30,9 +30,9 @@ from flight_delays.core.events import Events
 from flight_delays.core.quarantine import Contract
 from flight_delays.core.use_case import UseCase
 from flight_delays.platform.deliveries import inspect_delivery
+from flight_delays.platform.delta import Tables
 from flight_delays.platform.session import spark_session
-from flight_delays.platform.tables import Tables
-from flight_delays.tasks.report import show
+from flight_delays.tasks.printing import show
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

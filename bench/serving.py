@@ -33,12 +33,12 @@ from mlflow.types import ColSpec, DataType, Schema
 from rich.progress import Progress
 
 from bench.flights import ROOT
-from flight_delays.core.load import Measured
+from flight_delays.core.load_limits import Measured
 from flight_delays.core.markdown import table
 from flight_delays.core.signature import Column
 from flight_delays.core.training import Fitted, columns_of, prepared
 from flight_delays.platform import shell
-from flight_delays.platform.load import drive
+from flight_delays.platform.load_generator import drive
 from flight_delays.tasks.load_test import request_bodies
 from flight_delays.tasks.record import artifacts
 from flight_delays.use_case import USE_CASE

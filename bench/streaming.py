@@ -36,11 +36,11 @@ from flight_delays.core.markdown import table
 from flight_delays.core.settings import AVAILABLE_NOW, ScoreStream
 from flight_delays.core.stream import Memory, Record
 from flight_delays.platform import registry as registries
-from flight_delays.platform.as_of import recent
 from flight_delays.platform.context import Context, open_context
-from flight_delays.platform.events import incoming, micro_batch
+from flight_delays.platform.delta import Tables
+from flight_delays.platform.event_source import incoming, micro_batch
+from flight_delays.platform.spark_as_of import recent
 from flight_delays.platform.stream_log import DeltaLog
-from flight_delays.platform.tables import Tables
 from flight_delays.tasks import score_stream
 from flight_delays.tasks import tables as tables_task
 from flight_delays.use_case import USE_CASE

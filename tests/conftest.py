@@ -22,10 +22,11 @@ from tests.worlds import SCHEMA, World, copied, folder_of, make_world
 from bundle_laptop.api import serve_workspace
 from bundle_laptop.spark import KIND, spark_in
 from bundle_laptop.world import mlflow_at, tracking_uri
+from flight_delays.platform.ddl import quoted
+from flight_delays.platform.delta import Tables
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.registry import NestedRun, Registry, Training, connect
 from flight_delays.platform.session import spark_session
-from flight_delays.platform.tables import Tables
 from flight_delays.tasks import tables as tables_task
 from flight_delays.tasks.record import artifacts
 from flight_delays.use_case import USE_CASE
@@ -101,8 +102,8 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
 @pytest.fixture(scope="session")
 def template(spark: SparkSession) -> Tables:
     """All tables, empty, made by their SQL. To be copied, not written to."""
-    template = Tables(spark=spark, schema="spark_catalog.template")
-    spark.sql(f"CREATE SCHEMA {template.schema}")
+    template = Tables(spark=spark, schema="spark_catalog.the-template")  # names of Unity Catalog may have dashes
+    spark.sql(f"CREATE SCHEMA {quoted(template.schema)}")
     tables_task.create(template, USE_CASE)
     return template
 
@@ -279,7 +280,7 @@ def write_flights(flights: pd.DataFrame) -> Callable[[Tables], None]:
         for table, rows in (("features", flights), ("labels", labels)):
             schema = tables.read(table).schema
             frame = tables.spark.createDataFrame(rows.reindex(columns=schema.names), schema)
-            frame.write.format("delta").mode("append").saveAsTable(f"{tables.schema}.{table}")
+            frame.write.format("delta").mode("append").saveAsTable(tables.name(table))
 
     return write
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from flight_delays.core.features import DAY, KEY
+from flight_delays.core.feature_set import DAY, KEY
 from flight_delays.core.metrics import Floats
 from flight_delays.core.training import REPEATS, Fitted, columns_of, prepared
 from flight_delays.core.use_case import LABEL, UseCase

@@ -14,9 +14,9 @@ from bench.send_events import Disorder, disorder, events_of
 from tests.raw import Raw, changed, raw_tables
 
 from flight_delays.core.columns import Columns, from_arrow
-from flight_delays.core.features import ENTITY
+from flight_delays.core.feature_set import ENTITY
 from flight_delays.core.stream import EVENT, TAKEN, Fate, Log, Memory, Record, TableVersion, after_events
-from flight_delays.platform.events import bodies
+from flight_delays.platform.event_source import bodies
 from flight_delays.tasks.score_stream import Model, process
 from flight_delays.use_case import USE_CASE
 

@@ -51,6 +51,13 @@ def test_failure_is_exit_code_1_and_ends_with_what_to_run_again(project: Any, la
     assert "KeyError: 'a lost key'" in err
 
 
+def test_parameters_may_come_as_the_databricks_cli_has_them(project: Any, laptop: Laptop) -> None:
+    parameters = [{"name": "p", "default": "a"}, {"name": "q", "default": ""}]
+    project.add_job("j", toy("t", "ok", "--x={{job.parameters.p}}", "--y={{job.parameters.q}}"), parameters=parameters)
+    assert laptop("run", "j", "--params", 'p=b=c,"q=d,e"')[0] == 0
+    assert project.log == ["ok --x=b=c --y=d,e"]
+
+
 def test_only_some_tasks_run_in_another_target(project: Any, laptop: Laptop) -> None:
     project.add_job("j", toy("a", "a"), toy("b", "b"), toy("c", "c"))
     assert laptop("run", "j", "--only", "a,c", "--target", "prod")[0] == 0

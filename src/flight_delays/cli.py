@@ -179,8 +179,8 @@ def _lookup(told: settings.Lookup) -> None:
         raise UserError(f"--store-address is missing; give the address of the online store, or set {STORE}")
     from rich.console import Console
 
+    from flight_delays.platform.online_table import NoTableError, OnlineStore
     from flight_delays.platform.precomputed import COLUMNS, NO_TABLE, NOT_FOUND, PREDICTIONS_TABLE, find_prediction
-    from flight_delays.platform.shell import NoTableError, OnlineStore
     from flight_delays.views.ask import precomputed
 
     try:

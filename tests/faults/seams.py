@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from flight_delays.platform.context import Context
+from flight_delays.platform.delta import Tables
 from flight_delays.platform.registry import Registry, Training
-from flight_delays.platform.tables import Tables
 
 
 class KilledError(BaseException):

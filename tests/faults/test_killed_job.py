@@ -13,7 +13,7 @@ from tests.worlds import folder_of, make_world
 
 from flight_delays.core.columns import from_arrow, to_arrow, to_pandas
 from flight_delays.core.use_case import LABELS
-from flight_delays.platform.tables import Tables
+from flight_delays.platform.delta import Tables
 from flight_delays.use_case import USE_CASE
 
 MIDNIGHT, AS_OF = datetime(2013, 1, 1, tzinfo=UTC), datetime(2013, 1, 3, 12, tzinfo=UTC)

@@ -29,8 +29,8 @@ from tests.worlds import dropped
 from flight_delays.core.errors import UserError
 from flight_delays.core.scoring import PREDICTIONS, REJECTS
 from flight_delays.core.stream import TAKEN, TableVersion
+from flight_delays.platform.delta import Tables, collected
 from flight_delays.platform.stream_log import DeltaLog
-from flight_delays.platform.tables import Tables, collected
 from flight_delays.tasks import tables as tables_task
 from flight_delays.use_case import USE_CASE
 

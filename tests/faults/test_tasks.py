@@ -10,8 +10,8 @@ from tests.worlds import assert_same_rows, contents, copied
 
 from flight_delays.core.settings import Features, Labels, ScoreBatch
 from flight_delays.platform.context import Context
+from flight_delays.platform.delta import Tables
 from flight_delays.platform.registry import Registry
-from flight_delays.platform.tables import Tables
 from flight_delays.tasks import features, ingest, labels, score_batch
 
 MODEL = "of the tasks"

@@ -17,10 +17,10 @@ from tests.contexts import POLICY, make_context, promotion
 
 from flight_delays.core.settings import Features, Judge, Labels, Parity, Policy, Publish, ScoreBatch, Train
 from flight_delays.platform.context import Context
+from flight_delays.platform.delta import Tables
 from flight_delays.platform.endpoints import Endpoints
+from flight_delays.platform.online_table import ONLINE_TABLE
 from flight_delays.platform.registry import Registry
-from flight_delays.platform.shell import ONLINE_TABLE
-from flight_delays.platform.tables import Tables
 from flight_delays.tasks import features, ingest, judge, labels, parity, promote, publish, score_batch, tables, train
 from flight_delays.views import look
 
@@ -35,8 +35,8 @@ LIMITS = replace(
 
 @pytest.fixture(scope="module")
 def spark_tables(spark: SparkSession) -> Tables:
-    spark.sql("CREATE SCHEMA spark_catalog.bikes")
-    return Tables(spark=spark, schema="spark_catalog.bikes")
+    spark.sql("CREATE SCHEMA spark_catalog.`bike-share`")
+    return Tables(spark=spark, schema="spark_catalog.bike-share")
 
 
 @pytest.fixture

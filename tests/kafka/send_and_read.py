@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from bundle_laptop.spark import spark_in
-from flight_delays.platform.events import from_messages
+from flight_delays.platform.event_source import from_messages
 from flight_delays.platform.session import spark_session
 from flight_delays.use_case import USE_CASE
 

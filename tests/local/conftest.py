@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from flight_delays.platform.shell import ONLINE_STORE_LIMIT_MS
+from flight_delays.platform.online_table import ONLINE_STORE_LIMIT_MS
 
 
 @pytest.fixture(scope="package", autouse=True)

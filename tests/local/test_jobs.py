@@ -47,8 +47,8 @@ def test_a_version_that_passes_is_champion_and_every_flight_is_scored_by_its_num
     first: dict[str, pd.DataFrame],
 ) -> None:
     decisions = first["decisions"].set_index("kind")
-    assert sorted(decisions.index) == ["deploy", "verdict"]
-    verdict, deployment = decisions.loc["verdict"], decisions.loc["deploy"]
+    assert sorted(decisions.index) == ["promotion", "verdict"]
+    verdict, deployment = decisions.loc["verdict"], decisions.loc["promotion"]
     assert (verdict["outcome"], verdict["model_name"], verdict["model_version"]) == ("PASS", MODEL, 1)
     assert (deployment["allowed_by"], deployment["model_version"]) == (verdict["decision_id"], 1)
     assert decisions["other_version"].isna().all()
@@ -73,7 +73,7 @@ def test_a_failing_verdict_stops_the_deployment_and_the_job_still_succeeds(world
     results, _ = world.run("train", max_calibration_error="0.0001")
     states = dict(_flat(results))
     assert states["judge"] is State.SUCCESS
-    assert states["deploy"] is State.EXCLUDED
+    assert states["promote"] is State.EXCLUDED
     assert states["train"] is State.SUCCESS
     after = contents(of_the_session(spark))
     assert sorted(after["decisions"]["outcome"]) == ["DONE", "FAIL", "PASS"]

@@ -10,7 +10,7 @@ from mlflow.pyfunc import PyFuncModel
 from tests.serving.live import VERSIONS
 
 from flight_delays.platform.registry import Registry
-from flight_delays.serving.service import Scorer, load_scorer
+from flight_delays.serving.service import LoadedModel, load_checked
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +36,6 @@ def models(folders: dict[str, Path]) -> dict[str, PyFuncModel]:
 
 
 @pytest.fixture(scope="session")
-def scorers(models: dict[str, PyFuncModel]) -> dict[str, Scorer]:
+def loaded_models(models: dict[str, PyFuncModel]) -> dict[str, LoadedModel]:
     """Of models without an online store."""
-    return {name: load_scorer(model, {}) for name, model in models.items()}
+    return {name: load_checked(model, {}) for name, model in models.items()}

@@ -18,7 +18,7 @@ import pandas as pd
 from tests.unit.test_scoring_request import ROW, records
 
 from flight_delays.core.training import prepared
-from flight_delays.serving.service import load_scorer
+from flight_delays.serving.service import load_checked
 from flight_delays.use_case import USE_CASE
 
 CALLERS = 8
@@ -29,13 +29,13 @@ Call = Callable[[], npt.NDArray[np.float64]]
 def calls(folder: str) -> Iterator[tuple[Call, Call]]:
     """A version's own answer, and its learner's, to a request of each size; the rows have different answers."""
     model = mlflow.pyfunc.load_model(folder)
-    scorer, shell = load_scorer(model, {}), model.unwrap_python_model()
+    loaded, shell = load_checked(model, {}), model.unwrap_python_model()
     for size in SIZES:
         body = records(*({**ROW, "weather_visib": 10 * at / size} for at in range(size)))
-        columns = scorer.parser.parse(body).columns
+        columns = loaded.parser.parse(body).columns
         matrix = prepared(USE_CASE, pd.DataFrame(columns), shell.settings["learnt"]).to_numpy()
         yield (
-            lambda columns=columns: scorer.model.score(columns)["probability"],
+            lambda columns=columns: loaded.model.score(columns)["probability"],
             lambda m=matrix: shell.model.predict(m),
         )
 

@@ -19,11 +19,11 @@ import uvicorn
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
-from flight_delays.platform.shell import OnlineStore
+from flight_delays.platform.online_table import OnlineStore
 from flight_delays.serving.app import create_app
+from flight_delays.serving.configuration import Settings
 from flight_delays.serving.payloads import PayloadLog
-from flight_delays.serving.service import Entity, Lookup, Scorer, Service
-from flight_delays.serving.settings import Settings
+from flight_delays.serving.service import Entity, LoadedModel, Lookup, Service
 
 VERSIONS = {"champion": 3, "challenger": 4}
 PATIENCE_S = 120  # a process of its own takes half a minute to start on a busy machine
@@ -39,7 +39,7 @@ def prepare(columns, learnt):
 """
 
 
-def entity(name: str, scorer: Scorer, percentage: int = 100) -> Entity:
+def entity(name: str, loaded: LoadedModel, percentage: int = 100) -> Entity:
     version = VERSIONS[name]
     return Entity(
         id=f"{name}-{version}",
@@ -47,7 +47,7 @@ def entity(name: str, scorer: Scorer, percentage: int = 100) -> Entity:
         model_name="delay",
         version=version,
         percentage=percentage,
-        scorer=scorer,
+        loaded=loaded,
     )
 
 
@@ -114,19 +114,19 @@ class Meddled:
     """A model before whose answers something happens."""
 
     meddle: Callable[[], object]
-    scorer: Scorer
+    loaded: LoadedModel
 
     def complete(self, columns: Mapping[str, npt.NDArray[Any]]) -> tuple[Mapping[str, npt.NDArray[Any]], Lookup]:
         self.meddle()
-        return self.scorer.model.complete(columns)
+        return self.loaded.model.complete(columns)
 
     def score(self, columns: Mapping[str, npt.NDArray[Any]]) -> Mapping[str, npt.NDArray[Any]]:
-        return self.scorer.model.score(columns)
+        return self.loaded.model.score(columns)
 
 
-def meddled(scorer: Scorer, meddle: Callable[[], object]) -> Scorer:
+def meddled(loaded: LoadedModel, meddle: Callable[[], object]) -> LoadedModel:
     """Before each answer in a thread of its own, as of a model that asks an online store, `meddle` is called."""
-    return replace(scorer, model=Meddled(meddle, scorer), online=True)
+    return replace(loaded, model=Meddled(meddle, loaded), online=True)
 
 
 def started(environment: Mapping[str, str], folder: Path) -> subprocess.Popen[str]:

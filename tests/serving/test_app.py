@@ -25,9 +25,10 @@ from tests.serving.live import JSON, PATIENCE_S, Live, entity, free_port, live, 
 from tests.unit.test_scoring_request import BAD, MAX_ROWS, ROW, WAYS, records
 
 from flight_delays.platform import shell
-from flight_delays.serving import app, settings
+from flight_delays.serving import app
+from flight_delays.serving import configuration as settings
 from flight_delays.serving.payloads import PayloadLog
-from flight_delays.serving.service import Scorer, load_scorer
+from flight_delays.serving.service import LoadedModel, load_checked
 from flight_delays.use_case import USE_CASE
 
 GOOD = records(ROW)
@@ -36,7 +37,7 @@ GOOD = records(ROW)
 @pytest.fixture(scope="module")
 def running(models: dict[str, PyFuncModel]) -> Iterator[Live]:
     """Open to all, for requests of at most MAX_ROWS rows and a megabyte."""
-    with live(entity("champion", load_scorer(models["champion"], {}, max_rows=MAX_ROWS))) as running:
+    with live(entity("champion", load_checked(models["champion"], {}, max_rows=MAX_ROWS))) as running:
         yield running
 
 
@@ -91,8 +92,8 @@ def test_a_content_type_may_have_parameters(running: Live, kind: str) -> None:
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_body_may_be_as_long_as_the_limit_and_no_longer(scorers: dict[str, Scorer], chunked: bool) -> None:
-    with live(entity("champion", scorers["champion"]), max_body_bytes=2000) as running:
+def test_a_body_may_be_as_long_as_the_limit_and_no_longer(loaded_models: dict[str, LoadedModel], chunked: bool) -> None:
+    with live(entity("champion", loaded_models["champion"]), max_body_bytes=2000) as running:
         for more, status in ((0, 200), (1, 413), (1_000_000, 413), (0, 200)):
             body = GOOD.ljust(2000 + more)
             sent = iter([body[:1500], body[1500:]]) if chunked else body
@@ -118,8 +119,10 @@ def test_a_body_may_be_as_long_as_the_limit_and_no_longer(scorers: dict[str, Sco
         ({"authorization": "bearer  second"}, 200),
     ],
 )
-def test_all_but_probes_need_one_of_the_tokens(scorers: dict[str, Scorer], sent: dict[str, str], status: int) -> None:
-    with live(entity("champion", scorers["champion"]), tokens=frozenset({"first", "second"})) as running:
+def test_all_but_probes_need_one_of_the_tokens(
+    loaded_models: dict[str, LoadedModel], sent: dict[str, str], status: int
+) -> None:
+    with live(entity("champion", loaded_models["champion"]), tokens=frozenset({"first", "second"})) as running:
         for path in ("/ping", "/health", "/ready"):
             assert running.get(path, **sent).status_code == 200
         answers = [running.post(GOOD, path, **sent) for path in ("/invocations", "/served-models/champion/invocations")]
@@ -131,20 +134,20 @@ def test_all_but_probes_need_one_of_the_tokens(scorers: dict[str, Scorer], sent:
                 assert error(response, 401, "UNAUTHENTICATED").endswith("with a token that is known")
 
 
-def test_without_a_token_the_body_is_not_waited_for(scorers: dict[str, Scorer]) -> None:
-    champion = entity("champion", scorers["champion"])
+def test_without_a_token_the_body_is_not_waited_for(loaded_models: dict[str, LoadedModel]) -> None:
+    champion = entity("champion", loaded_models["champion"])
     with live(champion, tokens=frozenset({"first"})) as running, open_request(running) as opened:
         assert answer(opened).startswith("HTTP/1.1 401 ")
 
 
-def test_one_request_too_many_is_asked_to_come_again(scorers: dict[str, Scorer]) -> None:
+def test_one_request_too_many_is_asked_to_come_again(loaded_models: dict[str, LoadedModel]) -> None:
     arrived, go = Semaphore(0), Event()
 
     def hold() -> None:
         arrived.release()
         assert go.wait(PATIENCE_S)
 
-    held = entity("champion", meddled(scorers["champion"], hold))
+    held = entity("champion", meddled(loaded_models["champion"], hold))
     with live(held, max_concurrency=2) as running, ThreadPoolExecutor(2) as callers:
         answers = [callers.submit(running.post, GOOD) for _ in range(2)]
         assert all(arrived.acquire(timeout=PATIENCE_S) for _ in range(2))
@@ -162,7 +165,7 @@ def test_one_request_too_many_is_asked_to_come_again(scorers: dict[str, Scorer])
         assert running.metric("requests_in_flight") == 0
 
 
-def test_it_is_ready_once_a_version_is_served(scorers: dict[str, Scorer]) -> None:
+def test_it_is_ready_once_a_version_is_served(loaded_models: dict[str, LoadedModel]) -> None:
     with live() as running:
         assert running.get("/ping").json() == running.get("/health").json() == {"status": "alive"}
         nothing = "no version is served yet; try again when /ready answers with 200"
@@ -170,25 +173,25 @@ def test_it_is_ready_once_a_version_is_served(scorers: dict[str, Scorer]) -> Non
             assert error(response, 503, "TEMPORARILY_UNAVAILABLE") == nothing
         assert running.get("/version").json() == {"endpoint": "delay", "served_entities": []}
         assert running.get("/openapi.json").status_code == 200
-        running.service.configure([entity("champion", scorers["champion"])])
+        running.service.configure([entity("champion", loaded_models["champion"])])
         assert running.get("/ready").json() == {"status": "ready"}
         assert running.post(GOOD).status_code == 200
 
 
-def test_a_service_describes_what_it_serves_at_the_time(scorers: dict[str, Scorer]) -> None:
+def test_a_service_describes_what_it_serves_at_the_time(loaded_models: dict[str, LoadedModel]) -> None:
     def names(running: Live) -> list[str]:
         path = running.get("/openapi.json").json()["paths"]["/served-models/{name}/invocations"]
         return list(path["post"]["parameters"][0]["schema"]["enum"])
 
-    champion, challenger = (entity(name, scorer) for name, scorer in scorers.items())
+    champion, challenger = (entity(name, loaded) for name, loaded in loaded_models.items())
     with live(champion) as running, live() as other:
         assert (names(running), names(other)) == (["champion"], [])
         other.service.configure([challenger])
         assert (names(running), names(other)) == (["champion"], ["challenger"])
 
 
-def test_the_versions_that_are_served_are_told(scorers: dict[str, Scorer]) -> None:
-    both = (entity("champion", scorers["champion"], 90), entity("challenger", scorers["challenger"], 10))
+def test_the_versions_that_are_served_are_told(loaded_models: dict[str, LoadedModel]) -> None:
+    both = (entity("champion", loaded_models["champion"], 90), entity("challenger", loaded_models["challenger"], 10))
     with live(*both) as running:
         assert running.get("/version").json() == {
             "endpoint": "delay",
@@ -219,8 +222,8 @@ def test_what_there_is_not_is_refused_in_the_same_form(
     assert ("allow" in response.headers) == (status == 405)
 
 
-def test_a_version_may_be_asked_by_its_name(scorers: dict[str, Scorer]) -> None:
-    both = (entity("champion", scorers["champion"]), entity("challenger", scorers["challenger"], 0))
+def test_a_version_may_be_asked_by_its_name(loaded_models: dict[str, LoadedModel]) -> None:
+    both = (entity("champion", loaded_models["champion"]), entity("challenger", loaded_models["challenger"], 0))
     with live(*both) as running:
         answers = {each.name: running.post(GOOD, f"/served-models/{each.name}/invocations") for each in both}
         for name, response in answers.items():
@@ -234,13 +237,15 @@ def payload_rows(table: Path) -> pd.DataFrame:
     return DeltaTable(table).to_pandas()
 
 
-def test_a_challenger_that_fails_is_answered_by_the_champion(scorers: dict[str, Scorer], tmp_path: Path) -> None:
+def test_a_challenger_that_fails_is_answered_by_the_champion(
+    loaded_models: dict[str, LoadedModel], tmp_path: Path
+) -> None:
     def fail() -> None:
         raise KeyError("zebra")
 
     log = PayloadLog(str(tmp_path / "table"), every_s=3600)
-    champion = entity("champion", scorers["champion"], 0)
-    challenger = entity("challenger", meddled(scorers["challenger"], fail))
+    champion = entity("champion", loaded_models["champion"], 0)
+    challenger = entity("challenger", meddled(loaded_models["challenger"], fail))
     with live(champion, challenger, payloads=log) as running:
         response = running.post(records(ROW, client_request_id="mine"))
         assert response.headers["served-model-name"] == "champion"
@@ -264,19 +269,19 @@ def test_a_challenger_that_fails_is_answered_by_the_champion(scorers: dict[str, 
 
 @pytest.mark.parametrize("way", ["raises", "answers NaN"])
 def test_a_champion_that_fails_says_nothing_of_why(
-    scorers: dict[str, Scorer], way: str, caplog: pytest.LogCaptureFixture
+    loaded_models: dict[str, LoadedModel], way: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail() -> None:
         if way == "raises":
             raise RuntimeError("zebra in /a/secret/place")
 
-    scorer = meddled(scorers["champion"], fail)
+    loaded = meddled(loaded_models["champion"], fail)
     if way == "answers NaN":
         nothing = {"probability": np.array([np.nan]), "prediction": np.array([0])}
-        scorer = replace(
-            scorer, model=type("Unknowing", (), {"complete": scorer.model.complete, "score": lambda *_: nothing})()
+        loaded = replace(
+            loaded, model=type("Unknowing", (), {"complete": loaded.model.complete, "score": lambda *_: nothing})()
         )
-    with live(entity("champion", scorer)) as running:
+    with live(entity("champion", loaded)) as running:
         response = running.post(GOOD)
         message = error(response, 500, "INTERNAL_ERROR")
         told = response.headers["x-request-id"]
@@ -286,14 +291,14 @@ def test_a_champion_that_fails_says_nothing_of_why(
     assert f"champion, version 3, failed on request {told}" in caplog.text
 
 
-def served_with_store(folder: Path, url: str, failure: str) -> Scorer:
+def served_with_store(folder: Path, url: str, failure: str) -> LoadedModel:
     environment = {shell.ONLINE_STORE: url, shell.ONLINE_STORE_FAILURE: failure}
-    return load_scorer(mlflow.pyfunc.load_model(str(folder)), environment)
+    return load_checked(mlflow.pyfunc.load_model(str(folder)), environment)
 
 
 def test_a_store_that_fails_is_an_error_where_that_was_asked_for(folders: dict[str, Path], tmp_path: Path) -> None:
-    scorer = served_with_store(folders["champion"], f"sqlite:///{tmp_path}/missing", "error")
-    with live(entity("champion", scorer)) as running:
+    loaded = served_with_store(folders["champion"], f"sqlite:///{tmp_path}/missing", "error")
+    with live(entity("champion", loaded)) as running:
         message = error(running.post(records(ROW, ROW)), 503, "TEMPORARILY_UNAVAILABLE")
         assert message.startswith("the online store failed: ")
         assert message.endswith("; try again, or send the looked-up columns yourself")
@@ -305,16 +310,16 @@ def test_a_store_that_fails_is_an_error_where_that_was_asked_for(folders: dict[s
 
 
 def test_a_store_that_fails_is_counted_where_defaults_stand_in(
-    folders: dict[str, Path], scorers: dict[str, Scorer], tmp_path: Path
+    folders: dict[str, Path], loaded_models: dict[str, LoadedModel], tmp_path: Path
 ) -> None:
-    scorer = served_with_store(folders["champion"], f"sqlite:///{tmp_path}/missing", "default")
-    with live(entity("champion", scorer)) as running, live(entity("champion", scorers["champion"])) as without:
+    loaded = served_with_store(folders["champion"], f"sqlite:///{tmp_path}/missing", "default")
+    with live(entity("champion", loaded)) as running, live(entity("champion", loaded_models["champion"])) as without:
         assert running.post(GOOD).json() == without.post(GOOD).json()
         assert running.metric("online_store_rows_total", outcome="failed") == 1
 
 
 def test_what_a_request_leaves_out_is_looked_up_and_counted(
-    folders: dict[str, Path], scorers: dict[str, Scorer], tmp_path: Path
+    folders: dict[str, Path], loaded_models: dict[str, LoadedModel], tmp_path: Path
 ) -> None:
     bare, low, high = (ROW | {"flight": number} for number in (1, 2, 3))
     del bare["weather_visib"], low["weather_visib"]
@@ -322,8 +327,8 @@ def test_what_a_request_leaves_out_is_looked_up_and_counted(
         store.execute(f"CREATE TABLE {shell.ONLINE_TABLE} (entity_id, {', '.join(USE_CASE.looked_up)})")
         known = [f"AA-{number}-EWR-ORD-20130115T1700Z" for number in (2, 3)]
         store.executemany(f"INSERT INTO {shell.ONLINE_TABLE} (entity_id, weather_visib) VALUES (?, 0.5)", zip(known))
-    scorer = served_with_store(folders["champion"], f"sqlite:///{tmp_path}/store", "error")
-    with live(entity("champion", scorer)) as running, live(entity("champion", scorers["champion"])) as without:
+    loaded = served_with_store(folders["champion"], f"sqlite:///{tmp_path}/store", "error")
+    with live(entity("champion", loaded)) as running, live(entity("champion", loaded_models["champion"])) as without:
         found = running.post(records(bare, low)).json()
         assert (
             found
@@ -339,12 +344,12 @@ def test_what_a_request_leaves_out_is_looked_up_and_counted(
 @pytest.mark.parametrize("rows", [1, 16, 17, 500])
 @pytest.mark.parametrize("way", WAYS)
 def test_answers_are_those_of_the_model_to_the_last_bit(
-    scorers: dict[str, Scorer], models: dict[str, PyFuncModel], flights: pd.DataFrame, way: str, rows: int
+    loaded_models: dict[str, LoadedModel], models: dict[str, PyFuncModel], flights: pd.DataFrame, way: str, rows: int
 ) -> None:
     asked = flights.sample(rows, random_state=rows).reindex(columns=[*USE_CASE.inputs])
     told = asked.assign(sched_dep_ts=asked["sched_dep_ts"].map(pd.Timestamp.isoformat)).astype(object)
     body = json.dumps(WAYS[way](told.where(told.notna(), None).to_dict("records"))).encode()
-    with live(entity("champion", scorers["champion"])) as running:
+    with live(entity("champion", loaded_models["champion"])) as running:
         predictions = running.post(body).json()["predictions"]
     expected = models["champion"].predict(asked)
     assert predictions == expected.to_dict("records")
@@ -369,9 +374,9 @@ def answer(opened: socket.socket) -> str:
         return head + stream.read(length).decode()
 
 
-def test_a_body_must_arrive_in_time(scorers: dict[str, Scorer], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_must_arrive_in_time(loaded_models: dict[str, LoadedModel], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app, "BODY_TIMEOUT_S", 0.2)
-    with live(entity("champion", scorers["champion"])) as running, open_request(running) as opened:
+    with live(entity("champion", loaded_models["champion"])) as running, open_request(running) as opened:
         told = answer(opened)
         assert told.startswith("HTTP/1.1 408 ")
         assert "the body was not whole within 0.2 seconds" in told
@@ -386,8 +391,10 @@ def wait_for(holds: Callable[[], bool]) -> None:
         sleep(0.02)
 
 
-def test_a_client_that_goes_away_is_no_error(scorers: dict[str, Scorer], caplog: pytest.LogCaptureFixture) -> None:
-    with live(entity("champion", scorers["champion"])) as running:
+def test_a_client_that_goes_away_is_no_error(
+    loaded_models: dict[str, LoadedModel], caplog: pytest.LogCaptureFixture
+) -> None:
+    with live(entity("champion", loaded_models["champion"])) as running:
         logging.getLogger("uvicorn").addHandler(caplog.handler)
         try:
             with open_request(running):

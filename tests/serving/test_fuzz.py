@@ -23,11 +23,11 @@ from tests.store.precomputed import FLIGHT, FOUND, fill
 from tests.store.stores import Sqlite
 
 from flight_delays.core.scoring_request import FORMS, REQUEST_ID
+from flight_delays.platform.online_table import ONLINE_STORE, ONLINE_STORE_LIMIT_MS
 from flight_delays.platform.precomputed import predictions_store
-from flight_delays.platform.shell import ONLINE_STORE, ONLINE_STORE_LIMIT_MS
 from flight_delays.serving.app import create_app
-from flight_delays.serving.service import Service, load_scorer
-from flight_delays.serving.settings import Settings
+from flight_delays.serving.configuration import Settings
+from flight_delays.serving.service import Service, load_checked
 
 EXAMPLES = int(os.environ.get("FLIGHT_DELAYS_FUZZ_EXAMPLES", "300"))
 MAX_ROWS = 5
@@ -58,7 +58,7 @@ UNSAID_OF_SPLIT = re.compile(r"column \w+ is missing$|column \w+, row \d+: must 
 @pytest.fixture(scope="module")
 def schema(models: dict[str, PyFuncModel], tmp_path_factory: pytest.TempPathFactory) -> BaseSchema:
     service = Service("delay")
-    service.configure([entity("champion", load_scorer(models["champion"], {}, max_rows=MAX_ROWS))])
+    service.configure([entity("champion", load_checked(models["champion"], {}, max_rows=MAX_ROWS))])
     limits = Settings(tokens=frozenset({"token"}), max_rows=MAX_ROWS, max_body_bytes=100_000)
     config = schemathesis.Config.from_dict({"analysis": {"constants": {"enabled": False}}})
     # Words of the service's own source, such as those of its messages, would look like echoes.

@@ -12,7 +12,7 @@ from tests.unit.test_scoring_request import ROW, records
 
 from flight_delays.serving import payloads
 from flight_delays.serving.payloads import Payload, PayloadLog
-from flight_delays.serving.service import Scorer
+from flight_delays.serving.service import LoadedModel
 
 NEVER_S = 3600
 DOCUMENTED = {  # https://learn.microsoft.com/azure/databricks/ai-gateway/inference-tables
@@ -96,9 +96,11 @@ def test_what_finds_no_room_is_dropped_and_counted(tmp_path: Path, limits: dict[
         assert ids(tmp_path / "table") == [f"id-{number}" for number in (*range(fit), *range(5, 5 + fit))]
 
 
-def test_a_request_that_cannot_be_kept_is_answered_all_the_same(scorers: dict[str, Scorer], tmp_path: Path) -> None:
+def test_a_request_that_cannot_be_kept_is_answered_all_the_same(
+    loaded_models: dict[str, LoadedModel], tmp_path: Path
+) -> None:
     log = PayloadLog(str(tmp_path / "table"), every_s=NEVER_S, max_rows=1)
-    with live(entity("champion", scorers["champion"]), payloads=log) as running:
+    with live(entity("champion", loaded_models["champion"]), payloads=log) as running:
         answers = [running.post(records(ROW)) for _ in range(3)]
         assert [response.status_code for response in answers] == [200] * 3
         assert running.metric("payload_rows_dropped_total") == 2
@@ -107,10 +109,10 @@ def test_a_request_that_cannot_be_kept_is_answered_all_the_same(scorers: dict[st
 
 
 def test_requests_that_are_refused_are_kept_once_a_version_is_chosen(
-    scorers: dict[str, Scorer], tmp_path: Path
+    loaded_models: dict[str, LoadedModel], tmp_path: Path
 ) -> None:
     log = PayloadLog(str(tmp_path / "table"), every_s=NEVER_S)
-    with live(entity("champion", scorers["champion"]), payloads=log) as running:
+    with live(entity("champion", loaded_models["champion"]), payloads=log) as running:
         refused = running.post(b"[]")
         running.post(records(ROW), "/served-models/nobody/invocations")
     (row,) = DeltaTable(tmp_path / "table").to_pyarrow_table().to_pylist()

@@ -13,8 +13,8 @@ from tests.serving.live import PATIENCE_S, Live, live
 from tests.store.precomputed import FLIGHT, FOUND, fill
 from tests.store.stores import Sqlite
 
+from flight_delays.platform.online_table import ONLINE_STORE, ONLINE_STORE_LIMIT_MS, Value
 from flight_delays.platform.precomputed import predictions_store
-from flight_delays.platform.shell import ONLINE_STORE, ONLINE_STORE_LIMIT_MS, Value
 
 NOT_FOUND = "there is no precomputed prediction of this id; table predictions has those that there are"
 NO_TABLE = "nothing is precomputed yet: the online store has no table predictions_online; run the job score_batch"

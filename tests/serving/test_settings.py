@@ -10,7 +10,7 @@ from tests.serving.live import PATIENCE_S, TURNED, free_port, started
 
 from flight_delays.core.errors import UserError
 from flight_delays.serving.__main__ import main, registered
-from flight_delays.serving.settings import Settings, Source, settings, sources
+from flight_delays.serving.configuration import Settings, Source, settings, sources
 
 AUTH = "FLIGHT_DELAYS_SERVING_AUTH"
 HOST = "FLIGHT_DELAYS_SERVING_HOST"

@@ -13,7 +13,7 @@ from scipy.stats import binom
 from tests.serving.live import JSON, PATIENCE_S, VERSIONS, Live, entity, live
 from tests.unit.test_scoring_request import ROW, records
 
-from flight_delays.serving.service import Scorer
+from flight_delays.serving.service import LoadedModel
 
 BODY = records(ROW | {"weather_visib": 0.5})
 CALLERS = 4
@@ -40,19 +40,21 @@ def ask(session: requests.Session, running: Live) -> Answer:
     )
 
 
-def probabilities(scorers: dict[str, Scorer]) -> dict[str, float]:
+def probabilities(loaded_models: dict[str, LoadedModel]) -> dict[str, float]:
     """What each version answers, which tells them apart."""
     found = {}
-    for name, scorer in scorers.items():
-        (row,), _ = scorer.answer(scorer.parser.parse(BODY))
+    for name, loaded in loaded_models.items():
+        (row,), _ = loaded.answer(loaded.parser.parse(BODY))
         found[name] = row["probability"]
     assert len(set(found.values())) == len(VERSIONS)
     return found
 
 
-def test_each_answer_is_of_a_version_that_was_configured_while_it_was_asked_for(scorers: dict[str, Scorer]) -> None:
-    entities = {name: entity(name, scorer) for name, scorer in scorers.items()}
-    known, enough = probabilities(scorers), Event()
+def test_each_answer_is_of_a_version_that_was_configured_while_it_was_asked_for(
+    loaded_models: dict[str, LoadedModel],
+) -> None:
+    entities = {name: entity(name, loaded) for name, loaded in loaded_models.items()}
+    known, enough = probabilities(loaded_models), Event()
     began = [monotonic_ns()]  # of switch n, to the name at n
     names = ["champion"]
     done = [monotonic_ns()]
@@ -91,10 +93,13 @@ def test_each_answer_is_of_a_version_that_was_configured_while_it_was_asked_for(
 
 
 @pytest.mark.parametrize("share", [0, 30, 100])
-def test_versions_share_the_traffic_as_they_are_configured(scorers: dict[str, Scorer], share: int) -> None:
+def test_versions_share_the_traffic_as_they_are_configured(loaded_models: dict[str, LoadedModel], share: int) -> None:
     count = 600
-    both = (entity("champion", scorers["champion"], 100 - share), entity("challenger", scorers["challenger"], share))
-    known = probabilities(scorers)
+    both = (
+        entity("champion", loaded_models["champion"], 100 - share),
+        entity("challenger", loaded_models["challenger"], share),
+    )
+    known = probabilities(loaded_models)
     with live(*both, draw=random.Random(7).random) as running, ThreadPoolExecutor(CALLERS) as callers:
 
         def ask_some(_: int) -> list[Answer]:

@@ -13,8 +13,8 @@ from mlflow.pyfunc import PyFuncModel
 from tests.serving.live import PATIENCE_S, TURNED, entity, live
 from tests.unit.test_scoring_request import ROW, records
 
-from flight_delays.platform.registry import golden_requests
-from flight_delays.serving.service import Scorer, load_scorer
+from flight_delays.platform.registry import read_golden_requests
+from flight_delays.serving.service import LoadedModel, load_checked
 from flight_delays.use_case import USE_CASE
 
 ROOT = Path(__file__).parents[2]
@@ -87,17 +87,17 @@ def otherwise_prepared(folder: Path, copy: Path) -> Path:
         code.write(TURNED + OTHER_RULES)
     made = mlflow.pyfunc.load_model(str(copy))
     golden = made.unwrap_python_model().golden
-    told = golden | {"probability": made.predict(golden_requests(made))["probability"].tolist()}
+    told = golden | {"probability": made.predict(read_golden_requests(made))["probability"].tolist()}
     (copy / "artifacts" / "golden.json").write_text(json.dumps(told))
     return copy
 
 
 def test_each_version_prepares_and_refuses_as_the_code_says_that_it_was_made_with(
-    folders: dict[str, Path], scorers: dict[str, Scorer], tmp_path: Path
+    folders: dict[str, Path], loaded_models: dict[str, LoadedModel], tmp_path: Path
 ) -> None:
     copy = otherwise_prepared(folders["champion"], tmp_path / "copy")
-    other = load_scorer(mlflow.pyfunc.load_model(str(copy)), {})
-    with live(entity("champion", scorers["champion"]), entity("challenger", other, 0)) as running:
+    other = load_checked(mlflow.pyfunc.load_model(str(copy)), {})
+    with live(entity("champion", loaded_models["champion"]), entity("challenger", other, 0)) as running:
 
         def ask(name: str, **changes: float) -> tuple[int, object]:
             response = running.post(records(ROW | changes), f"/served-models/{name}/invocations")

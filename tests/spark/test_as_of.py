@@ -11,8 +11,8 @@ from tests.raw import raw_tables
 
 from flight_delays.core.as_of import reach
 from flight_delays.core.errors import UserError
-from flight_delays.platform import as_of
-from flight_delays.platform.as_of import build_features, recent
+from flight_delays.platform import spark_as_of as as_of
+from flight_delays.platform.spark_as_of import build_features, recent
 from flight_delays.use_case import USE_CASE
 
 FEATURES = USE_CASE.features

@@ -20,7 +20,7 @@ from flight_delays.core.errors import UserError
 from flight_delays.core.quarantine import Contract, Field, Rule
 from flight_delays.platform.dataset import labels_of
 from flight_delays.platform.deliveries import inspect_delivery
-from flight_delays.platform.tables import Tables
+from flight_delays.platform.delta import Tables
 from flight_delays.use_case import USE_CASE
 
 Texts: TypeAlias = tuple[str | None, ...]

@@ -17,12 +17,12 @@ from tests.contexts import make_context
 from tests.raw import Raw, gone, other, raw_tables
 
 from flight_delays.core.settings import Features, Labels
-from flight_delays.platform.as_of import build_features
 from flight_delays.platform.context import Context
+from flight_delays.platform.delta import Tables, collected
+from flight_delays.platform.online_table import ONLINE_STORE, ONLINE_STORE_FAILURE, ONLINE_STORE_LIMIT_MS, ONLINE_TABLE
 from flight_delays.platform.registry import Registry
 from flight_delays.platform.scorer import read_scorer
-from flight_delays.platform.shell import ONLINE_STORE, ONLINE_STORE_FAILURE, ONLINE_STORE_LIMIT_MS, ONLINE_TABLE
-from flight_delays.platform.tables import Tables, collected
+from flight_delays.platform.spark_as_of import build_features
 from flight_delays.tasks import features, labels
 from flight_delays.use_case import USE_CASE
 

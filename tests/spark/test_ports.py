@@ -10,8 +10,8 @@ from tests.contexts import MemoryDecisions, MemoryRows
 
 from flight_delays.core.decisions import Decision
 from flight_delays.platform.dataset import LabelledTables
-from flight_delays.platform.decisions import Decisions, DecisionTable
-from flight_delays.platform.tables import Tables
+from flight_delays.platform.decision_log import Decisions, DecisionTable
+from flight_delays.platform.delta import Tables
 
 FIRST = Decision(
     decision_id="first",
@@ -27,7 +27,7 @@ FIRST = Decision(
 )
 DECISIONS = (
     FIRST,
-    replace(FIRST, decision_id="second", kind="deploy", other_version=1, outcome="DONE", allowed_by="first"),
+    replace(FIRST, decision_id="second", kind="promotion", other_version=1, outcome="DONE", allowed_by="first"),
     replace(FIRST, decision_id="third", model_version=3, reasons=()),
     replace(FIRST, outcome="FAIL"),  # the id is there: nothing is added
 )
@@ -42,7 +42,7 @@ def test_decisions_are_added_once_and_found_by_their_values_the_first_first(tabl
     assert log.find(model_name="ports") == [first, second, third]
     assert log.find(model_name="ports", kind="verdict") == [first, third]
     assert log.find(decision_id="second") == [second]
-    assert log.find(model_name="ports", model_version=3, kind="deploy") == []
+    assert log.find(model_name="ports", model_version=3, kind="promotion") == []
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ from tests.store.precomputed import rows as prediction_rows
 
 from flight_delays.core.settings import Publish
 from flight_delays.platform.context import Context
+from flight_delays.platform.delta import Tables
 from flight_delays.platform.endpoints import Endpoints
+from flight_delays.platform.online_table import ONLINE_STORE, ONLINE_TABLE, OnlineStore
 from flight_delays.platform.precomputed import PREDICTIONS_TABLE, find_prediction, predictions_store, request_columns
-from flight_delays.platform.shell import ONLINE_STORE, ONLINE_TABLE, OnlineStore
-from flight_delays.platform.tables import Tables
 from flight_delays.tasks import publish
 from flight_delays.use_case import USE_CASE
 

@@ -12,8 +12,8 @@ from tests.contexts import make_context
 from flight_delays.core.errors import UserError
 from flight_delays.core.settings import ScoreServed
 from flight_delays.platform.context import Context
+from flight_delays.platform.delta import Tables
 from flight_delays.platform.registry import Registry
-from flight_delays.platform.tables import Tables
 from flight_delays.tasks import score_served
 
 NAME = "served to all"

@@ -26,12 +26,12 @@ from flight_delays.core.errors import UserError
 from flight_delays.core.scoring import PREDICTIONS, inputs_of
 from flight_delays.core.settings import ScoreBatch
 from flight_delays.platform.context import Context
+from flight_delays.platform.delta import Tables
 from flight_delays.platform.endpoints import Endpoints
+from flight_delays.platform.online_table import ONLINE_STORE
 from flight_delays.platform.precomputed import PREDICTIONS_TABLE, Prediction, find_prediction, predictions_store
 from flight_delays.platform.registry import Registry, Training
 from flight_delays.platform.scorer import load_model, read_scorer
-from flight_delays.platform.shell import ONLINE_STORE
-from flight_delays.platform.tables import Tables
 from flight_delays.tasks import score_batch
 from flight_delays.use_case import USE_CASE
 

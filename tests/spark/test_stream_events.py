@@ -14,9 +14,9 @@ from tests.streams import Day, case, real_day
 from flight_delays.core import events as in_memory
 from flight_delays.core.errors import UserError
 from flight_delays.core.stream import EVENT
-from flight_delays.platform import events as on_spark
-from flight_delays.platform.events import delivered, from_messages, incoming, micro_batch
-from flight_delays.platform.tables import Tables
+from flight_delays.platform import event_source as on_spark
+from flight_delays.platform.delta import Tables
+from flight_delays.platform.event_source import delivered, from_messages, incoming, micro_batch
 from flight_delays.use_case import USE_CASE
 from flight_delays.use_case.sources import WEATHER
 

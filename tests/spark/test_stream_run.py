@@ -12,11 +12,11 @@ from tests.streams import SENT_AT, real_day
 
 from flight_delays.core.settings import AVAILABLE_NOW, ScoreStream
 from flight_delays.platform.context import Adapters
+from flight_delays.platform.delta import Tables
 from flight_delays.platform.registry import Registry
-from flight_delays.platform.tables import Tables
 from flight_delays.tasks import score_stream
 
-SCHEMA = "spark_catalog.running"
+SCHEMA = "spark_catalog.running-stream"
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def adapters(
 ) -> Adapters:
     """Tables of their own, and a champion."""
     registry.set_alias("running", "champion", new_version("running"))
-    return make_context(as_of=SENT_AT, tables=new_tables("running"), registry=registry)
+    return make_context(as_of=SENT_AT, tables=new_tables("running-stream"), registry=registry)
 
 
 def test_inserts_beside_updates_are_seen_deletes_pass_and_nothing_is_scored_twice(
@@ -50,7 +50,7 @@ def test_inserts_beside_updates_are_seen_deletes_pass_and_nothing_is_scored_twic
     come = event_rows(tables, pd.concat([scheduled.iloc[[-2]], new]))
     tables.spark.createDataFrame(come).createOrReplaceTempView("come")
     tables.spark.sql(
-        f"MERGE INTO {SCHEMA}.flight_events AS there USING come ON there.event_id = come.event_id "
+        f"MERGE INTO {tables.name('flight_events')} AS there USING come ON there.event_id = come.event_id "
         "WHEN MATCHED THEN UPDATE SET sent_at = come.sent_at WHEN NOT MATCHED THEN INSERT *"
     )
     run(adapters, tmp_path)
@@ -60,7 +60,7 @@ def test_inserts_beside_updates_are_seen_deletes_pass_and_nothing_is_scored_twic
     assert (fates.pop("duplicate"), sum(fates.values())) == (1, len(flights))
 
     # What is old is deleted; it was an event all the same.
-    tables.spark.sql(f"DELETE FROM {SCHEMA}.flight_events WHERE sequence < 100")
+    tables.spark.sql(f"DELETE FROM {tables.name('flight_events')} WHERE sequence < 100")
     run(adapters, tmp_path)
     assert scored(tables) == {*scheduled["flight_id"]}
     assert tables.read("stream_events").count() == len(flights) + 1
@@ -85,7 +85,7 @@ def event_rows(tables: Tables, rows: pd.DataFrame) -> pa.Table:
 
 
 def append(tables: Tables, table: str, rows: pa.Table) -> None:
-    tables.spark.createDataFrame(rows).write.format("delta").mode("append").saveAsTable(f"{tables.schema}.{table}")
+    tables.spark.createDataFrame(rows).write.format("delta").mode("append").saveAsTable(tables.name(table))
 
 
 def scored(tables: Tables) -> set[str]:

@@ -9,7 +9,7 @@ from tests.contexts import make_context, printed
 
 from flight_delays.core.errors import UserError
 from flight_delays.core.settings import StreamStatus
-from flight_delays.platform.tables import Tables
+from flight_delays.platform.delta import Tables
 from flight_delays.tasks import stream_control
 
 SCHEMA = "spark_catalog.stream_status"

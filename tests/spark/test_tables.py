@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from flight_delays.core.errors import UserError
 from flight_delays.platform.ddl import declarations, is_view
-from flight_delays.platform.tables import Merged, Tables
+from flight_delays.platform.delta import Merged, Tables
 from flight_delays.use_case import USE_CASE
 
 DECLARED = [name for name, sql in declarations(USE_CASE.sql).items() if not is_view(sql)]

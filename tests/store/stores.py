@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psycopg
 
-from flight_delays.platform.shell import ONLINE_TABLE
+from flight_delays.platform.online_table import ONLINE_TABLE
 from flight_delays.use_case import USE_CASE
 
 LOOKED_UP = USE_CASE.looked_up

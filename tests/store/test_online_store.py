@@ -13,8 +13,9 @@ import pytest
 from tests.store.stores import LOOKED_UP, PASSWORD, Postgresql, Sqlite, Store
 
 from flight_delays.platform import shell
+from flight_delays.platform.online_table import OnlineStore
 from flight_delays.platform.registry import Registry
-from flight_delays.platform.shell import Columns, Lookup, OnlineStore, Shell
+from flight_delays.platform.shell import Columns, Lookup, Shell
 from flight_delays.use_case import USE_CASE, prepare
 
 KNOWN = {name: float(at) for at, name in enumerate(LOOKED_UP)}

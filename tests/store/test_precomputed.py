@@ -12,6 +12,13 @@ from tests.store.stores import LOOKED_UP, PASSWORD, Postgresql, Sqlite, Store
 
 from flight_delays.core.errors import UserError
 from flight_delays.platform.ddl import columns
+from flight_delays.platform.online_table import (
+    ONLINE_STORE,
+    ONLINE_STORE_LIMIT_MS,
+    ONLINE_TABLE,
+    NoTableError,
+    OnlineStore,
+)
 from flight_delays.platform.precomputed import (
     COLUMNS,
     PREDICTIONS_TABLE,
@@ -19,7 +26,6 @@ from flight_delays.platform.precomputed import (
     predictions_store,
     request_columns,
 )
-from flight_delays.platform.shell import ONLINE_STORE, ONLINE_STORE_LIMIT_MS, ONLINE_TABLE, NoTableError, OnlineStore
 
 
 def opened(url: str) -> OnlineStore:

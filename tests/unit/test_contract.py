@@ -11,7 +11,7 @@ from flight_delays.core.contract import (
     Documentation,
     documented,
     fast_enough,
-    golden_requests,
+    golden_answers_hold,
     schema_compatible,
     small_enough,
 )
@@ -72,7 +72,7 @@ def test_where_no_version_serves_any_schema_will_do() -> None:
     [(0.0, PASS), (GOLDEN_TOLERANCE, PASS), (1.01 * GOLDEN_TOLERANCE, FAIL), (0.5, FAIL), (math.nan, FAIL)],
 )
 def test_golden_requests_are_answered_as_recorded(furthest: float, outcome: Outcome) -> None:
-    check = golden_requests(furthest)
+    check = golden_answers_hold(furthest)
     assert (check.name, check.outcome) == ("golden_requests", outcome)
 
 

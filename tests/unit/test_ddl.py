@@ -3,7 +3,7 @@
 import pytest
 
 from flight_delays.platform.ddl import declarations, is_view
-from flight_delays.platform.tables import Tables
+from flight_delays.platform.delta import Tables
 from flight_delays.use_case import USE_CASE
 
 TEXT = """CREATE TABLE {schema}.a (

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bench.gate import CELLS, CHALLENGERS, TIMES, Cell, default_policy, page, picture, policy_line, rate, worst
-
-from flight_delays.core.error_rates import (
+from bench.error_rates import (
     DAY_LEVEL,
     GATE,
     POINT,
@@ -22,6 +20,8 @@ from flight_delays.core.error_rates import (
     tally,
     worse_by,
 )
+from bench.gate import CELLS, CHALLENGERS, TIMES, Cell, default_policy, page, picture, policy_line, rate, worst
+
 from flight_delays.core.gates import Evidence, Outcome, judge, judge_days
 from flight_delays.core.metrics import row_log_loss
 from flight_delays.core.objective import BinaryClassification, Regression

@@ -30,9 +30,9 @@ READ = {
     "cli.py": {"FLIGHT_DELAYS_USE_CASE", "FLIGHT_DELAYS_ONLINE_STORE"},
     "platform/connected.py": {"DATABRICKS_RUNTIME_VERSION"},
     "platform/registry.py": {"MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"},
-    "platform/shell.py": {f"FLIGHT_DELAYS_ONLINE_STORE{each}" for each in ("", "_LIMIT_MS", "_FAILURE")},
+    "platform/online_table.py": {f"FLIGHT_DELAYS_ONLINE_STORE{each}" for each in ("", "_LIMIT_MS", "_FAILURE")},
     "serving/__main__.py": {"OMP_NUM_THREADS"},
-    "serving/settings.py": {"FLIGHT_DELAYS_SERVED", "FLIGHT_DELAYS_PAYLOAD_TABLE"}
+    "serving/configuration.py": {"FLIGHT_DELAYS_SERVED", "FLIGHT_DELAYS_PAYLOAD_TABLE"}
     | {
         f"FLIGHT_DELAYS_SERVING_{each}"
         for each in ("ENDPOINT", "TOKEN_FILE", "AUTH", "HOST", "PORT", "MAX_ROWS", "MAX_BODY_BYTES", "MAX_CONCURRENCY")

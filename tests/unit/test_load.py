@@ -16,10 +16,10 @@ from pydantic import ValidationError
 from tests.contexts import Time, Values, client_at, make_context, printed
 
 from flight_delays.core.errors import UserError
-from flight_delays.core.load import Measured, broken
+from flight_delays.core.load_limits import Measured, broken
 from flight_delays.core.settings import Limits, LoadTest
 from flight_delays.platform.endpoints import Endpoints
-from flight_delays.platform.load import drive
+from flight_delays.platform.load_generator import drive
 from flight_delays.tasks.load_test import put_under_load, request_bodies
 from flight_delays.use_case import USE_CASE
 

@@ -13,7 +13,7 @@ from tests.store.stores import PASSWORD, Sqlite
 
 from flight_delays import cli
 from flight_delays.core.objective import Objective, Regression
-from flight_delays.platform.shell import ONLINE_STORE
+from flight_delays.platform.online_table import ONLINE_STORE
 from flight_delays.use_case import USE_CASE
 from flight_delays.views.ask import precomputed
 

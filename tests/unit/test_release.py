@@ -63,7 +63,7 @@ def served(context: Context) -> list[tuple[str, int, int]]:
 
 
 def deployments(context: Context, name: str) -> list[tuple[int, int | None]]:
-    found = context.decisions.find(model_name=name, kind="deploy")
+    found = context.decisions.find(model_name=name, kind="promotion")
     return sorted((one.model_version, one.other_version) for one in found)
 
 
@@ -118,7 +118,7 @@ def test_a_worse_version_fails_and_gets_no_alias(context: Context, new_version: 
     worse = new_version(name, wrong=True)
     verdict = validated(context, name, worse)
     assert verdict.outcome == "FAIL"
-    with pytest.raises(UserError, match="the verdict on version 2 is FAIL: only PASS is deployed"):
+    with pytest.raises(UserError, match="the verdict on version 2 is FAIL: only PASS is promoted"):
         deployed(context, name, worse, verdict.decision_id)
     assert context.registry.aliases(name) == {"champion": 1}
 
@@ -234,8 +234,8 @@ def after_verdicts(context: Context) -> Context:
 @pytest.mark.parametrize(
     ("verdict_id", "says"),
     [
-        ("failed", "the verdict on version 2 is FAIL: only PASS is deployed"),
-        ("inconclusive", "the verdict on version 2 is INCONCLUSIVE: only PASS is deployed"),
+        ("failed", "the verdict on version 2 is FAIL: only PASS is promoted"),
+        ("inconclusive", "the verdict on version 2 is INCONCLUSIVE: only PASS is promoted"),
         ("on version 3", "verdict on version 3 is on guarded version 3, not on guarded version 2; run the release job"),
         ("on another model", "verdict on another model is on another version 2, not on guarded version 2"),
         ("against version 3", "version 2 was judged against version 3, but version 1 serves now; run the release job"),
@@ -270,7 +270,7 @@ def test_the_row_of_a_deployment_is_written_once_and_says_why(
     number = new_version("deployed first")
     for later in (AS_OF, AS_OF.replace(month=3)):
         deployed(replace(context, as_of=later), "deployed first", number, "first")
-    (row,) = context.decisions.find(model_name="deployed first", kind="deploy")
+    (row,) = context.decisions.find(model_name="deployed first", kind="promotion")
     assert (row.outcome, row.allowed_by, row.reasons) == ("DONE", "first", ("verdict PASS",))
     assert row.other_version is None
     assert row.as_of == AS_OF
@@ -285,7 +285,7 @@ def test_a_version_that_was_taken_back_is_not_deployed_again_by_the_same_verdict
     context.registry.set_alias("taken back", "champion", 1)
     deployed(context, "taken back", 2, "taken back")
     context.registry.set_alias("taken back", "champion", 1)
-    with pytest.raises(UserError, match="this verdict deployed version 2 before, and it was taken back since"):
+    with pytest.raises(UserError, match="this verdict promoted version 2 before, and it was taken back since"):
         deployed(context, "taken back", 2, "taken back")
     assert context.registry.aliases("taken back")["champion"] == 1
 

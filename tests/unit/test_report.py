@@ -23,7 +23,7 @@ VOID = {"meta", "img"}
 RAN = Ran(depth=0, name="train", state="SUCCESS")
 DECISIONS = pd.DataFrame(
     {
-        "kind": ["deploy", "verdict", "deploy", "verdict"],
+        "kind": ["promotion", "verdict", "promotion", "verdict"],
         "model_version": [2, 3, 2, 2],
         "outcome": ["DONE", "FAIL", "DONE", "PASS"],
     }

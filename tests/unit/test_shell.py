@@ -17,7 +17,7 @@ import pytest
 from mlflow.pyfunc.model import PythonModelContext
 from tests.models import tiny_model
 
-from flight_delays.core.features import ENTITY
+from flight_delays.core.feature_set import ENTITY
 from flight_delays.core.metrics import Floats
 from flight_delays.core.objective import BinaryClassification, Objective, Regression
 from flight_delays.core.training import Fitted, columns_of, prepared

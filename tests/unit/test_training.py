@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 import flight_delays
 from flight_delays.core.errors import UserError
 from flight_delays.core.evaluation import Evaluation, Scored, evaluate
-from flight_delays.core.golden import golden_json, golden_requests
+from flight_delays.core.golden import choose_golden_requests, golden_json
 from flight_delays.core.objective import Regression, day_intervals
 from flight_delays.core.splits import Split
 from flight_delays.core.training import REPEATS, Fitted, Trial, behind, columns_of, fit, prepared, refit
@@ -31,7 +31,7 @@ from flight_delays.platform.shell import Shell
 from flight_delays.tasks.record import _digest, artifacts, record
 from flight_delays.tasks.train import _fingerprint, searched
 from flight_delays.use_case import USE_CASE
-from flight_delays.views.card import model_card
+from flight_delays.views.model_card import model_card
 
 FIRST = date(2013, 1, 1)
 UNTIL = date(2013, 2, 20)
@@ -384,7 +384,7 @@ def test_golden_requests_without_a_text_come_from_sixteen_parts_of_the_rows(
     # The last row of each part is the only one that has something looked up.
     there = np.arange(rows) % max(rows // 16, 1) == max(rows // 16, 1) - 1
     given = many.head(rows).assign(flight=np.arange(rows), weather_visib=np.where(there, 1.0, np.nan))
-    requests = golden_requests(use_case, given)
+    requests = choose_golden_requests(use_case, given)
     assert tuple(requests) == use_case.inputs
     assert requests["flight"].tolist() == [*given["flight"][there], *given["flight"][there][:3]]
     assert requests["weather_visib"].notna().tolist() == [True] * asked + [False] * min(asked, 3)
@@ -486,7 +486,7 @@ PACKAGE = Path(flight_delays.__file__).parent
     [
         ("core/training.py", True),
         ("tasks/record.py", True),
-        ("views/card.py", True),
+        ("views/model_card.py", True),
         ("platform/shell.py", True),
         ("use_case/features.py", True),
         ("elsewhere/prepare.py", True),

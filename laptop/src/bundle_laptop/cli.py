@@ -1,5 +1,6 @@
 """`laptop`: a Databricks bundle's jobs, notebooks and serving endpoints, on this machine, without a workspace."""
 
+import csv
 import os
 import shlex
 import signal
@@ -32,12 +33,14 @@ def run(
     target: Target = None,
     var: Var = None,
     param: Annotated[list[str] | None, typer.Option(help="Job parameter, name=value.")] = None,
+    params: Annotated[str, typer.Option(help="Several, as the Databricks CLI has them: name=value,name=value.")] = "",
     only: Annotated[str, typer.Option(help="Only these tasks of the jobs: task,task.")] = "",
     root: Root = None,
 ) -> None:
     """Run jobs; the exit code is 1 if one fails, and 2 if the bundle asks for what a laptop cannot do."""
     from bundle_laptop.graph import State
 
+    param = [*(param or ()), *next(csv.reader([params]), [])]
     given, parameters, console = _pairs("--var", var), _pairs("--param", param), Console()
     with opened(_root(root), target, given, console) as session:
         results = session.run(jobs, parameters, [task for task in only.split(",") if task])
@@ -45,7 +48,7 @@ def run(
             session.execute([command])
     if results[-1].state is State.FAILED:
         left = shlex.join(jobs[len(results) - 1 :])
-        options = [f"--var={each}" for each in var or ()] + [f"--param={each}" for each in param or ()]
+        options = [f"--var={each}" for each in var or ()] + [f"--param={each}" for each in param]
         options += [f"--only={only}"] if only else []
         again = f"laptop run {left} {shlex.join([f'--target={session.bundle.target}', *options])}"
         _say(console, f"The note says why; more stands above. Then: {again}")

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,12 +41,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """What a command works with."""
+    """What a command works with. `written` resolves what the bundle's files say, and nothing that its Python adds."""
 
-    resolver: Resolver
+    written: Resolver
     settings: Settings
     console: Console
     address: str
+
+    @cached_property
+    def resolver(self) -> Resolver:
+        """Of the whole bundle. Raises LaptopError with what the bundle's Python says of a mistake."""
+        return completed(self.written)
 
     @property
     def bundle(self) -> Bundle:
@@ -55,7 +61,7 @@ class Session:
     @property
     def folder(self) -> Path:
         """The world."""
-        return self.resolver.folder
+        return self.written.folder
 
     def run(self, jobs: Sequence[str], parameters: Mapping[str, str], only: Collection[str] = ()) -> list[Result]:
         """Check everything, deploy, run the jobs up to the first that fails, and keep what happened."""
@@ -141,7 +147,9 @@ class Session:
 
         name, *given = command
         whole = [*shlex.split(self.settings.commands.get(name, shlex.quote(name))), *given]
-        program, *arguments = [str(self.resolver.resolve(text, ("commands", name))) for text in whole]
+        # To run the bundle's Python takes seconds, and only names of resources depend on it.
+        resolver = self.resolver if any("${resources." in text for text in whole) else self.written
+        program, *arguments = [str(resolver.resolve(text, ("commands", name))) for text in whole]
         found = [point for point in entry_points(group="console_scripts") if point.name == program]
         module = arguments[1] if program == "python" and arguments[:1] == ["-m"] and arguments[1:] else ""
         if not found and not module:
@@ -217,8 +225,7 @@ def opened(
     folder, settings = made(world_of(root, bundle.target)), read_settings(root)
     resolver = Resolver(bundle=bundle, folder=folder, variables=variables, configured=settings.variables)
     with entered(folder), _served(folder, port) as address, environment_of(api.environment(address)):
-        resolver = completed(resolver)
-        yield Session(resolver=resolver, settings=settings, console=console, address=address)
+        yield Session(written=resolver, settings=settings, console=console, address=address)
 
 
 @contextmanager

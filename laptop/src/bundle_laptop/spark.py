@@ -117,7 +117,7 @@ def keep_views(folder: Path) -> None:
     statements = [
         _statement(session, f"spark_catalog.`{schema}`.`{row.viewName}`")
         for schema in schemas
-        if session.catalog.databaseExists(f"spark_catalog.{schema}")
+        if session.catalog.databaseExists(f"spark_catalog.`{schema}`")
         for row in session.sql(f"SHOW VIEWS IN spark_catalog.`{schema}`").collect()
         if not row.isTemporary
     ]

@@ -1,7 +1,7 @@
 """What was known when: the as-of join that batch, stream, tests and a data scientist's tries share.
 
 Rows of history ("facts") answer questions as of a time T. Every question is one sort of the facts and one binary search
-per row that asks: n log n, no loop over rows. NumPy alone: `platform/as_of.py` runs it on Spark, chunk by chunk.
+per row that asks: n log n, no loop over rows. NumPy alone: `platform/spark_as_of.py` runs it on Spark, chunk by chunk.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -43,7 +43,7 @@ def schema_compatible(candidate: Signature, champion: Signature | None) -> Check
     return _answer("schema_compatible", trouble, "every request to the champion is one to this version")
 
 
-def golden_requests(furthest: float) -> Check:
+def golden_answers_hold(furthest: float) -> Check:
     """FAIL unless the model, loaded again, answers its golden requests as recorded; `furthest` is off the most."""
     same = furthest <= GOLDEN_TOLERANCE  # never where an answer is missing
     return Check(

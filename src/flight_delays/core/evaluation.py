@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from flight_delays.core.bootstrap import Interval
-from flight_delays.core.features import DAY
+from flight_delays.core.feature_set import DAY
 from flight_delays.core.metrics import Floats
 from flight_delays.core.objective import day_intervals
 from flight_delays.core.use_case import LABEL, UseCase

@@ -1,7 +1,7 @@
 """Events that tell raw rows, piece by piece: what each kind tells, what is wrong with one, and the rows that they make.
 
 An event has `kind` and, in a struct column per raw table, named as the table, what it says: the raw columns. It says
-something of the one table that its kind tells. Where events come from is `platform/events.py`.
+something of the one table that its kind tells. Where events come from is `platform/event_source.py`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

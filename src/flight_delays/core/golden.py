@@ -11,7 +11,7 @@ from flight_delays.core.use_case import UseCase
 _GROUPS = 16  # where no text groups the rows
 
 
-def golden_requests(use_case: UseCase, rows: pd.DataFrame) -> pd.DataFrame:
+def choose_golden_requests(use_case: UseCase, rows: pd.DataFrame) -> pd.DataFrame:
     """Of `rows`, for each value of the request's first text the first with the most looked-up values, or one of each of
     sixteen parts; three again with nothing looked up, and one with texts that no model has seen.
     """  # fmt: skip

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flight_delays.core.columns import UTC_TIME, Columns, Rows, one_array
-from flight_delays.core.features import ENTITY, KEY, PREDICTION_TIME
+from flight_delays.core.feature_set import ENTITY, KEY, PREDICTION_TIME
 from flight_delays.core.signature import Signature
 
 TYPES: Mapping[str, pa.DataType] = {

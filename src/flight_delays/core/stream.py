@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from flight_delays.core.as_of import codes
 from flight_delays.core.columns import UTC_TIME, from_arrow
 from flight_delays.core.events import Events, completed, problems, rows_told
-from flight_delays.core.features import ENTITY, PREDICTION_TIME
+from flight_delays.core.feature_set import ENTITY, PREDICTION_TIME
 from flight_delays.core.gates import Check, Outcome
 from flight_delays.core.quarantine import Contract
 from flight_delays.core.use_case import UseCase

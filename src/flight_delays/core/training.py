@@ -12,7 +12,7 @@ import optuna
 import pandas as pd
 
 from flight_delays.core.errors import UserError
-from flight_delays.core.features import DAY, KEY
+from flight_delays.core.feature_set import DAY, KEY
 from flight_delays.core.learner import Fold as Fitting
 from flight_delays.core.learner import Model, Parameters
 from flight_delays.core.metrics import Floats

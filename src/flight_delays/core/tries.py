@@ -10,7 +10,7 @@ import pandas as pd
 
 from flight_delays.core.bootstrap import Interval, day_weights, interval
 from flight_delays.core.errors import UserError
-from flight_delays.core.features import DAY, KEY
+from flight_delays.core.feature_set import DAY, KEY
 from flight_delays.core.gates import Evidence, Slice, by_day, harm_by_slice
 from flight_delays.core.settings import Policy
 from flight_delays.core.training import REPEATS

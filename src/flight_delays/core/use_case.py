@@ -18,7 +18,7 @@ from flight_delays.core.as_of import Question
 from flight_delays.core.columns import UTC_TIME, Columns
 from flight_delays.core.delivery import Delivery
 from flight_delays.core.events import Events
-from flight_delays.core.features import DAY, ENTITY, PREDICTION_TIME, Features
+from flight_delays.core.feature_set import DAY, ENTITY, PREDICTION_TIME, Features
 from flight_delays.core.learner import Learner
 from flight_delays.core.objective import Objective
 from flight_delays.core.quarantine import Contract

@@ -10,13 +10,13 @@ from rich.console import Console
 from flight_delays.core.settings import AsOf, InSchema, made
 from flight_delays.core.use_case import UseCase
 from flight_delays.platform.dataset import Labelled, LabelledTables
-from flight_delays.platform.decisions import Decisions, DecisionTable
+from flight_delays.platform.decision_log import Decisions, DecisionTable
+from flight_delays.platform.delta import Tables
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.endpoints import connect as connect_endpoints
 from flight_delays.platform.job_context import JobTaskValues, TaskValues
 from flight_delays.platform.registry import Registry, connect
 from flight_delays.platform.session import spark_session
-from flight_delays.platform.tables import Tables
 
 
 @dataclass(frozen=True, kw_only=True)

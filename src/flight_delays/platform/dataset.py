@@ -8,11 +8,11 @@ import pandas as pd
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from flight_delays.core.features import DAY, ENTITY, PREDICTION_TIME
+from flight_delays.core.feature_set import DAY, ENTITY, PREDICTION_TIME
 from flight_delays.core.use_case import KNOWN_AT, LABEL, LABEL_KNOWN_AT, LABELS, UseCase
-from flight_delays.platform.as_of import build_features
-from flight_delays.platform.columns import map_columns
-from flight_delays.platform.tables import Tables
+from flight_delays.platform.batches import map_columns
+from flight_delays.platform.delta import Tables
+from flight_delays.platform.spark_as_of import build_features
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,6 +40,11 @@ def declarations(use_case: Path) -> dict[str, str]:
     return dict(sorted(declared.items(), key=lambda one: (is_view(one[1]), one[0])))
 
 
+def quoted(name: str) -> str:
+    """A name of SQL with each of its parts in backticks, which lets it hold what else would end it."""
+    return ".".join(f"`{part.replace('`', '``')}`" for part in name.split("."))
+
+
 def is_view(sql: str) -> bool:
     """Whether this declares a view, not a table."""
     return bool(_VIEW.search(sql))

@@ -11,7 +11,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from flight_delays.core.delivery import Batches, Delivery, Files, FromTable
 from flight_delays.core.quarantine import REASONS, SOURCE_ROW, Contract, check_columns, inspect, inspected
-from flight_delays.platform.columns import pack, unpack
+from flight_delays.platform.batches import pack, unpack
 
 _PACKED = pa.schema({"packed": pa.binary()})
 _ROWS = 50_000  # of a packed batch

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, cast
 import psycopg
 
 from flight_delays.core.errors import UserError
-from flight_delays.platform.shell import ONLINE_TABLE, OnlineStore, online_store
+from flight_delays.platform.online_table import ONLINE_TABLE, OnlineStore, online_store
 
 PREDICTIONS_TABLE = "predictions_online"
 COLUMNS = (

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 def reader_of(place: str) -> "Callable[[str], pa.Table]":
     """How to read a table of `place`, a folder or <catalog>.<schema>. It raises UserError for one that is missing."""
     if not Path(place).is_absolute():
+        from flight_delays.platform.delta import Tables
         from flight_delays.platform.session import spark_session
-        from flight_delays.platform.tables import Tables
 
         tables = Tables(spark=spark_session(), schema=place)
         return lambda table: tables.read(table).toArrow()

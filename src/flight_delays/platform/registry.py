@@ -277,7 +277,7 @@ def predict(model: PyFuncModel, rows: pd.DataFrame) -> pd.DataFrame:
     return answers
 
 
-def golden_requests(model: PyFuncModel) -> pd.DataFrame:
+def read_golden_requests(model: PyFuncModel) -> pd.DataFrame:
     """The requests that travel with the model, in the columns that it takes."""
     schema = model.metadata.get_input_schema()
     types = dict(zip(schema.input_names(), schema.pandas_types(), strict=True))
@@ -290,7 +290,7 @@ def golden_difference(model: PyFuncModel) -> float:
     golden = model.unwrap_python_model().golden
     (forecast,) = (one.name for one in signature(model).outputs if one.name in golden)
     recorded = pd.Series(golden[forecast], dtype="float64")
-    answers = predict(model, golden_requests(model))[forecast]
+    answers = predict(model, read_golden_requests(model))[forecast]
     return float((answers - recorded).abs().max(skipna=False))
 
 

@@ -18,7 +18,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql.pandas.types import from_arrow_schema, from_arrow_type
 
 from flight_delays.core.errors import UserError
-from flight_delays.core.features import KEY
+from flight_delays.core.feature_set import KEY
 from flight_delays.core.scoring import PREDICTIONS, REJECTS, TYPES, inputs_of, predictions, problems, rejects
 from flight_delays.core.signature import Signature
 from flight_delays.platform.registry import Registry, signature

@@ -19,13 +19,13 @@ from pyspark.sql import functions as F
 from flight_delays.core.as_of import look_backs
 from flight_delays.core.columns import UTC_TIME
 from flight_delays.core.errors import UserError
-from flight_delays.core.features import ENTITY
+from flight_delays.core.feature_set import ENTITY
 from flight_delays.core.stream import SEEN, TAKEN, Fate, Record, TableVersion, after_events
 from flight_delays.core.use_case import KNOWN_AT, UseCase
-from flight_delays.platform import events as on_spark
-from flight_delays.platform.as_of import BOUND, build_features, recent, size
+from flight_delays.platform import event_source as on_spark
 from flight_delays.platform.dataset import has_outcome, labels_of
-from flight_delays.platform.tables import Tables, collected
+from flight_delays.platform.delta import Tables, collected
+from flight_delays.platform.spark_as_of import BOUND, build_features, recent, size
 
 STREAM, LANDING = "stream", "landing"
 _RUNS = pa.schema(
@@ -185,7 +185,7 @@ class DeltaLog:
             spans = [span for span in look_backs(self.use_case.features.questions).values() if span is not None]
             end = record.as_of - max([*spans, timedelta(0)]) - record.delay - _KEPT
             self.tables.spark.sql(
-                f"DELETE FROM {self.tables.schema}.stream_events WHERE event_time < timestamp'{end:%Y-%m-%d %H:%M:%S}'"
+                f"DELETE FROM {self.tables.name('stream_events')} WHERE event_time < timestamp'{end:%Y-%m-%d %H:%M:%S}'"
                 f" AND (query_id <> '{self.query}' OR batch_id <= {last})"
             )
 

@@ -15,9 +15,9 @@ from mlflow.pyfunc import PyFuncModel
 from flight_delays.core.errors import UserError
 from flight_delays.platform.precomputed import predictions_store
 from flight_delays.serving.app import create_app
+from flight_delays.serving.configuration import Settings, Source, settings, sources
 from flight_delays.serving.payloads import PayloadLog
-from flight_delays.serving.service import Entity, Service, load_scorer
-from flight_delays.serving.settings import Settings, Source, settings, sources
+from flight_delays.serving.service import Entity, Service, load_checked
 
 DRAIN_S = 30
 
@@ -71,7 +71,7 @@ def _entity(source: Source, chosen: Settings, environment: Mapping[str, str]) ->
     try:
         name, version = registered(source.address)
         model: PyFuncModel = mlflow.pyfunc.load_model(source.address)
-        scorer = load_scorer(model, environment, max_rows=chosen.max_rows)
+        loaded = load_checked(model, environment, max_rows=chosen.max_rows)
     except UserError as error:
         raise UserError(f"{source.name} at {source.address}: {error}") from None
     except Exception as error:  # whatever a registry, a store or a model's code may raise
@@ -80,7 +80,7 @@ def _entity(source: Source, chosen: Settings, environment: Mapping[str, str]) ->
         ) from error
     identity = f"{source.name}-{version}"
     return Entity(
-        id=identity, name=source.name, model_name=name, version=version, percentage=source.percentage, scorer=scorer
+        id=identity, name=source.name, model_name=name, version=version, percentage=source.percentage, loaded=loaded
     )
 
 

@@ -20,13 +20,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from flight_delays.core.scoring_request import BadRequestError, ScoringRequest
+from flight_delays.platform.online_table import ONLINE_STORE, NoTableError, OnlineStore
 from flight_delays.platform.precomputed import NO_TABLE, NOT_FOUND, find_prediction
-from flight_delays.platform.shell import ONLINE_STORE, NoTableError, OnlineStore
-from flight_delays.serving.metrics import Metrics
+from flight_delays.serving.configuration import Settings
 from flight_delays.serving.openapi import document
 from flight_delays.serving.payloads import Payload, PayloadLog
 from flight_delays.serving.service import CHAMPION, Entity, Service
-from flight_delays.serving.settings import Settings
+from flight_delays.serving.telemetry import Metrics
 
 BODY_TIMEOUT_S = 10
 INLINE_BYTES = 16 * 1024  # a longer body takes longer to read than a thread to start
@@ -147,7 +147,7 @@ def create_app(
             return response
 
         try:
-            parse = entity.scorer.parser.parse
+            parse = entity.loaded.parser.parse
             parsed = parse(body) if len(body) <= INLINE_BYTES else await run_in_threadpool(parse, body)
         except BadRequestError as error:
             return kept(_error(400, str(error)), entity), entity
@@ -170,9 +170,9 @@ def create_app(
                 entity, request_id = champion, uuid4().hex
 
     async def predictions(entity: Entity, parsed: ScoringRequest) -> Response:
-        scorer = entity.scorer
+        loaded = entity.loaded
         answers, lookup = (
-            await run_in_threadpool(scorer.answer, parsed) if scorer.takes_long(parsed) else scorer.answer(parsed)
+            await run_in_threadpool(loaded.answer, parsed) if loaded.takes_long(parsed) else loaded.answer(parsed)
         )
         metrics.looked_up(lookup)
         return _json(200, {"predictions": answers}, {"served-model-name": entity.name})

@@ -7,8 +7,8 @@ from fastapi.openapi.utils import get_openapi
 
 from flight_delays.core.scoring_request import FORMS, MAX_REQUEST_ID, REQUEST_ID
 from flight_delays.core.signature import Column
+from flight_delays.serving.configuration import Settings
 from flight_delays.serving.service import Service
-from flight_delays.serving.settings import Settings
 
 _TYPES: dict[str, dict[str, object]] = {
     "string": {"type": "string"},
@@ -106,8 +106,8 @@ def _content(schema: str) -> dict[str, object]:
 
 def _schemas(service: Service, settings: Settings) -> dict[str, object]:
     entity = service.route(0)
-    inputs = entity.scorer.signature.inputs if entity else ()
-    outputs = entity.scorer.signature.outputs if entity else ()
+    inputs = entity.loaded.signature.inputs if entity else ()
+    outputs = entity.loaded.signature.outputs if entity else ()
     required = [column.name for column in inputs if column.required]
     columns = {column.name: _cell(column) for column in inputs}
     row = {"type": "object", "required": required, "properties": columns, "additionalProperties": False}

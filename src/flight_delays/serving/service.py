@@ -15,7 +15,7 @@ from flight_delays.core.scoring_request import RequestParser, ScoringRequest
 from flight_delays.core.signature import Signature
 from flight_delays.core.traffic import choose
 from flight_delays.platform.registry import golden_difference, signature
-from flight_delays.serving.settings import Settings
+from flight_delays.serving.configuration import Settings
 
 CHAMPION = "champion"
 FEW_ROWS = 16
@@ -40,7 +40,7 @@ class ScoringModel(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scorer:
+class LoadedModel:
     """A loaded version. `online` says whether it has an online store to ask."""
 
     signature: Signature
@@ -71,7 +71,7 @@ class Entity:
     model_name: str
     version: int
     percentage: int
-    scorer: Scorer = field(repr=False)
+    loaded: LoadedModel = field(repr=False)
 
 
 class Service:
@@ -97,7 +97,9 @@ class Service:
         return next((entity for entity in self.entities if entity.name == name), None)
 
 
-def load_scorer(model: PyFuncModel, environment: Mapping[str, str], *, max_rows: int = Settings.max_rows) -> Scorer:
+def load_checked(
+    model: PyFuncModel, environment: Mapping[str, str], *, max_rows: int = Settings.max_rows
+) -> LoadedModel:
     """A version that was checked by its own golden requests. `environment` names its online store.
 
     Raises UserError for a model that is none of this project's, or whose answers are not those recorded with it.
@@ -114,4 +116,4 @@ def load_scorer(model: PyFuncModel, environment: Mapping[str, str], *, max_rows:
         parser = RequestParser(found, max_rows=max_rows, rules=rules_of(python_model.rules))
     except ValueError as error:
         raise UserError(str(error)) from None
-    return Scorer(signature=found, parser=parser, model=python_model, online=python_model.store is not None)
+    return LoadedModel(signature=found, parser=parser, model=python_model, online=python_model.store is not None)

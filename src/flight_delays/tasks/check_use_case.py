@@ -21,8 +21,8 @@ from pyarrow import csv
 from flight_delays.core.as_of import look_backs
 from flight_delays.core.columns import UTC_TIME, from_arrow, to_pandas
 from flight_delays.core.delivery import Batches, Delivery, Files
-from flight_delays.core.features import DAY, ENTITY, PREDICTION_TIME
-from flight_delays.core.golden import golden_requests
+from flight_delays.core.feature_set import DAY, ENTITY, PREDICTION_TIME
+from flight_delays.core.golden import choose_golden_requests
 from flight_delays.core.quarantine import REASONS, inspect
 from flight_delays.core.training import columns_of, prepared
 from flight_delays.core.use_case import KNOWN_AT, LABEL, LABELS, Source, UseCase
@@ -353,7 +353,7 @@ def _model(use_case: UseCase, features: pa.Table, rows: Sample) -> Iterator[str]
     model = use_case.learner.fit(
         ready, frame[LABEL].to_numpy(), use_case.prepare.CATEGORIES, use_case.learner.parameters, 5
     )
-    requests = golden_requests(use_case, frame)
+    requests = choose_golden_requests(use_case, frame)
     matrix = prepared(use_case, requests, learnt).to_numpy()
     with TemporaryDirectory() as folder:
         model.save(Path(folder))

@@ -2,11 +2,11 @@
 
 from pyspark.sql import functions as F
 
-from flight_delays.core.features import KEY
+from flight_delays.core.feature_set import KEY
 from flight_delays.core.settings import Features
 from flight_delays.platform.context import Context
 from flight_delays.platform.dataset import features_as_of
-from flight_delays.tasks.report import show
+from flight_delays.tasks.printing import show
 
 _SHOWN = 10  # columns with the most gaps
 

@@ -10,7 +10,7 @@ from flight_delays.core.errors import UserError
 from flight_delays.core.quarantine import Contract
 from flight_delays.platform.context import Context
 from flight_delays.platform.deliveries import has_key, inspect_delivery
-from flight_delays.tasks.report import show
+from flight_delays.tasks.printing import show
 
 
 def run(context: Context) -> None:

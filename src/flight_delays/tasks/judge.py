@@ -15,7 +15,7 @@ from mlflow.pyfunc import PyFuncModel
 from flight_delays.core import contract
 from flight_delays.core.decisions import Decision
 from flight_delays.core.errors import UserError
-from flight_delays.core.features import DAY
+from flight_delays.core.feature_set import DAY
 from flight_delays.core.gates import (
     Check,
     Evidence,
@@ -33,8 +33,8 @@ from flight_delays.core.settings import Judge, Policy
 from flight_delays.core.splits import Holdout
 from flight_delays.core.use_case import LABEL, UseCase
 from flight_delays.platform.context import Context
-from flight_delays.platform.registry import Version, golden_difference, golden_requests, predict, signature
-from flight_delays.tasks.report import show
+from flight_delays.platform.registry import Version, golden_difference, predict, read_golden_requests, signature
+from flight_delays.tasks.printing import show
 
 VERDICT = "verdict"  # kind of decision
 _LATENCY, _SIZE = "latency_ms", "size_mb"  # tags of a version
@@ -131,7 +131,7 @@ def _contract(
     """What callers and operators rely on. Speed and size are measured once per version and kept as its tags."""
     measured = candidate.tags
     if not {_LATENCY, _SIZE} <= measured.keys():
-        request = golden_requests(model).head(1)
+        request = read_golden_requests(model).head(1)
         measured = {
             _LATENCY: f"{_latency_ms(model, request):.3f}",
             _SIZE: f"{(model.metadata.model_size_bytes or float('nan')) / 1e6:.3f}",
@@ -139,7 +139,7 @@ def _contract(
         context.registry.tag_version(candidate, measured)
     return [
         contract.schema_compatible(signature(model), None if baseline is None else signature(baseline)),
-        contract.golden_requests(golden_difference(model)),
+        contract.golden_answers_hold(golden_difference(model)),
         contract.fast_enough(float(measured[_LATENCY]), policy),
         contract.small_enough(float(measured[_SIZE]), policy),
         contract.documented(context.registry.documentation(candidate)),
@@ -227,7 +227,7 @@ def report(use_case: UseCase, candidate: Version, champion: Version | None, judg
         "## How to read it",
         "Numbers are an estimate and, in brackets, two one-sided bounds from resampled whole days. A check passes if "
         "the whole interval is within its limit, fails if it lies beyond, and is inconclusive in between; only a PASS "
-        "of every check deploys. A slice fails on shown harm alone; one with too few days or rows is not measured.",
+        "of every check promotes. A slice fails on shown harm alone; one with too few days or rows is not measured.",
     ]
     if judged.digest:
         parts.append(f"SHA-256 of the holdout's rows: `{judged.digest}`")

@@ -2,12 +2,12 @@
 
 from pyspark.sql import functions as F
 
-from flight_delays.core.features import ENTITY
+from flight_delays.core.feature_set import ENTITY
 from flight_delays.core.settings import Labels
 from flight_delays.core.use_case import KNOWN_AT, LABEL
 from flight_delays.platform.context import Context
 from flight_delays.platform.dataset import has_outcome, labels_of
-from flight_delays.tasks.report import show
+from flight_delays.tasks.printing import show
 
 
 def run(context: Context, settings: Labels) -> None:

@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from flight_delays.core.errors import UserError
-from flight_delays.core.features import ENTITY, PREDICTION_TIME
-from flight_delays.core.load import Measured, broken
+from flight_delays.core.feature_set import ENTITY, PREDICTION_TIME
+from flight_delays.core.load_limits import Measured, broken
 from flight_delays.core.settings import LoadTest
 from flight_delays.platform.context import Context
-from flight_delays.platform.load import drive
-from flight_delays.tasks.report import show
+from flight_delays.platform.load_generator import drive
+from flight_delays.tasks.printing import show
 
 _ROWS = 500
 _WAKE_S = 300  # the longest that Databricks lets a request wait, for an endpoint that had scaled to zero

@@ -4,11 +4,11 @@ from pyspark.sql import functions as F
 
 from flight_delays.core.contract import GOLDEN_TOLERANCE
 from flight_delays.core.errors import UserError
-from flight_delays.core.features import ENTITY, KEY, PREDICTION_TIME
+from flight_delays.core.feature_set import ENTITY, KEY, PREDICTION_TIME
 from flight_delays.core.settings import Parity
 from flight_delays.platform.context import Context
 from flight_delays.tasks.load_test import cells
-from flight_delays.tasks.report import show
+from flight_delays.tasks.printing import show
 
 ROWS = 200
 

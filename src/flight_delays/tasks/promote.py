@@ -9,10 +9,10 @@ from flight_delays.core.settings import Promote
 from flight_delays.core.traffic import Served
 from flight_delays.platform.context import Context
 from flight_delays.platform.endpoints import ONLINE_STORE_SECRET
-from flight_delays.platform.shell import ONLINE_STORE
+from flight_delays.platform.online_table import ONLINE_STORE
 from flight_delays.tasks.judge import VERDICT
 
-DEPLOY = "deploy"  # kind of decision
+PROMOTION = "promotion"  # kind of decision
 
 
 def run(context: Context, settings: Promote) -> None:
@@ -33,7 +33,7 @@ def run(context: Context, settings: Promote) -> None:
             f"{model_name} version {model_version}; run the release job for that version"
         )
     if verdict.outcome != Outcome.PASS:
-        raise UserError(f"the verdict on version {model_version} is {verdict.outcome}: only PASS is deployed")
+        raise UserError(f"the verdict on version {model_version} is {verdict.outcome}: only PASS is promoted")
 
     champion = context.registry.aliases(model_name).get("champion")
     previous = verdict.other_version
@@ -42,11 +42,11 @@ def run(context: Context, settings: Promote) -> None:
             f"version {model_version} was judged against version {previous}, but version {champion} serves now; "
             "run the release job again"
         )
-    logged = context.decisions.find(kind=DEPLOY, model_name=model_name, model_version=model_version)
+    logged = context.decisions.find(kind=PROMOTION, model_name=model_name, model_version=model_version)
     if champion != model_version and any(one.allowed_by == verdict_id for one in logged):
         raise UserError(
-            f"this verdict deployed version {model_version} before, and it was taken back since; judge it on newer "
-            "days, by a later as_of, to deploy it again"
+            f"this verdict promoted version {model_version} before, and it was taken back since; judge it on newer "
+            "days, by a later as_of, to promote it again"
         )
     context.endpoints().configure(
         settings.endpoint,
@@ -63,12 +63,12 @@ def run(context: Context, settings: Promote) -> None:
     if context.registry.aliases(model_name).get("challenger") == model_version:
         context.registry.delete_alias(model_name, "challenger")
 
-    # A version that serves and is judged once more changes nothing; one whose deployment was killed is logged now.
+    # A version that serves and is judged once more changes nothing; one whose promotion was killed is logged now.
     if all(one.other_version != previous for one in logged):
         context.decisions.append(
             Decision(
-                decision_id=sha256(f"{model_name}|{model_version}|{DEPLOY}|{verdict_id}".encode()).hexdigest(),
-                kind=DEPLOY,
+                decision_id=sha256(f"{model_name}|{model_version}|{PROMOTION}|{verdict_id}".encode()).hexdigest(),
+                kind=PROMOTION,
                 model_name=model_name,
                 model_version=model_version,
                 other_version=previous,

@@ -1,11 +1,11 @@
 """Bring features, and predictions made beforehand, to the online store, which has a synced table of each."""
 
-from flight_delays.core.features import ENTITY
+from flight_delays.core.feature_set import ENTITY
 from flight_delays.core.settings import Publish
 from flight_delays.platform.context import Adapters, Context
 from flight_delays.platform.online_store import refresh
+from flight_delays.platform.online_table import ONLINE_TABLE
 from flight_delays.platform.precomputed import PREDICTIONS_TABLE
-from flight_delays.platform.shell import ONLINE_TABLE
 
 
 def run(context: Context, settings: Publish) -> None:

@@ -13,15 +13,16 @@ import pandas as pd
 
 from flight_delays.core.contract import MODEL_CARD
 from flight_delays.core.evaluation import evaluate
-from flight_delays.core.features import DAY
-from flight_delays.core.golden import golden_json, golden_requests
+from flight_delays.core.feature_set import DAY
+from flight_delays.core.golden import choose_golden_requests, golden_json
 from flight_delays.core.learner import Learner
 from flight_delays.core.splits import Split
 from flight_delays.core.training import FOLDS, GAP_DAYS, Fitted
 from flight_delays.core.use_case import LABEL
+from flight_delays.platform import online_table
 from flight_delays.platform.registry import NestedRun, Training
 from flight_delays.views import plots
-from flight_delays.views.card import model_card
+from flight_delays.views.model_card import model_card
 
 SEARCH, FOLDS_FILE = "search.json", "folds.parquet"  # of the search: what was found, and what its folds forecast
 _SHELL_NEEDS = ("mlflow", "numpy", "pandas")
@@ -138,7 +139,7 @@ def record(
 def artifacts(fitted: Fitted, rows: pd.DataFrame, folder: Path) -> dict[str, Path]:
     """What travels with a version, as platform/shell.py reads it, written to `folder`; by name."""
     use_case = fitted.use_case
-    requests = golden_requests(use_case, rows)
+    requests = choose_golden_requests(use_case, rows)
     shell = {
         "objective": use_case.objective.kind,
         "threshold": getattr(use_case.objective, "threshold", None),
@@ -152,6 +153,7 @@ def artifacts(fitted: Fitted, rows: pd.DataFrame, folder: Path) -> dict[str, Pat
         "golden": golden_json(use_case, requests, fitted.forecast(requests)),
         "prepare": use_case.prepare_file.read_text(encoding="utf-8"),
         "learner": use_case.learner.code.read_text(encoding="utf-8"),
+        "online": Path(online_table.__file__).read_text(encoding="utf-8"),
     }
     found = {name: folder / f"{name}.{'json' if name in ('shell', 'golden') else 'py'}" for name in texts}
     for name, file in found.items():

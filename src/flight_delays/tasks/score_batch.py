@@ -8,15 +8,15 @@ from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
 
 from flight_delays.core.errors import UserError
-from flight_delays.core.features import DAY, ENTITY, KEY, PREDICTION_TIME
+from flight_delays.core.feature_set import DAY, ENTITY, KEY, PREDICTION_TIME
 from flight_delays.core.settings import ScoreBatch
 from flight_delays.core.stream import TableVersion
 from flight_delays.platform.context import Context
+from flight_delays.platform.delta import collected
 from flight_delays.platform.registry import Registry
 from flight_delays.platform.scorer import read_scorer
-from flight_delays.platform.tables import collected
 from flight_delays.tasks import publish
-from flight_delays.tasks.report import show
+from flight_delays.tasks.printing import show
 
 _SOURCE = "batch"
 

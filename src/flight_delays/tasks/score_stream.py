@@ -19,18 +19,18 @@ from pyspark.sql.streaming.query import StreamingQuery
 from flight_delays.core import scoring, stream
 from flight_delays.core.columns import Columns
 from flight_delays.core.errors import UserError
-from flight_delays.core.features import ENTITY, PREDICTION_TIME
+from flight_delays.core.feature_set import ENTITY, PREDICTION_TIME
 from flight_delays.core.settings import AVAILABLE_NOW, ScoreStream, StreamStatus
 from flight_delays.core.signature import Signature
 from flight_delays.core.stream import Log, Memory, Record
 from flight_delays.core.use_case import UseCase
-from flight_delays.platform import events as source
+from flight_delays.platform import event_source as source
 from flight_delays.platform import registry as registries
 from flight_delays.platform.context import Adapters
+from flight_delays.platform.delta import Tables
 from flight_delays.platform.registry import Registry
 from flight_delays.platform.scorer import load_model, read_scorer
 from flight_delays.platform.stream_log import STREAM, DeltaLog
-from flight_delays.platform.tables import Tables
 from flight_delays.tasks import publish, stream_control
 from flight_delays.tasks.score_batch import champion
 

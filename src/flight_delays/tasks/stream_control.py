@@ -9,15 +9,15 @@ from pathlib import Path
 from pyspark.sql import functions as F
 
 from flight_delays.core.errors import UserError
-from flight_delays.core.features import ENTITY, PREDICTION_TIME
+from flight_delays.core.feature_set import ENTITY, PREDICTION_TIME
 from flight_delays.core.gates import Outcome
 from flight_delays.core.settings import StreamStatus
 from flight_delays.core.stream import Progress, healthy
 from flight_delays.platform import volumes
 from flight_delays.platform.context import Adapters
-from flight_delays.platform.tables import collected
+from flight_delays.platform.delta import collected
 from flight_delays.platform.volumes import Folder
-from flight_delays.tasks.report import show
+from flight_delays.tasks.printing import show
 
 _SHOWN = {
     "batch_id": "batch",

@@ -4,8 +4,8 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from flight_delays.core.use_case import UseCase
 from flight_delays.platform.context import Adapters
-from flight_delays.platform.events import bodies
-from flight_delays.platform.tables import Tables
+from flight_delays.platform.delta import Tables
+from flight_delays.platform.event_source import bodies
 
 
 def run(adapters: Adapters) -> None:

@@ -16,8 +16,8 @@ from flight_delays.core.splits import Split, split_at
 from flight_delays.core.training import Fitted, Trial, fit
 from flight_delays.core.use_case import UseCase
 from flight_delays.platform.context import Context
+from flight_delays.tasks.printing import show
 from flight_delays.tasks.record import made_with, record
-from flight_delays.tasks.report import show
 
 
 def run(context: Context, settings: Train) -> None:
@@ -85,7 +85,13 @@ def _fingerprint(use_case: UseCase, rows: pd.DataFrame, trained_until: date, tri
     digest = sha256(pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes())
     folders = (package / "core", package / "tasks", package / "views", use_case.sql.parent)
     code = [file for folder in folders for file in sorted(folder.glob("*.py"))]
-    for file in (*code, package / "platform" / "shell.py", use_case.prepare_file, use_case.learner.code):
+    for file in (
+        *code,
+        package / "platform" / "shell.py",
+        package / "platform" / "online_table.py",
+        use_case.prepare_file,
+        use_case.learner.code,
+    ):
         digest.update(file.read_bytes())
     digest.update(f"{trained_until} {trials} {made_with(use_case.learner)}".encode())
     return digest.hexdigest()

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from flight_delays.core.columns import from_arrow, to_pandas
 from flight_delays.core.errors import UserError
-from flight_delays.core.features import ENTITY, PREDICTION_TIME
+from flight_delays.core.feature_set import ENTITY, PREDICTION_TIME
 from flight_delays.core.gates import in_words
 from flight_delays.core.learner import Parameters
 from flight_delays.core.settings import Try
@@ -25,8 +25,8 @@ from flight_delays.core.training import REPEATS, folds_before, refit
 from flight_delays.core.tries import Comparison, compare
 from flight_delays.core.use_case import KNOWN_AT, LABEL, LABEL_KNOWN_AT, UseCase
 from flight_delays.platform.registry import Registry
+from flight_delays.tasks.printing import show
 from flight_delays.tasks.record import FOLDS_FILE, SEARCH
-from flight_delays.tasks.report import show
 from flight_delays.views import plots
 
 HISTORY = "tries.jsonl"

@@ -8,7 +8,7 @@ from flight_delays.use_case import prepare
 from flight_delays.use_case.card import CARD
 from flight_delays.use_case.features import QUESTIONS, SPINE, finish
 from flight_delays.use_case.labels import LABELS, MATURITY
-from flight_delays.use_case.learner import LEARNER, SPACE
+from flight_delays.use_case.model import LEARNER, SPACE
 from flight_delays.use_case.slices import slices
 from flight_delays.use_case.sources import SOURCES
 

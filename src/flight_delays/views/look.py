@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from flight_delays.core.bootstrap import Interval
 from flight_delays.core.errors import UserError
 from flight_delays.core.evaluation import evaluate
-from flight_delays.core.features import DAY, ENTITY
+from flight_delays.core.feature_set import DAY, ENTITY
 from flight_delays.core.gates import Check, Outcome, Slice, SliceOutcome, in_words
 from flight_delays.core.objective import BinaryClassification, Objective
 from flight_delays.core.splits import split_at

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from typing import Protocol
 
 from flight_delays.core.decisions import Decision
-from flight_delays.platform.tables import Tables, collected
+from flight_delays.platform.delta import Tables, collected
 
 
 class Decisions(Protocol):

@@ -10,7 +10,7 @@ from threading import Event
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from flight_delays.core.load import Measured
+from flight_delays.core.load_limits import Measured
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession

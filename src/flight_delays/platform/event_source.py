@@ -20,6 +20,7 @@ from flight_delays.core.events import ORDER
 from flight_delays.core.quarantine import Contract
 from flight_delays.core.stream import EVENT
 from flight_delays.core.use_case import UseCase
+from flight_delays.platform.ddl import quoted
 
 _DELIVERED = ("event_id", "kind", "event_time", "sent_at", "sequence")
 
@@ -39,7 +40,7 @@ def incoming(spark: SparkSession, schema: str, use_case: UseCase, *, max_bytes: 
     streams = []
     for contract, events in use_case.told:
         changes = spark.readStream.options(readChangeFeed="true", maxBytesPerTrigger=max_bytes)
-        rows = changes.table(f"{schema}.{events.table}")
+        rows = changes.table(quoted(f"{schema}.{events.table}"))
         inserted = rows.where(F.col("_change_type").isin("insert", "update_postimage"))
         streams.append(delivered(inserted, events.table, contract))
     if not streams:

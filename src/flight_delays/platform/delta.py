@@ -14,7 +14,7 @@ from pyspark.sql.types import StructType
 
 from flight_delays.core.errors import UserError
 from flight_delays.core.stream import TableVersion
-from flight_delays.platform.ddl import columns, declarations, is_view
+from flight_delays.platform.ddl import columns, declarations, is_view, quoted
 
 _UNITY_CATALOG_ONLY = "-- Unity Catalog only"
 _ADD_CONSTRAINT = re.compile(r"ALTER TABLE (\S+)\s+ADD CONSTRAINT (\S+)", re.IGNORECASE)
@@ -41,6 +41,10 @@ class Tables:
         """Whether the catalog knows keys and what else only Unity Catalog does: Spark's own and Hive's don't."""
         return self.schema.partition(".")[0] not in ("spark_catalog", "hive_metastore")
 
+    def name(self, table: str) -> str:
+        """A table's full name in SQL, in backticks: catalog and schema may hold dashes."""
+        return quoted(f"{self.schema}.{table}")
+
     def of(self, schema: str) -> "Tables":
         """The tables of another schema."""
         return replace(self, schema=schema)
@@ -49,7 +53,7 @@ class Tables:
         """The table or view, at a Delta version if one is given. Raises UserError if it does not exist."""
         at = "" if version is None else f" VERSION AS OF {version}"
         try:
-            frame = self.spark.sql(f"SELECT * FROM {self.schema}.{table}{at}")
+            frame = self.spark.sql(f"SELECT * FROM {self.name(table)}{at}")
             frame.schema  # noqa: B018  # Spark Connect resolves a name only when asked
         except AnalysisException as error:
             if "TABLE_OR_VIEW_NOT_FOUND" not in str(error) and "SCHEMA_NOT_FOUND" not in str(error):
@@ -59,7 +63,7 @@ class Tables:
 
     def version(self, table: str) -> int:
         """The table's current Delta version."""
-        return int(self.spark.sql(f"DESCRIBE HISTORY {self.schema}.{table} LIMIT 1").collect()[0]["version"])
+        return int(self.spark.sql(f"DESCRIBE HISTORY {self.name(table)} LIMIT 1").collect()[0]["version"])
 
     def identity(self, table: str) -> TableVersion:
         """The table's current version, and which table that is: one that was made anew has another id."""
@@ -67,7 +71,7 @@ class Tables:
 
     def table_id(self, table: str) -> str:
         """Which table that is, whatever its version."""
-        (detail,) = self.spark.sql(f"DESCRIBE DETAIL {self.schema}.{table}").select("id").collect()
+        (detail,) = self.spark.sql(f"DESCRIBE DETAIL {self.name(table)}").select("id").collect()
         return str(detail["id"])
 
     def changes(self, table: str, *, first: int, last: int) -> DataFrame | None:
@@ -76,7 +80,7 @@ class Tables:
         None if they are not known any more: older than the table's retention.
         """
         try:
-            frame = self.spark.sql(f"SELECT * FROM table_changes('{self.schema}.{table}', {first}, {last})")
+            frame = self.spark.sql(f"SELECT * FROM table_changes('{self.name(table)}', {first}, {last})")
             frame.isEmpty()  # what is not known any more is noticed when it is read
         except PySparkException:
             return None
@@ -92,11 +96,11 @@ class Tables:
         options = {"txnAppId": writer, "txnVersion": str(number), **({"userMetadata": tag} if tag else {})}
         # One file; columns go by their names, and reading those of the table would take as long as planning the rest.
         one_file = rows.coalesce(1).write.format("delta").mode("append").options(**options)
-        one_file.saveAsTable(f"{self.schema}.{table}")
+        one_file.saveAsTable(self.name(table))
 
     def last_tag(self, table: str) -> str | None:
         """The tag of the table's last commit."""
-        (last,) = self.spark.sql(f"DESCRIBE HISTORY {self.schema}.{table} LIMIT 1").select("userMetadata").collect()
+        (last,) = self.spark.sql(f"DESCRIBE HISTORY {self.name(table)} LIMIT 1").select("userMetadata").collect()
         tag: str | None = last["userMetadata"]
         return tag
 
@@ -134,7 +138,7 @@ class Tables:
         """Append rows; how many there were."""
         written = Observation()
         counted = rows.select(*self.read(table).columns).observe(written, F.count(F.lit(1)).alias("rows"))
-        counted.write.format("delta").mode("append").saveAsTable(f"{self.schema}.{table}")
+        counted.write.format("delta").mode("append").saveAsTable(self.name(table))
         return int(written.get["rows"])
 
     def append_new(self, table: str, rows: DataFrame, *, key: Sequence[str]) -> Merged:
@@ -161,7 +165,7 @@ class Tables:
         try:
             on = " AND ".join(f"target.`{column}` = source.`{column}`" for column in key)
             (counts,) = self.spark.sql(
-                f"MERGE INTO {self.schema}.{table} AS target USING {view} AS source ON {on} "
+                f"MERGE INTO {self.name(table)} AS target USING {view} AS source ON {on} "
                 f"{when_matched} WHEN NOT MATCHED THEN INSERT *"
             ).collect()
         finally:
@@ -170,7 +174,7 @@ class Tables:
 
     def optimize(self, table: str, *, where: str, zorder: str) -> None:
         """Compact the partitions that `where` selects and order them by a column."""
-        self.spark.sql(f"OPTIMIZE {self.schema}.{table} WHERE {where} ZORDER BY ({zorder})")
+        self.spark.sql(f"OPTIMIZE {self.name(table)} WHERE {where} ZORDER BY ({zorder})")
 
     def apply_ddl(self, use_case: Path) -> list[str]:
         """Create what sql/ and the use case's folder declare: tables that do not exist, columns that they lack.
@@ -199,7 +203,7 @@ class Tables:
                 added = [(f"{column.name}.{field.name}", field.dataType) for field in new]
             for name, kind in added:
                 what = f"{name} {kind.simpleString()} COMMENT '{_escaped(comment)}'"
-                self.spark.sql(f"ALTER TABLE {self.schema}.{table} ADD COLUMNS ({what})")
+                self.spark.sql(f"ALTER TABLE {self.name(table)} ADD COLUMNS ({what})")
 
     def _add_columns(self, table: str, text: str) -> None:
         """Those that the SQL declares and the table lacks, at its end."""
@@ -210,7 +214,7 @@ class Tables:
                 raise UserError(f"{self.schema}.{table} lacks {name}, NOT NULL: let it be null, or start a new schema")
         if lacking:
             added = ", ".join(f"{name} {kind} COMMENT '{_escaped(what)}'" for name, kind, _, what in lacking)
-            self.spark.sql(f"ALTER TABLE {self.schema}.{table} ADD COLUMNS ({added})")
+            self.spark.sql(f"ALTER TABLE {self.name(table)} ADD COLUMNS ({added})")
 
     def _statements(self, text: str) -> list[str]:
         lines = (
@@ -218,7 +222,7 @@ class Tables:
             for line in text.splitlines()
             if self.unity_catalog or not line.endswith(_UNITY_CATALOG_ONLY)
         )
-        text = "\n".join(lines).replace("{schema}", self.schema)
+        text = "\n".join(lines).replace("{schema}", quoted(self.schema))
         return [statement for statement in _END_OF_STATEMENT.split(text) if statement.strip()]
 
     def _has_constraint(self, table: str, name: str) -> bool:

@@ -34,8 +34,8 @@ from flight_delays.core.as_of import (
 from flight_delays.core.chunks import ASKING, HOUR, Chunks, Hours, split
 from flight_delays.core.columns import UTC_TIME, from_arrow
 from flight_delays.core.errors import UserError
-from flight_delays.core.features import KEY, PREDICTION_TIME, Features
-from flight_delays.platform.columns import pack, unpack
+from flight_delays.core.feature_set import KEY, PREDICTION_TIME, Features
+from flight_delays.platform.batches import pack, unpack
 
 BOUND = 256 * 2**20
 """Bytes that a chunk may take in a worker, working copies included. Serverless compute gives user code 1 GB."""
