@@ -22,7 +22,6 @@ from tests.worlds import SCHEMA, World, copied, folder_of, make_world
 from bundle_laptop.api import serve_workspace
 from bundle_laptop.spark import KIND, spark_in
 from bundle_laptop.world import mlflow_at, tracking_uri
-from flight_delays.platform.ddl import quoted
 from flight_delays.platform.delta import Tables
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.registry import NestedRun, Registry, Training, connect
@@ -102,8 +101,8 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
 @pytest.fixture(scope="session")
 def template(spark: SparkSession) -> Tables:
     """All tables, empty, made by their SQL. To be copied, not written to."""
-    template = Tables(spark=spark, schema="spark_catalog.the-template")  # names of Unity Catalog may have dashes
-    spark.sql(f"CREATE SCHEMA {quoted(template.schema)}")
+    template = Tables(spark=spark, schema="spark_catalog.template")
+    spark.sql(f"CREATE SCHEMA {template.schema}")
     tables_task.create(template, USE_CASE)
     return template
 

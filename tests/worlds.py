@@ -18,7 +18,7 @@ from rich.console import Console
 
 from bundle_laptop.results import Result
 from bundle_laptop.session import opened
-from flight_delays.platform.ddl import declarations, is_view, quoted
+from flight_delays.platform.ddl import declarations, is_view
 from flight_delays.platform.delta import Tables
 from flight_delays.use_case import USE_CASE
 
@@ -113,13 +113,13 @@ def make_world(root: Path) -> World:
 def copied(tables: Tables, name: str) -> Tables:
     """The same tables in another schema, which is made unless it is there."""
     spark, schema = tables.spark, f"spark_catalog.{name}"
-    if not spark.catalog.databaseExists(quoted(schema)):
+    if not spark.catalog.databaseExists(schema):
         folder = shutil.copytree(folder_of(spark, tables.schema), folder_of(spark, schema))
-        spark.sql(f"CREATE SCHEMA {quoted(schema)}")
+        spark.sql(f"CREATE SCHEMA {schema}")
         for table in TABLES:
-            spark.sql(f"CREATE TABLE {quoted(schema)}.{table} USING delta LOCATION '{folder / table}'")
+            spark.sql(f"CREATE TABLE {schema}.{table} USING delta LOCATION '{folder / table}'")
         for sql in filter(is_view, declarations(USE_CASE.sql).values()):
-            spark.sql(sql.replace("{schema}", quoted(schema)).strip().removesuffix(";"))
+            spark.sql(sql.replace("{schema}", schema).strip().removesuffix(";"))
     return replace(tables, schema=schema)
 
 

@@ -35,8 +35,8 @@ LIMITS = replace(
 
 @pytest.fixture(scope="module")
 def spark_tables(spark: SparkSession) -> Tables:
-    spark.sql("CREATE SCHEMA spark_catalog.`bike-share`")
-    return Tables(spark=spark, schema="spark_catalog.bike-share")
+    spark.sql("CREATE SCHEMA spark_catalog.bikes")
+    return Tables(spark=spark, schema="spark_catalog.bikes")
 
 
 @pytest.fixture

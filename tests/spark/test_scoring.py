@@ -324,7 +324,7 @@ def test_batch_goes_on_from_where_the_version_got_to(context: Context, new_versi
         context.tables.append_new("features", row, key=["entity_id"])
 
     first, last = date(2013, 1, 2), date(2013, 1, 3)
-    assert scored(first=first, last=last) == 40  # both ends included, and no mark is left
+    assert scored(first_date=first, last_date=last) == 40  # both ends included, and no mark is left
     all_before = scored(BEFORE_THE_LAST_DAY)
     known = context.tables.read("features").where(F.col("prediction_ts") <= F.lit(BEFORE_THE_LAST_DAY)).count()
     assert all_before == known
@@ -336,7 +336,7 @@ def test_batch_goes_on_from_where_the_version_got_to(context: Context, new_versi
     assert scored() == all_before + 20  # it looks at what has changed, not at everything
     assert scored(full=True) == all_before + 21
     with pytest.raises(UserError, match="first_date 2013-01-03 is after last_date 2013-01-02; swap them"):
-        scored(first=last, last=first)
+        scored(first_date=last, last_date=first)
 
 
 def test_the_newest_prediction_of_each_flight_is_there_to_be_looked_up(
@@ -352,7 +352,7 @@ def test_the_newest_prediction_of_each_flight_is_there_to_be_looked_up(
     older, newer = (new_version("looked up", wrong=wrong) for wrong in (False, True))
     flight = context.tables.read("features").where("entity_id = 'flight-0002'")
     context.tables.append_new("features", flight.withColumn("entity_id", F.lit("looked up")), key=["entity_id"])
-    day = {"first": date(2013, 1, 1), "last": date(2013, 1, 1)}
+    day = {"first_date": date(2013, 1, 1), "last_date": date(2013, 1, 1)}
 
     def found(as_of: datetime, number: int) -> Prediction | None:
         context.registry.set_alias("looked up", "champion", number)

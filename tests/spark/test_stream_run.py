@@ -16,7 +16,7 @@ from flight_delays.platform.delta import Tables
 from flight_delays.platform.registry import Registry
 from flight_delays.tasks import score_stream
 
-SCHEMA = "spark_catalog.running-stream"
+SCHEMA = "spark_catalog.running"
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def adapters(
 ) -> Adapters:
     """Tables of their own, and a champion."""
     registry.set_alias("running", "champion", new_version("running"))
-    return make_context(as_of=SENT_AT, tables=new_tables("running-stream"), registry=registry)
+    return make_context(as_of=SENT_AT, tables=new_tables("running"), registry=registry)
 
 
 def test_inserts_beside_updates_are_seen_deletes_pass_and_nothing_is_scored_twice(

@@ -1,10 +1,12 @@
 """Delta tables: merges that can be done twice, tables that sql/ declares."""
 
+import re
 from pathlib import Path
 
 import pytest
 from chispa import assert_df_equality
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import IntegerType, StructField, StructType
 
 from flight_delays.core.errors import UserError
 from flight_delays.platform.ddl import declarations, is_view
@@ -195,6 +197,40 @@ def test_changes_are_what_was_inserted_or_updated_to_and_none_if_they_are_not_kn
     assert {tuple(row) for row in changed.collect()} == {(3, None), (2, 20)}
     assert tables.changes("changing", first=1, last=5) is None  # version 1 was written without a change data feed
     tables.spark.sql(f"DROP TABLE {name}")
+
+
+class Renaming:
+    """A session that knows the tests' schema by a name of Unity Catalog, which Spark's own catalog would refuse."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.known = tables
+
+    def sql(self, text: str) -> DataFrame:
+        assert "my-" in text
+        return self.known.spark.sql(text.replace("`my-catalog`.`my-schema`", self.known.schema))
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.known.spark, name)
+
+
+def test_catalog_and_schema_may_have_dashes(tables: Tables) -> None:
+    dashed = Tables(spark=Renaming(tables), schema="my-catalog.my-schema")  # type: ignore[arg-type]
+    assert dashed.name("t") == "`my-catalog`.`my-schema`.`t`"
+    made = f"{tables.schema}.dashed"
+    tables.spark.createDataFrame(BEFORE, SCHEMA).write.format("delta").saveAsTable(made)
+    tables.spark.sql(f"ALTER TABLE {made} SET TBLPROPERTIES (delta.enableChangeDataFeed = true)")
+    key = ["id", "part"]
+    assert dashed.upsert("dashed", rows(tables, (1, "a", 9.0)), key=key) == Merged(inserted=0, updated=1)
+    assert dashed.append_new("dashed", rows(tables, (7, "a", None)), key=key).inserted == 1
+    assert dashed.complete("dashed", rows(tables, (7, "a", 7.0)), key=key).updated == 1
+    dashed.widen("dashed", StructType([StructField("more", StructType([StructField("a", IntegerType())]))]), comment="")
+    dashed.optimize("dashed", where="true", zorder="id")
+    changed = dashed.changes("dashed", first=2, last=dashed.version("dashed"))
+    assert changed is not None
+    assert (changed.count(), dashed.identity("dashed").id) == (3, tables.table_id("dashed"))
+    assert dashed.last_tag("dashed") is None
+    declared = [one for text in declarations(USE_CASE.sql).values() for one in dashed._statements(text)]
+    assert not [one for one in declared if re.search(r"(?<!`)my-|my-\w+(?!`)\b", one)]
 
 
 def test_columns_that_the_sql_has_come_to_declare_are_added_and_rows_stay(spark: SparkSession, tmp_path: Path) -> None:
