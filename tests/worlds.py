@@ -45,10 +45,10 @@ class World:
             return session.run(jobs, {}), printed.file.getvalue()
 
     @contextmanager
-    def started(self, *jobs: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    def started(self, *jobs: str, only: str = "", **variables: str) -> Iterator[subprocess.Popen[str]]:
         """Start jobs in a process of its own; whatever is left of it is killed at the end."""
         program, given = Path(sys.executable).parent / "laptop", {**TWO_MONTHS, **variables}
-        options = [f"--var={name}={value}" for name, value in given.items()]
+        options = [f"--only={only}", *(f"--var={name}={value}" for name, value in given.items())]
         with (self.root / "log.txt").open("a") as output:
             process = subprocess.Popen(
                 [program, "run", *jobs, *options, "--root", self.root],
@@ -63,9 +63,9 @@ class World:
             finally:
                 kill(process)
 
-    def finish(self, *jobs: str, **variables: str) -> None:
-        """Run jobs in a process of its own, to their end."""
-        with self.started(*jobs, **variables) as process:
+    def finish(self, *jobs: str, only: str = "", **variables: str) -> None:
+        """Run jobs, or some of their tasks, in a process of its own, to their end."""
+        with self.started(*jobs, only=only, **variables) as process:
             assert process.wait(PATIENCE_S) == 0, (self.root / "log.txt").read_text()[-3000:]
 
     def kill_when(self, moment: Callable[[], bool], *jobs: str, **variables: str) -> None:

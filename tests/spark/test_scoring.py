@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
@@ -335,7 +336,7 @@ def test_batch_goes_on_from_where_the_version_got_to(context: Context, new_versi
     context.tables.spark.sql(f"DELETE FROM {context.tables.schema}.predictions WHERE entity_id = 'flight-0001'")
     assert scored() == all_before + 20  # it looks at what has changed, not at everything
     assert scored(full=True) == all_before + 21
-    with pytest.raises(UserError, match="first_date 2013-01-03 is after last_date 2013-01-02; swap them"):
+    with pytest.raises(ValidationError, match="first_date 2013-01-03 is after last_date 2013-01-02; swap them"):
         scored(first_date=last, last_date=first)
 
 
