@@ -16,7 +16,7 @@ from rich.console import Console
 
 from bundle_laptop.bundle import load_bundle
 from bundle_laptop.cli import main
-from bundle_laptop.completed import completed
+from bundle_laptop.completed import completed, loaded
 from bundle_laptop.plan import Plan, make_plan
 from bundle_laptop.references import Resolver
 from bundle_laptop.results import Result
@@ -100,7 +100,7 @@ class Project:
     def resolver(self, target: str | None = None, **variables: str) -> Resolver:
         bundle = load_bundle(self.root, target)
         folder, configured = self.root / ".local" / bundle.target, read_settings(self.root).variables
-        return completed(Resolver(bundle=bundle, folder=folder, variables=variables, configured=configured))
+        return completed(loaded(Resolver(bundle=bundle, folder=folder, variables=variables, configured=configured)))
 
     def plan(self, *jobs: str, target: str | None = None, **variables: str) -> Plan:
         return make_plan(self.resolver(target, **variables), jobs or ["j"])

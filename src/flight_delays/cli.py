@@ -169,7 +169,9 @@ def _query(told: settings.Query) -> None:
 
         columns = request_columns(store, use_case().request, told.entity)
     if columns is None:
-        raise UserError(f"there is no {use_case().entity} {told.entity or ''} in the online store; see the table features")
+        raise UserError(
+            f"there is no {use_case().entity} {told.entity or ''} in the online store; see the table features"
+        )
     Console().print(answer(use_case(), connect(), told.endpoint, columns))
 
 

@@ -24,7 +24,7 @@ from mlflow.pyfunc import PyFuncModel
 from tests.serving.live import JSON, PATIENCE_S, Live, entity, free_port, live, meddled, started
 from tests.unit.test_scoring_request import BAD, MAX_ROWS, ROW, WAYS, records
 
-from flight_delays.platform import shell
+from flight_delays.platform import online_table
 from flight_delays.serving import app
 from flight_delays.serving import configuration as settings
 from flight_delays.serving.payloads import PayloadLog
@@ -292,7 +292,7 @@ def test_a_champion_that_fails_says_nothing_of_why(
 
 
 def served_with_store(folder: Path, url: str, failure: str) -> LoadedModel:
-    environment = {shell.ONLINE_STORE: url, shell.ONLINE_STORE_FAILURE: failure}
+    environment = {online_table.ONLINE_STORE: url, online_table.ONLINE_STORE_FAILURE: failure}
     return load_checked(mlflow.pyfunc.load_model(str(folder)), environment)
 
 
@@ -324,9 +324,11 @@ def test_what_a_request_leaves_out_is_looked_up_and_counted(
     bare, low, high = (ROW | {"flight": number} for number in (1, 2, 3))
     del bare["weather_visib"], low["weather_visib"]
     with closing(sqlite3.connect(tmp_path / "store")) as store, store:
-        store.execute(f"CREATE TABLE {shell.ONLINE_TABLE} (entity_id, {', '.join(USE_CASE.looked_up)})")
+        store.execute(f"CREATE TABLE {online_table.ONLINE_TABLE} (entity_id, {', '.join(USE_CASE.looked_up)})")
         known = [f"AA-{number}-EWR-ORD-20130115T1700Z" for number in (2, 3)]
-        store.executemany(f"INSERT INTO {shell.ONLINE_TABLE} (entity_id, weather_visib) VALUES (?, 0.5)", zip(known))
+        store.executemany(
+            f"INSERT INTO {online_table.ONLINE_TABLE} (entity_id, weather_visib) VALUES (?, 0.5)", zip(known)
+        )
     loaded = served_with_store(folders["champion"], f"sqlite:///{tmp_path}/store", "error")
     with live(entity("champion", loaded)) as running, live(entity("champion", loaded_models["champion"])) as without:
         found = running.post(records(bare, low)).json()

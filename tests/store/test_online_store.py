@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from tests.store.stores import LOOKED_UP, PASSWORD, Postgresql, Sqlite, Store
 
-from flight_delays.platform import shell
+from flight_delays.platform import online_table
 from flight_delays.platform.online_table import OnlineStore
 from flight_delays.platform.registry import Registry
 from flight_delays.platform.shell import Columns, Lookup, Shell
@@ -20,8 +20,8 @@ from flight_delays.use_case import USE_CASE, prepare
 
 KNOWN = {name: float(at) for at, name in enumerate(LOOKED_UP)}
 FLIGHT = "UA-7-EWR-ORD-20130115T1700Z"
-PATIENT, HASTY = {shell.ONLINE_STORE_LIMIT_MS: "30000"}, {shell.ONLINE_STORE_LIMIT_MS: "50"}
-STRICT = {shell.ONLINE_STORE_FAILURE: "error"}
+PATIENT, HASTY = {online_table.ONLINE_STORE_LIMIT_MS: "30000"}, {online_table.ONLINE_STORE_LIMIT_MS: "50"}
+STRICT = {online_table.ONLINE_STORE_FAILURE: "error"}
 NOTHING = dict.fromkeys(LOOKED_UP, np.nan)
 
 
@@ -39,7 +39,7 @@ def columns(*flights: int, carrier: str = "UA", **given: float | None) -> Column
 
 def reader(store: Store, *settings: Mapping[str, str]) -> Shell:
     """The model, with a time limit that only a store that does not answer reaches."""
-    environment = {shell.ONLINE_STORE: store.url, **PATIENT}
+    environment = {online_table.ONLINE_STORE: store.url, **PATIENT}
     for each in settings:
         environment |= each
     return shell_of(environment)
@@ -48,7 +48,7 @@ def reader(store: Store, *settings: Mapping[str, str]) -> Shell:
 def shell_of(environment: Mapping[str, str]) -> Shell:
     """What `complete` needs of a version, and nothing to score with."""
     made = Shell()
-    made.code, made.looked_up = prepare, list(USE_CASE.looked_up)
+    made.code, made.online, made.looked_up = prepare, online_table, list(USE_CASE.looked_up)
     made.connect(environment)
     return made
 
@@ -135,7 +135,7 @@ def down(store: Store) -> None:
 
 
 def empty(store: Store) -> None:
-    store.write(f"DROP TABLE {shell.ONLINE_TABLE}")
+    store.write(f"DROP TABLE {online_table.ONLINE_TABLE}")
 
 
 FAILURES = [
@@ -209,7 +209,7 @@ def test_a_server_that_no_longer_answers_holds_up_no_request(postgresql: Postgre
     answered(model)
     with postgresql.frozen():
         started = time.monotonic()
-        for _ in range(3 * shell.STORE_CONNECTIONS):
+        for _ in range(3 * online_table.STORE_CONNECTIONS):
             assert model.complete(columns())[1] == Lookup(asked=1, failed=True)
         assert time.monotonic() - started < 5  # twelve times 50 ms, on a busy machine
     assert answered(model) == Lookup(asked=1, found=1)
@@ -218,7 +218,7 @@ def test_a_server_that_no_longer_answers_holds_up_no_request(postgresql: Postgre
 def test_a_lookup_that_took_too_long_is_not_done_again(postgresql: Postgresql) -> None:
     """Else a slow store would get twice the load."""
     postgresql.fill({FLIGHT: KNOWN})
-    model = reader(postgresql, {shell.ONLINE_STORE_LIMIT_MS: "300"})
+    model = reader(postgresql, {online_table.ONLINE_STORE_LIMIT_MS: "300"})
     answered(model)
     kept = _connections(postgresql)
     with postgresql.locked():
@@ -290,16 +290,19 @@ def test_many_threads_get_their_own_rows(store: Store) -> None:
 URL = f"postgresql://u:{PASSWORD}@h/db"
 WRONG = [
     (
-        {shell.ONLINE_STORE_FAILURE: "ignore"},
+        {online_table.ONLINE_STORE_FAILURE: "ignore"},
         "FLIGHT_DELAYS_ONLINE_STORE_FAILURE is 'ignore'; set it to default or err",
     ),
-    ({shell.ONLINE_STORE_LIMIT_MS: "soon"}, "soon"),
+    ({online_table.ONLINE_STORE_LIMIT_MS: "soon"}, "soon"),
     *(
-        ({shell.ONLINE_STORE_LIMIT_MS: text}, f"_LIMIT_MS is {text}; set it to 1 ")
+        ({online_table.ONLINE_STORE_LIMIT_MS: text}, f"_LIMIT_MS is {text}; set it to 1 ")
         for text in ("0", "-1", "nan", "inf")
     ),
     *(
-        ({shell.ONLINE_STORE: url}, "FLIGHT_DELAYS_ONLINE_STORE is neither sqlite:////<path> nor postgresql://<user>:")
+        (
+            {online_table.ONLINE_STORE: url},
+            "FLIGHT_DELAYS_ONLINE_STORE is neither sqlite:////<path> nor postgresql://<user>:",
+        )
         for url in (
             *("/data/online.db", "sqlite:online.db", "sqlite:///online.db", "mysql://u:s3cret@h/db", "s3cret"),
             *(f"{URL}?s3cret=1", "postgresql://u:s3cret%ZZ@h/db", "postgresql:u:s3cret", "postgresql://"),
@@ -311,7 +314,7 @@ WRONG = [
 @pytest.mark.parametrize(("settings", "says"), WRONG)
 def test_settings_that_make_no_sense_are_refused_at_once(settings: dict[str, str], says: str) -> None:
     with pytest.raises(ValueError) as error:
-        shell_of({shell.ONLINE_STORE: URL, **settings})
+        shell_of({online_table.ONLINE_STORE: URL, **settings})
     assert says in str(error.value)
     assert PASSWORD not in "".join(traceback.format_exception(error.value))
 
@@ -329,7 +332,7 @@ def test_settings_that_make_no_sense_are_refused_at_once(settings: dict[str, str
     ids=["user", "password", "database", "host", "options", "unquoted"],
 )
 def test_the_password_is_in_no_message(postgresql: Postgresql, change: Callable[[str], str]) -> None:
-    store = OnlineStore(change(postgresql.url), 30, table=shell.ONLINE_TABLE, columns=LOOKED_UP)
+    store = OnlineStore(change(postgresql.url), 30, table=online_table.ONLINE_TABLE, columns=LOOKED_UP)
     with pytest.raises(ConnectionError, match=r"^the online store failed: [A-Za-z]+$") as error:
         store.find([FLIGHT])
     assert PASSWORD not in "".join(traceback.format_exception(error.value))
@@ -345,7 +348,7 @@ def test_a_registered_version_answers_with_what_the_store_holds(
     assert expected["probability"].nunique() == 3
 
     store.fill({f"AA-{n}-EWR-ORD-20130115T1700Z": {"weather_visib": value} for n, value in ((1, 0.5), (2, 9.5))})
-    for name, value in (PATIENT | STRICT | {shell.ONLINE_STORE: store.url}).items():
+    for name, value in (PATIENT | STRICT | {online_table.ONLINE_STORE: store.url}).items():
         monkeypatch.setenv(name, value)
     loaded = registry.load("online", number)
     pd.testing.assert_frame_equal(loaded.predict(bare), expected, check_exact=True)

@@ -26,8 +26,8 @@ def statements(text: str, catalog: str = "spark_catalog") -> list[str]:
 
 def test_a_file_is_its_statements_in_the_schema_that_is_asked_for() -> None:
     create, alter = statements(TEXT)
-    assert create == "CREATE TABLE spark_catalog.sch.a (\n  x INT COMMENT 'one; two'\n) USING delta"
-    assert alter.strip() == "ALTER TABLE spark_catalog.sch.a ADD CONSTRAINT positive CHECK (x > 0)"
+    assert create == "CREATE TABLE `spark_catalog`.`sch`.a (\n  x INT COMMENT 'one; two'\n) USING delta"
+    assert alter.strip() == "ALTER TABLE `spark_catalog`.`sch`.a ADD CONSTRAINT positive CHECK (x > 0)"
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_the_catalogs_name_says_whether_it_is_unity_catalog(catalog: str, known:
 def test_unity_catalog_gets_its_own_lines_too() -> None:
     create, alter = statements(TEXT, "cat")
     assert "  , CONSTRAINT pk PRIMARY KEY (x) \n)" in create
-    assert alter.strip().startswith("ALTER TABLE cat.sch.a")
+    assert alter.strip().startswith("ALTER TABLE `cat`.`sch`.a")
 
 
 def test_tables_are_declared_before_the_views_of_them() -> None:
@@ -50,14 +50,14 @@ def test_tables_are_declared_before_the_views_of_them() -> None:
 @pytest.mark.parametrize("name", VIEWS)
 def test_a_view_is_one_statement_that_may_be_run_again(name: str) -> None:
     (statement,) = statements(DECLARED[name], "cat")
-    assert statement.startswith(f"CREATE OR REPLACE VIEW cat.sch.{name}\nCOMMENT '")
+    assert statement.startswith(f"CREATE OR REPLACE VIEW `cat`.`sch`.{name}\nCOMMENT '")
     assert "{schema}" not in statement
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_every_table_but_a_log_has_a_primary_key_in_unity_catalog_and_only_there(name: str) -> None:
     ours, elsewhere = (statements(DECLARED[name], catalog)[0] for catalog in ("cat", "spark_catalog"))
-    assert f"CREATE TABLE IF NOT EXISTS cat.sch.{name} (" in ours
+    assert f"CREATE TABLE IF NOT EXISTS `cat`.`sch`.{name} (" in ours
     assert ("PRIMARY KEY" in ours) == (name not in LOGS)
     assert "PRIMARY KEY" not in elsewhere
     assert ("TIMESERIES" in ours) == (name == "features")

@@ -52,7 +52,7 @@ def variables_in(code: str) -> set[str]:
                 used.add(name)
             case ast.ImportFrom(module="mlflow.environment_variables", names=those):
                 imported |= {alias.name for alias in those}
-    if not imported and not used & {"environ", "getenv", "envvar"}:
+    if not imported and not used & {"environ", "environment", "getenv", "envvar"}:
         return set()
     return imported | ({name for name in names if re.fullmatch(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+", name)} - NO_VARIABLES)
 

@@ -20,10 +20,14 @@ _SPACED = ("dashboards", "experiments", "jobs", "pipelines", "models")
 _UNDERSCORED = ("model_serving_endpoints", "registered_models", "schemas")
 
 
-def completed(resolver: Resolver) -> Resolver:
-    """A resolver of the whole bundle. Raises LaptopError with what the bundle's Python says of a mistake."""
+def loaded(resolver: Resolver) -> Resolver:
+    """With all resources and their names. Raises LaptopError with what the bundle's Python says of a mistake."""
     resolver = _run_python(resolver, "load_resources", "resources")
-    resolver = resolver.of(_named(resolver))
+    return resolver.of(_named(resolver))
+
+
+def completed(resolver: Resolver) -> Resolver:
+    """Of what `loaded` gives, with what the bundle's mutators change. Raises LaptopError likewise."""
     return _run_python(resolver, "apply_mutators", "mutators")
 
 

@@ -21,7 +21,7 @@ from bundle_laptop import api
 from bundle_laptop.api.state import StateFile, write_atomically
 from bundle_laptop.bundle import Bundle, load_bundle
 from bundle_laptop.calls import called_as
-from bundle_laptop.completed import completed
+from bundle_laptop.completed import completed, loaded
 from bundle_laptop.dbutils import give
 from bundle_laptop.deploy import deploy
 from bundle_laptop.errors import LaptopError
@@ -49,9 +49,14 @@ class Session:
     address: str
 
     @cached_property
+    def named(self) -> Resolver:
+        """With all resources and their names. Raises LaptopError with what the bundle's Python says of a mistake."""
+        return loaded(self.written)
+
+    @cached_property
     def resolver(self) -> Resolver:
-        """Of the whole bundle. Raises LaptopError with what the bundle's Python says of a mistake."""
-        return completed(self.written)
+        """Of the whole bundle. Raises LaptopError likewise."""
+        return completed(self.named)
 
     @property
     def bundle(self) -> Bundle:
@@ -147,8 +152,8 @@ class Session:
 
         name, *given = command
         whole = [*shlex.split(self.settings.commands.get(name, shlex.quote(name))), *given]
-        # To run the bundle's Python takes seconds, and only names of resources depend on it.
-        resolver = self.resolver if any("${resources." in text for text in whole) else self.written
+        # To run the bundle's Python takes seconds: mutators change no names, and other references don't need it at all.
+        resolver = self.named if any("${resources." in text for text in whole) else self.written
         program, *arguments = [str(resolver.resolve(text, ("commands", name))) for text in whole]
         found = [point for point in entry_points(group="console_scripts") if point.name == program]
         module = arguments[1] if program == "python" and arguments[:1] == ["-m"] and arguments[1:] else ""

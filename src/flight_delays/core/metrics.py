@@ -2,7 +2,6 @@
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import roc_auc_score
 
 Floats = npt.NDArray[np.float64]
 
@@ -38,6 +37,8 @@ def calibration_bins(forecasts: Floats, bins: int = CALIBRATION_BINS) -> npt.NDA
 
 def auc(labels: Floats, probabilities: Floats) -> float:
     """Area under the ROC curve; NaN when only one class is there."""
+    from sklearn.metrics import roc_auc_score  # a second to import, which a look-up should not wait for
+
     return float("nan") if labels.min() == labels.max() else float(roc_auc_score(labels, probabilities))
 
 

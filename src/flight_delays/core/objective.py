@@ -9,7 +9,6 @@ from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from flight_delays.core.bootstrap import Interval, day_weights, interval
 from flight_delays.core.metrics import (
@@ -115,6 +114,8 @@ class BinaryClassification:
 
     def correction(self, labels: Floats, forecasts: Floats) -> tuple[float, float]:
         """By logistic regression (Platt 1999)."""
+        from sklearn.linear_model import LogisticRegression  # a second to import
+
         fitted = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10)
         fitted.fit(log_odds(forecasts)[:, None], labels)
         return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
@@ -192,6 +193,8 @@ class Regression:
 
     def correction(self, labels: Floats, forecasts: Floats) -> tuple[float, float]:
         """By least squares."""
+        from sklearn.linear_model import LinearRegression  # a second to import
+
         fitted = LinearRegression().fit(forecasts[:, None], labels)
         return float(fitted.coef_[0]), float(fitted.intercept_)
 

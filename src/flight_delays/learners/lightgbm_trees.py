@@ -7,12 +7,14 @@ LightGBM has one number of threads per process, and crashes where two calls at t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lightgbm as lgb
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+
+if TYPE_CHECKING:  # half a second to import, which nobody waits for who neither fits nor loads
+    import lightgbm as lgb
 
 FILE = "booster.txt"
 
@@ -21,7 +23,7 @@ FILE = "booster.txt"
 class Trees:
     """A booster."""
 
-    booster: lgb.Booster
+    booster: "lgb.Booster"
 
     def predict(self, matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """As LightGBM's objective says, before any correction."""
@@ -39,19 +41,23 @@ class Trees:
 
 def load(folder: Path) -> Trees:
     """What `save` wrote."""
+    import lightgbm as lgb
+
     return Trees(lgb.Booster(model_file=folder / FILE))
 
 
 @dataclass(frozen=True)
 class _Fold:
-    training: lgb.Dataset
-    validation: lgb.Dataset
+    training: "lgb.Dataset"
+    validation: "lgb.Dataset"
     judged: npt.NDArray[np.float64]
     given: Mapping[str, Any]
     most_rounds: int
     patience: int
 
     def fit(self, parameters: Mapping[str, Any], repeat: int = 0) -> tuple[npt.NDArray[np.float64], int]:
+        import lightgbm as lgb
+
         settings = {**self.given, **parameters}
         booster = lgb.train(
             {**settings, "seed": settings.get("seed", 0) + repeat},
@@ -106,6 +112,8 @@ class LightGBM:
         rounds: int,
     ) -> Trees:
         """So many rounds."""
+        import lightgbm as lgb
+
         return Trees(lgb.train({**self._given, **parameters}, self._dataset(rows, labels, categories), rounds))
 
     @property
@@ -114,6 +122,8 @@ class LightGBM:
         fixed = {"deterministic": True, "force_row_wise": True, "feature_pre_filter": False, "verbose": -1}
         return {**fixed, **self.parameters}
 
-    def _dataset(self, rows: pd.DataFrame, labels: npt.NDArray[np.float64], categories: Sequence[str]) -> lgb.Dataset:
+    def _dataset(self, rows: pd.DataFrame, labels: npt.NDArray[np.float64], categories: Sequence[str]) -> "lgb.Dataset":
+        import lightgbm as lgb
+
         # The parameters already: they rule how values are binned.
         return lgb.Dataset(rows, labels, categorical_feature=list(categories), params=self._given)

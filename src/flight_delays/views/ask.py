@@ -8,10 +8,11 @@ from rich.table import Table
 
 from flight_delays.core.errors import UserError
 from flight_delays.core.objective import BinaryClassification
+from flight_delays.core.scoring_request import BadRequestError, RequestParser
 from flight_delays.core.use_case import UseCase
-from flight_delays.platform.endpoints import Endpoints
 
 if TYPE_CHECKING:
+    from flight_delays.platform.endpoints import Endpoints
     from flight_delays.platform.precomputed import Prediction
 
 
@@ -26,19 +27,31 @@ def columns_in(text: str | None) -> dict[str, object] | None:
     return columns
 
 
-def answer(use_case: UseCase, endpoints: Endpoints, endpoint: str, columns: Mapping[str, object]) -> Table:
+def answer(use_case: UseCase, endpoints: "Endpoints", endpoint: str, columns: Mapping[str, object]) -> Table:
     """What `endpoint` says of one row."""
     found = endpoints.query(endpoint, {"dataframe_records": [dict(columns)]})
     (forecast,) = found.predictions
     versions = {one.name: one.model_version for one in endpoints.configuration(endpoint)}
     table = Table(show_header=False)
+    table.add_row(f"id of the {use_case.entity}", _entity_id(use_case, columns))
+    times = {column.name for column in use_case.signature.inputs if column.type == "datetime"}
     for name, value in columns.items():
-        table.add_row(name, str(value))
+        table.add_row(f"{name} (UTC)" if name in times else name, str(value))
     table.add_section()
     _add_forecast(table, use_case, forecast)
+    table.add_row("request", found.request_id or "unknown")
     table.add_row("answered by", f"{found.served_name}, version {versions.get(found.served_name or '', 'unknown')}")
     table.add_row("in", f"{found.duration_ms:.1f} ms")
     return table
+
+
+def _entity_id(use_case: UseCase, columns: Mapping[str, object]) -> str:
+    """What was asked about, as `lookup` knows it."""
+    body = json.dumps({"dataframe_records": [dict(columns)]}).encode()
+    try:
+        return use_case.prepare.entity_ids(RequestParser(use_case.signature, max_rows=1).parse(body).columns)[0]
+    except BadRequestError:  # the endpoint serves a version that takes other columns
+        return "unknown"
 
 
 def precomputed(use_case: UseCase, found: "Prediction") -> Table:
