@@ -13,11 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+from deltalake import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from rich.console import Console
 
 from bundle_laptop.results import Result
 from bundle_laptop.session import opened
+from flight_delays.core.columns import to_pandas
 from flight_delays.platform.ddl import declarations, is_view
 from flight_delays.platform.delta import Tables
 from flight_delays.use_case import USE_CASE
@@ -142,14 +145,10 @@ def kill(process: subprocess.Popen[str]) -> None:
         process.wait()
 
 
-def contents(read: Callable[[str], DataFrame]) -> dict[str, pd.DataFrame]:
-    """Every table of the bundle, as it is read by its name, sorted and without run metadata."""
-    return {table: _sorted(read(table)) for table in TABLES}
-
-
-def of_the_session(spark: SparkSession) -> Callable[[str], DataFrame]:
-    """Reads what jobs of the tests' own process have left."""
-    return lambda table: spark.table(f"spark_catalog.{SCHEMA}.{table}")
+def contents(spark: SparkSession, schema: str = f"spark_catalog.{SCHEMA}") -> dict[str, pd.DataFrame]:
+    """Every table of the bundle in a schema, read without Spark, sorted and without run metadata."""
+    folder = folder_of(spark, schema)
+    return {table: _sorted(DeltaTable(folder / table).to_pyarrow_table()) for table in TABLES}
 
 
 def assert_same_rows(left: dict[str, pd.DataFrame], right: dict[str, pd.DataFrame]) -> None:
@@ -159,8 +158,8 @@ def assert_same_rows(left: dict[str, pd.DataFrame], right: dict[str, pd.DataFram
         pd.testing.assert_frame_equal(left[table], right[table], check_exact=True, obj=table)
 
 
-def _sorted(frame: DataFrame) -> pd.DataFrame:
-    told = [name for name, kind in frame.dtypes if name not in _OF_A_RUN and not kind.startswith(("map", "struct"))]
-    rows = frame.select(*told).toPandas()
-    rows = rows.assign(**{name: rows[name].map(tuple) for name in rows if name == "reasons"})
-    return rows.sort_values(list(rows.columns), ignore_index=True)
+def _sorted(rows: pa.Table) -> pd.DataFrame:
+    told = [one.name for one in rows.schema if one.name not in _OF_A_RUN and not pa.types.is_nested(one.type)]
+    reasons = {name: rows[name].to_pylist() for name in rows.column_names if name == "reasons"}
+    frame = to_pandas(rows.select(told)).assign(**{name: [*map(tuple, one)] for name, one in reasons.items()})
+    return frame.sort_values(list(frame.columns), ignore_index=True)

@@ -55,7 +55,7 @@ def test_tasks_killed_before_every_write_end_with_the_rows_of_tasks_that_nobody_
         task(undisturbed)
         while write := killed(lambda writes: writes[-1] not in seen, task, disturbed):
             seen.append(write)
-    assert_same_rows(contents(disturbed.tables.read), contents(undisturbed.tables.read))
+    assert_same_rows(*(contents(one.tables.spark, one.tables.schema) for one in (disturbed, undisturbed)))
     assert seen == [
         *(f"upsert {table}" for table in ("raw_flights", "raw_weather", "raw_planes", "features", "labels")),
         *("append predictions", "optimize predictions", "append runs"),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
-from tests.worlds import MODEL, SCHEMA, World, assert_same_rows, contents, of_the_session
+from tests.worlds import MODEL, SCHEMA, World, assert_same_rows, contents
 
 from bundle_laptop.graph import State
 from bundle_laptop.results import Result
@@ -15,7 +15,7 @@ from bundle_laptop.results import Result
 @pytest.fixture(scope="module")
 def first(world: World, spark: SparkSession) -> dict[str, pd.DataFrame]:  # noqa: ARG001
     """The tables after the first run of every job."""
-    return contents(of_the_session(spark))
+    return contents(spark)
 
 
 def test_every_delivered_row_is_landed_rejected_or_not_known_yet(first: dict[str, pd.DataFrame]) -> None:
@@ -65,17 +65,17 @@ def test_running_every_job_again_changes_no_row(
     results, printed = world.run("features", "train", "score_batch")
     assert [result.state for result in results] == [State.SUCCESS] * 3
     assert "UPSTREAM" not in printed
-    assert_same_rows(contents(of_the_session(spark)), first)
+    assert_same_rows(contents(spark), first)
 
 
 def test_a_failing_verdict_stops_the_deployment_and_the_job_still_succeeds(world: World, spark: SparkSession) -> None:
-    before = contents(of_the_session(spark))
+    before = contents(spark)
     results, _ = world.run("train", max_calibration_error="0.0001")
     states = dict(_flat(results))
     assert states["judge"] is State.SUCCESS
     assert states["promote"] is State.EXCLUDED
     assert states["train"] is State.SUCCESS
-    after = contents(of_the_session(spark))
+    after = contents(spark)
     assert sorted(after["decisions"]["outcome"]) == ["DONE", "FAIL", "PASS"]
     assert_same_rows({**after, "decisions": before["decisions"]}, before)
 
@@ -108,7 +108,7 @@ def test_the_endpoint_answers_as_the_batch_did_and_its_answers_become_prediction
     time.sleep(1.1)  # a trigger's time is told in whole seconds, and what was asked after it is the next run's
     results, _ = world.run("score_served")
     assert [result.state for result in results] == [State.SUCCESS]
-    tables = contents(of_the_session(spark))
+    tables = contents(spark)
     served, batch = (tables["predictions"].query(f"source == '{source}'") for source in ("serving", "batch"))
     assert len(served) > 200
     expected = batch.set_index("entity_id")["probability"][served["entity_id"]]
@@ -116,7 +116,7 @@ def test_the_endpoint_answers_as_the_batch_did_and_its_answers_become_prediction
     assert set(served["model_version"]) == {1}
     assert served["response_time_ms"].ge(0).all()
     world.run("score_served")
-    assert_same_rows(contents(of_the_session(spark)), tables)
+    assert_same_rows(contents(spark), tables)
 
 
 def test_tables_say_what_they_hold(world: World, spark: SparkSession) -> None:  # noqa: ARG001

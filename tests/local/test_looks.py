@@ -11,7 +11,7 @@ import pytest
 from jupyter_client.blocking import BlockingKernelClient
 from pyspark.sql import SparkSession
 from rich.console import Console
-from tests.worlds import MODEL, ROOT, SCHEMA, TWO_MONTHS, World, contents, of_the_session
+from tests.worlds import MODEL, ROOT, SCHEMA, TWO_MONTHS, World, contents
 
 from bundle_laptop.notebook import kernel_in
 from bundle_laptop.session import opened
@@ -96,7 +96,7 @@ def _change_a_feature(client: BlockingKernelClient, file: Path) -> None:
 
 def test_the_data_is_counted_as_the_tables_hold_it(context: Context, spark: SparkSession) -> None:
     rows = look.data(context, QUALIFIED).tables["rows"].set_index("table")
-    tables = contents(of_the_session(spark))
+    tables = contents(spark)
     views = {
         "late_events": 0,
         "stream_progress": 0,
