@@ -214,7 +214,7 @@ VERDICTS = [
 
 @pytest.fixture
 def after_verdicts(context: Context) -> Context:
-    """Verdicts (id, model, version, outcome, version compared with) as if validate had written them."""
+    """Verdicts (id, model, version, outcome, version compared with) as if judge had written them."""
     for decision_id, name, number, outcome, other in VERDICTS:
         context.decisions.append(
             Decision(
