@@ -63,7 +63,7 @@ REASONS = {
 
 
 def main() -> None:
-    """Run one command; what a person can mend ends in one line and exit code 2."""
+    """Run one command; what a person can fix ends in one line and exit code 2."""
     if sys.version_info < (3, 11):  # noqa: UP036
         stop(f"Python 3.11 or later is needed, and this is {sys.version.split()[0]}; run it with python3.11 or later")
     commands = "\n".join(
@@ -91,7 +91,7 @@ def main() -> None:
 
 
 def demo(arguments: list[str]) -> int:
-    """Features -> train -> validate -> deploy -> score -> serve, on all flights, by the bundle's own jobs."""
+    """Features -> train -> judge -> promote -> score -> serve, on all flights, by the bundle's own jobs."""
     enough("memory", available_memory(), DEMO_MEMORY)
     machine()
     install()
@@ -132,7 +132,7 @@ def check(arguments: list[str]) -> int:
 
 
 def format_code(arguments: list[str]) -> int:
-    """Format and mend what can be mended without asking."""
+    """Format, and fix what can be fixed without asking."""
     install()
     return max(run("ruff", "check", "--fix-only", *arguments), run("ruff", "format", *arguments))
 
@@ -352,7 +352,7 @@ def ended(process: subprocess.Popen[bytes]) -> tuple[int, str]:
 
 
 def stop(message: str) -> NoReturn:
-    """Say what is wrong and how to mend it."""
+    """Say what is wrong and how to fix it."""
     print(f"dev.py: {message}", file=sys.stderr)
     sys.exit(2)
 

@@ -72,7 +72,7 @@ def kept(
     except Exception as error:
         raise DeployRefusedError(
             f"endpoint {endpoint.name}: what it serves can't be read, and a deploy would reset it: {_reason(error)}; "
-            f"{_mend(error)}"
+            f"{_fix(error)}"
         ) from None
     return with_live(endpoint, live)
 
@@ -123,7 +123,7 @@ def _reason(error: Exception) -> str:
     return shorten(said, 200, placeholder=" ...") or "no answer in time"
 
 
-def _mend(error: Exception) -> str:
+def _fix(error: Exception) -> str:
     if isinstance(error, PermissionDenied):
         return "deploy as the one who deployed it, or as one who may view it"
     if isinstance(error, Unauthenticated | ValueError):

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from databricks.bundles.core import Bundle, Resources
 from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
@@ -177,8 +176,8 @@ def conflicts(variables: Mapping[str, Any]) -> Iterator[str]:
     compute = variables["compute"]
     if isinstance(compute, dict) and compute.get("environment_key") and variables["stream_trigger"] != AVAILABLE_NOW:
         yield (
-            f"variables.stream_trigger: {variables['stream_trigger']!r} goes on until stopped, and serverless jobs do "
-            "not; set compute to ${var.job_cluster}, or stream_trigger to available_now"
+            f"variables.stream_trigger: {variables['stream_trigger']!r} runs until stopped, which serverless jobs do "
+            "not support; set compute to ${var.job_cluster}, or stream_trigger to available_now"
         )
     if int(variables["cluster_min_workers"]) > int(variables["cluster_max_workers"]):
         yield "variables.cluster_min_workers: more than cluster_max_workers; swap them"
@@ -193,11 +192,12 @@ FILE = "docs/settings.md"
 _HEAD = """# Settings
 
 Every variable of the bundle. `databricks.yml` has the value for a released target, and a target's own values; for one
-command `--var name=value` or `BUNDLE_VAR_name` gives another. A value that can't work is refused whenever the bundle is
-read (`databricks bundle validate`, `deploy`, `run`, `laptop run`), before anything starts.
+command `--var name=value` or `BUNDLE_VAR_name` gives another, except for lists and maps, which a target sets. A value
+that can't work is refused whenever the bundle is read (`databricks bundle validate`, `deploy`, `run`, `laptop run`),
+before anything starts.
 
-Made from `src/flight_delays/core/settings.py`, `resources/variables.py` and `databricks.yml` by
-`python -m resources.variables`; a test compares.
+Generated from `src/flight_delays/core/settings.py`, `resources/variables.py` and `databricks.yml` by
+`python -m resources.variables`; a test checks that it is current.
 
 | variable | value | what it means | refused, for example |
 |---|---|---|---|
@@ -232,5 +232,7 @@ def _cell(default: object) -> str:
 
 
 if __name__ == "__main__":
+    import yaml  # not where the Databricks CLI runs this
+
     variables = yaml.safe_load(Path("databricks.yml").read_text(encoding="utf-8"))["variables"]
     Path(FILE).write_text(page({name: one.get("default") for name, one in variables.items()}), encoding="utf-8")

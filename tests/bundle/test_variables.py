@@ -76,7 +76,7 @@ def test_a_range_is_checked_below_at_and_above(name: str, taken: list[object], w
         ({"compute": CLUSTER, "stream_trigger": "10 seconds"}, None),
         (
             {"stream_trigger": "10 seconds"},
-            "variables.stream_trigger: '10 seconds' goes on until stopped",
+            "variables.stream_trigger: '10 seconds' runs until stopped",
         ),
         ({"cluster_min_workers": "4"}, None),
         ({"cluster_min_workers": "5"}, "variables.cluster_min_workers: more than cluster_max_workers; swap them"),

@@ -168,7 +168,7 @@ def test_what_a_micro_batch_was_to_be_scored_from_is_the_same_table_at_the_same_
     dropped(before, "raw_weather")
     tables_task.create(before, USE_CASE)
     spark.sql(f"INSERT INTO {before.schema}.raw_weather SELECT * FROM {before.schema}.copied")
-    with pytest.raises(UserError, match=r"raw_weather was made anew since the stream read it; flight-delays stream re"):
+    with pytest.raises(UserError, match=r"raw_weather was recreated since the stream read it; flight-delays stream re"):
         World(log=log).attempt(1, later)
     assert found(before) == scored
     World(log=log_of(before, "after the reset")).attempt(0, later)

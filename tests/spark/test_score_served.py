@@ -99,11 +99,11 @@ def test_each_answered_row_becomes_a_prediction_once(context: Context, entities:
         assert reasons(context) == {
             "of nobody": "served entity nobody is of no known version",
             "of another model": "served entity other is of no known version",
-            "cut off": "the body is no proper JSON, at line 1, column 144",
+            "cut off": "the body is invalid JSON, at line 1, column 144",
             "one answer too few": "the response has no prediction, or not one for each row of the request",
             "no answer": "the response has no prediction, or not one for each row of the request",
             "half an answer": "the response has no prediction, or not one for each row of the request",
-            "no request": "the body is no proper JSON, at line 1, column 1",
+            "no request": "the body is invalid JSON, at line 1, column 1",
         }
 
 

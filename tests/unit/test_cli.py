@@ -127,7 +127,7 @@ def test_a_target_gives_every_command_of_the_stream_the_options_of_the_job_that_
         argv[1:] = [*target, "stream", command]
         assert cli.job() is None
         assert sorted(path.name for path in tmp_path.glob("score*")) == left
-    assert "Forgotten." in capfd.readouterr().out
+    assert "Checkpoint deleted." in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""dev.py on machines that lack something: it mends what it can, and says the rest in one line and exit code 2."""
+"""dev.py on machines that lack something: it fixes what it can, and says the rest in one line and exit code 2."""
 
 import ast
 import ctypes
@@ -81,7 +81,7 @@ def run(project: Path, environment: dict[str, str]) -> Callable[..., subprocess.
 
 
 def line(ended: subprocess.CompletedProcess[str]) -> str:
-    """The one line of a failure that a person can mend."""
+    """The one line of a failure that a person can fix."""
     assert ended.returncode == 2, ended
     (line,) = ended.stderr.splitlines()
     return line

@@ -183,7 +183,7 @@ def test_what_passes_is_waited_out(world: World, faults: list[dict[str, Any]]) -
 
 
 WANTED = "endpoint delay does not serve champion version 2 at 100 %: "
-MEND = "; still serving: champion version 1 at 100 %; mend that and run the release job again"
+MEND = "; still serving: champion version 1 at 100 %; fix that and run the release job again"
 
 
 @pytest.mark.parametrize(
@@ -225,11 +225,11 @@ def test_an_endpoint_that_cannot_be_looked_at_is_said_to_serve_nobody_knows_what
     with pytest.raises(UserError) as error:
         world.configure(served(2), limit_s=60)
     assert str(error.value) == (
-        f"{WANTED}fail, injected by the laptop's faults (tried for 60 s); still serving: unknown; mend that and run "
+        f"{WANTED}fail, injected by the laptop's faults (tried for 60 s); still serving: unknown; fix that and run "
         "the release job again"
     )
     assert "PUT config" not in world.asked
-    with pytest.raises(UserError, match=r"^endpoint delay cannot be looked at: fail, .*; mend that and run it again$"):
+    with pytest.raises(UserError, match=r"^endpoint delay cannot be looked at: fail, .*; fix that and run it again$"):
         world.endpoints.configuration("delay")
 
 
@@ -292,7 +292,7 @@ def test_a_change_by_someone_else_is_noticed(world: World) -> None:
         world.configure(served(2), sleep=sleep)
     assert str(error.value) == (
         f"{WANTED}it was set to that, but someone else has changed it since; still serving: champion version 3 at 100"
-        " %; mend that and run the release job again"
+        " %; fix that and run the release job again"
     )
 
 
@@ -330,13 +330,13 @@ def test_a_request_is_answered_with_who_answered_it(world: World) -> None:
         (
             "nobody",
             {"dataframe_records": []},
-            "endpoint nobody gave no prediction: there is no serving endpoint nobody; mend the request, or see the "
+            "endpoint nobody gave no prediction: there is no serving endpoint nobody; fix the request, or see the "
             "endpoint's page",
         ),
         (
             "delay",
             {"records": []},
-            "endpoint delay gave no prediction: give dataframe_records; mend the request, or see the endpoint's page",
+            "endpoint delay gave no prediction: give dataframe_records; fix the request, or see the endpoint's page",
         ),
         (
             "delay",

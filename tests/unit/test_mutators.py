@@ -169,17 +169,17 @@ AGAIN = "deploy again when the workspace answers"
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "mend"),
+    ("status", "code", "fix"),
     [
         (403, "PERMISSION_DENIED", "deploy as the one who deployed it, or as one who may view it"),
         (401, "UNAUTHENTICATED", "log in to the workspace (databricks auth login) and deploy again"),
         (500, "INTERNAL_ERROR", AGAIN),
     ],
 )
-def test_what_cannot_be_read_is_not_deployed(status: int, code: str, mend: str, log_in: Callable[[str], None]) -> None:
+def test_what_cannot_be_read_is_not_deployed(status: int, code: str, fix: str, log_in: Callable[[str], None]) -> None:
     with answering(status, {"error_code": code, "message": "said\nso"}) as address:
         log_in(address)
-        assert refusal(mutators.workspace) == f"{REFUSED}said so; {mend}"
+        assert refusal(mutators.workspace) == f"{REFUSED}said so; {fix}"
 
 
 def test_a_workspace_that_does_not_listen_is_given_up_and_named(log_in: Callable[[str], None]) -> None:

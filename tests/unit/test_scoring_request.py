@@ -40,7 +40,7 @@ WAYS: dict[str, Callable[[list[dict[str, JSON]]], JSON]] = {
 
 NOT_EXACTLY_ONE = "the body must have exactly one of dataframe_split, dataframe_records, inputs, instances, and has {}"
 NO_OBJECT = "the body must be an object with one of dataframe_split, dataframe_records, inputs, instances, not {}"
-NO_CONSTANT = "the body is no proper JSON: NaN and Infinity are no JSON; a value that is unknown is null"
+NO_CONSTANT = "the body is invalid JSON: NaN and Infinity are no JSON; a value that is unknown is null"
 A_TIME = "column sched_dep_ts, row 1: must be a time in ISO 8601, like 2013-01-15T17:00:00Z"
 A_YEAR = "column sched_dep_ts, row 1: must be from 1900 to 2199"
 A_SPLIT = "dataframe_split must be an object with columns and data, and at most index"
@@ -79,17 +79,17 @@ def by_column(**changes: JSON) -> bytes:
 
 BAD: list[tuple[str, bytes, str]] = [
     # the body
-    ("an empty body", b"", "the body is no proper JSON, at line 1, column 1"),
-    ("cut off", records(ROW)[:-1], f"the body is no proper JSON, at line 1, column {len(records(ROW))}"),
-    ("a second line is wrong", b'{"inputs":\n [}', "the body is no proper JSON, at line 2, column 3"),
+    ("an empty body", b"", "the body is invalid JSON, at line 1, column 1"),
+    ("cut off", records(ROW)[:-1], f"the body is invalid JSON, at line 1, column {len(records(ROW))}"),
+    ("a second line is wrong", b'{"inputs":\n [}', "the body is invalid JSON, at line 2, column 3"),
     (
         "more after the end",
         records(ROW) + b" 1",
-        f"the body is no proper JSON, at line 1, column {len(records(ROW)) + 2}",
+        f"the body is invalid JSON, at line 1, column {len(records(ROW)) + 2}",
     ),
-    ("single quotes", b"{'inputs': []}", "the body is no proper JSON, at line 1, column 2"),
-    ("a control character", b'{"inputs": "\x01"}', "the body is no proper JSON, at line 1, column 13"),
-    ("a byte order mark", b"\xef\xbb\xbf" + records(ROW), "the body is no proper JSON, at line 1, column 1"),
+    ("single quotes", b"{'inputs': []}", "the body is invalid JSON, at line 1, column 2"),
+    ("a control character", b'{"inputs": "\x01"}', "the body is invalid JSON, at line 1, column 13"),
+    ("a byte order mark", b"\xef\xbb\xbf" + records(ROW), "the body is invalid JSON, at line 1, column 1"),
     ("no UTF-8", records(ROW).replace(b"ORD", b"\xff"), "the body is no UTF-8 text"),
     ("UTF-16", records(ROW).decode().encode("utf-16"), "the body is no UTF-8 text"),
     ("UTF-8 of a surrogate", records(ROW).replace(b"ORD", b"\xed\xa0\x80"), "the body is no UTF-8 text"),
@@ -98,10 +98,10 @@ BAD: list[tuple[str, bytes, str]] = [
     (
         "a number of 5000 digits",
         holding("flight", "9" * 5000),
-        "the body is no proper JSON: a number has too many digits",
+        "the body is invalid JSON: a number has too many digits",
     ),
-    ("a form twice", b'{"inputs": [], "inputs": []}', "the body is no proper JSON: an object names a key twice"),
-    ("a column twice", holding("flight", '1, "flight": 2'), "the body is no proper JSON: an object names a key twice"),
+    ("a form twice", b'{"inputs": [], "inputs": []}', "the body is invalid JSON: an object names a key twice"),
+    ("a column twice", holding("flight", '1, "flight": 2'), "the body is invalid JSON: an object names a key twice"),
     ("a list", b"[]", NO_OBJECT.format("a list")),
     ("a text", b'"inputs"', NO_OBJECT.format("a text")),
     ("an integer", b"1", NO_OBJECT.format("an integer")),

@@ -100,9 +100,9 @@ def test_with_databricks_connect_the_commands_reach_the_workspaces_volume(
         printed = capfd.readouterr()
         return ended.value.code, printed.out + printed.err
 
-    assert call("stop")[1].startswith("The stream ends after the micro-batch under way")
+    assert call("stop")[1].startswith("The stream ends after the current micro-batch")
     assert sorted(path.name for path in volume.iterdir()) == ["score_stream", "score_stream.stop"]
-    assert call("reset")[1].startswith("Forgotten.")
+    assert call("reset")[1].startswith("Checkpoint deleted.")
     assert [path.name for path in volume.iterdir()] == ["score_stream.stop"]
     refused = f"{VOLUME}/score_stream does not exist: no stream was started there"
     assert call("stop") == (2, f"flight-delays: {refused}\n")

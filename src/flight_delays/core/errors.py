@@ -2,4 +2,4 @@
 
 
 class UserError(Exception):
-    """What is wrong and how to mend it, in one line; the command line prints it alone and exits with 2."""
+    """What is wrong and how to fix it, in one line; the command line prints it alone and exits with 2."""

@@ -176,13 +176,11 @@ def _json(body: bytes) -> object:
     def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         found = dict(pairs)
         if len(found) < len(pairs):
-            raise BadRequestError("the body is no proper JSON: an object names a key twice")
+            raise BadRequestError("the body is invalid JSON: an object names a key twice")
         return found
 
     def refused(_: str) -> object:
-        raise BadRequestError(
-            "the body is no proper JSON: NaN and Infinity are no JSON; a value that is unknown is null"
-        )
+        raise BadRequestError("the body is invalid JSON: NaN and Infinity are no JSON; a value that is unknown is null")
 
     try:
         return json.loads(body.decode(), object_pairs_hook=unique, parse_constant=refused)
@@ -191,9 +189,9 @@ def _json(body: bytes) -> object:
     except UnicodeDecodeError:
         raise BadRequestError("the body is no UTF-8 text") from None
     except json.JSONDecodeError as error:
-        raise BadRequestError(f"the body is no proper JSON, at line {error.lineno}, column {error.colno}") from None
+        raise BadRequestError(f"the body is invalid JSON, at line {error.lineno}, column {error.colno}") from None
     except ValueError:
-        raise BadRequestError("the body is no proper JSON: a number has too many digits") from None
+        raise BadRequestError("the body is invalid JSON: a number has too many digits") from None
     except RecursionError:
         raise BadRequestError("the body is nested too deep") from None
 

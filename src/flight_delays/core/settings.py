@@ -72,13 +72,15 @@ RawSchema = Annotated[SchemaName, Field(description="Schema to read raw tables f
 ModelName = Annotated[Text, Field(description="Registered model: <catalog>.<schema>.<name>.")]
 ModelVersion = Annotated[int, Field(ge=1, description="Version number.")]
 Endpoint = Annotated[Text, Field(description="Serving endpoint.")]
-Checkpoint = Annotated[Text, Field(description="Folder in which Spark keeps how far the stream has got.")]
-OnlineStore = Annotated[Truth, Field(description="Whether there is an online store. Before you change it: operate.md.")]
+Checkpoint = Annotated[Text, Field(description="Folder of the stream's checkpoint.")]
+OnlineStore = Annotated[
+    Truth, Field(description="Whether the online store is deployed; see docs/operate.md before you change it.")
+]
 StoreAddress = Annotated[str | None, Field(description=f"Address of the online store; default: {ONLINE_STORE}.")]
 HoldoutDays = Annotated[
     int, Field(ge=1, description="Length of the holdout, days: the last whole ones before as_of, never trained on.")
 ]
-MaxLag = Annotated[Number, Field(ge=0, description="Policy. The longest that an event may wait for its prediction, s.")]
+MaxLag = Annotated[Number, Field(ge=0, description="Policy. Maximum time from event to prediction, s.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +95,8 @@ class AsOf(InSchema):
     """Where, and as of when."""
 
     as_of: Annotated[
-        Moment, Field(description="What counts as now: nothing known later is used. A time, UTC unless it says else.")
+        Moment,
+        Field(description="The current time: nothing that became known later is used. UTC unless it has an offset."),
     ]
 
 
@@ -102,7 +105,7 @@ class Policy:
     """When a version may serve. What has a default is no option: the error rates in docs/ hold for these values."""
 
     min_holdout_days: Annotated[
-        int, Field(ge=1, description="Policy. With fewer days that neither model has seen: INCONCLUSIVE.")
+        int, Field(ge=1, description="Policy. Minimum unseen days; with fewer the verdict is INCONCLUSIVE.")
     ]
     loss_margin: Annotated[
         Number, Field(ge=0, description="Policy. How much worse in loss than the champion a challenger may be.")
@@ -116,10 +119,8 @@ class Policy:
     slice_margin: Annotated[
         Number, Field(ge=0, description="Policy. A slice shown to be worse in loss by more than this fails.")
     ]
-    max_latency_ms: Annotated[
-        Number, Field(gt=0, description="Policy. The longest that one request may take, ms, by the median of 50.")
-    ]
-    max_size_mb: Annotated[Number, Field(gt=0, description="Policy. The most that the model's files may take, MB.")]
+    max_latency_ms: Annotated[Number, Field(gt=0, description="Policy. Maximum median latency of one request, ms.")]
+    max_size_mb: Annotated[Number, Field(gt=0, description="Policy. Maximum size of the model's files, MB.")]
     min_slice_days: Annotated[int, Field(ge=1)] = 10  # with fewer a slice is not measured
     min_slice_rows: Annotated[int, Field(ge=1)] = 200
     min_gain: Annotated[Number, Field(gt=0)] = 0.001  # in loss over what knows nothing, which is not enough
@@ -132,11 +133,11 @@ class Policy:
 class Limits:
     """What a service must keep under load."""
 
-    max_p99_ms: Annotated[
-        Number, Field(gt=0, description="Policy. A load test fails where 1 in 100 requests takes longer, ms.")
+    max_p99_ms: Annotated[Number, Field(gt=0, description="Policy. Maximum p99 latency under load, ms.")]
+    max_error_rate: Annotated[Share, Field(description="Policy. Maximum error rate under load, 0 to 1.")]
+    min_requests_per_second: Annotated[
+        Number, Field(ge=0, description="Policy. Minimum throughput under load, requests/s.")
     ]
-    max_error_rate: Annotated[Share, Field(description="Policy. The share of failed requests that passes, 0 to 1.")]
-    min_requests_per_second: Annotated[Number, Field(ge=0, description="Policy. A load test fails with fewer.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +186,7 @@ class Train:
 
 @dataclass(frozen=True, kw_only=True)
 class Judge:
-    """Judge a version on days that nobody trained on. Sets verdict and verdict_id."""
+    """Judge a version on held-out days. Sets verdict and verdict_id."""
 
     model_name: ModelName
     model_version: ModelVersion
@@ -195,17 +196,17 @@ class Judge:
 
 @dataclass(frozen=True, kw_only=True)
 class Promote:
-    """Make a version the champion, and the endpoint serve it, if its verdict is PASS."""
+    """Make a version the champion and serve it, if its verdict is PASS."""
 
     model_name: ModelName
     model_version: ModelVersion
-    verdict_id: Annotated[Text, Field(description="Verdict that allows it.")]
+    verdict_id: Annotated[Text, Field(description="Id of the verdict that allows the promotion.")]
     endpoint: Endpoint
     serving_workload_size: Annotated[
-        Literal["Small", "Medium", "Large"], Field(description="How much of a machine a served version gets.")
+        Literal["Small", "Medium", "Large"], Field(description="Compute size of a served version.")
     ]
     serving_scale_to_zero: Annotated[
-        Truth, Field(description="Whether an endpoint that nobody calls stops; the next request waits for its start.")
+        Truth, Field(description="Whether an idle endpoint scales to zero; the next request waits for its start.")
     ]
     secret_scope: Annotated[Text, Field(description="Secret scope that holds the online store's address.")]
     online_store: OnlineStore
@@ -219,7 +220,7 @@ class ScoreBatch:
     online_store: OnlineStore
     first_date: Annotated[Day, Field(description="First day to score, 2013-01-31; empty: no limit.")] = None
     last_date: Annotated[Day, Field(description="Last day to score; empty: no limit.")] = None
-    full: Annotated[bool, Field(description="Look at all rows, not at those since the last run.")] = False
+    full: Annotated[bool, Field(description="Consider all rows, not only those since the last run.")] = False
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -241,21 +242,21 @@ class ScoreStream:
     model_name: ModelName
     checkpoint: Checkpoint
     stream_watermark_minutes: Annotated[
-        int, Field(ge=1, description="Maximum lateness: how long after a newer event an older one is taken, minutes.")
+        int, Field(ge=1, description="Maximum lateness: how much older than the newest event an event may be, minutes.")
     ]
     stream_trigger: Annotated[
         Trigger,
         Field(
-            description="available_now: score what has come in, and end. A time like 10 seconds: at that interval, "
-            "until stopped; it takes compute job_cluster and stream_timeout_seconds 0."
+            description="available_now: process what has come in, then end. An interval like 10 seconds: run until "
+            "stopped; needs compute job_cluster and stream_timeout_seconds 0."
         ),
     ]
     max_lag_seconds: MaxLag
     online_store: OnlineStore
     land_every: Annotated[
-        int, Field(ge=1, description="Micro-batches after which a stream that goes on lands raw tables.")
+        int, Field(ge=1, description="A continuous stream lands raw tables after this many micro-batches.")
     ] = 200
-    max_bytes: Annotated[Text, Field(description="The most of new events that one micro-batch takes.")] = "16m"
+    max_bytes: Annotated[Text, Field(description="Maximum size of one micro-batch.")] = "16m"
 
     @property
     def delay(self) -> timedelta:
@@ -270,7 +271,7 @@ class ScoreServed:
     model_name: ModelName
     payload_table: Annotated[Text, Field(description="Inference table: <catalog>.<schema>.<table>.")]
     served_entities_table: Annotated[
-        Text, Field(description="Which version a served entity's id stands for; a system table, to be granted.")
+        Text, Field(description="System table that maps ids of served entities to model versions; needs SELECT.")
     ]
 
 
@@ -330,7 +331,7 @@ class StreamStop:
 
 @dataclass(frozen=True, kw_only=True)
 class StreamReset:
-    """Forget how far the stream has got: the next start reads all events again, and scores what it never scored."""
+    """Delete the checkpoint: the next start reads all events again, and scores what was never scored."""
 
     checkpoint: Checkpoint
 
@@ -344,17 +345,17 @@ class CheckUseCase:
 
 @dataclass(frozen=True, kw_only=True)
 class Try:
-    """Fit the use case as it stands and compare it with the champion, in seconds; registers nothing."""
+    """Fit the current code and compare it with the champion, in seconds; registers nothing."""
 
     raw_tables: Annotated[Text, Field(description="Schema of the raw tables, or a folder of Delta tables.")]
     model_name: ModelName
     holdout_days: HoldoutDays
     as_of: Annotated[Moment, Field(description="What counts as now.")]
-    folder: Annotated[Path, Field(description="Where to keep the history and the pictures.")]
+    folder: Annotated[Path, Field(description="Where to keep the history and plots.")]
     note: Annotated[str, Field(description="What is tried, for the history.")] = ""
-    own_parameters: Annotated[
-        bool, Field(description="Not with the champion's setting, but with the one declared.")
-    ] = False
+    own_parameters: Annotated[bool, Field(description="Use the use case's parameters instead of the champion's.")] = (
+        False
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -372,7 +373,7 @@ class Query:
 
 @dataclass(frozen=True, kw_only=True)
 class Lookup:
-    """Look up the newest prediction of an entity that was made beforehand."""
+    """Look up an entity's newest precomputed prediction."""
 
     entity_id: Annotated[Text, Field(description="An entity's id."), _ARGUMENT]
     store_address: StoreAddress = None

@@ -64,7 +64,7 @@ class Endpoints:
             return _served(self._get(endpoint))
         except OSError as error:
             raise UserError(
-                f"endpoint {endpoint} cannot be looked at: {one_line(error)}; mend that and run it again"
+                f"endpoint {endpoint} cannot be looked at: {one_line(error)}; fix that and run it again"
             ) from error
 
     def configure(
@@ -103,7 +103,7 @@ class Endpoints:
         def failed(why: str) -> UserError:
             return UserError(
                 f"endpoint {endpoint} does not serve {in_words(configuration)}: {why}; still serving: {serving}; "
-                "mend that and run the release job again"
+                "fix that and run the release job again"
             )
 
         for wait in chain(_FIRST_WAITS_S, repeat(_WAIT_S)):
@@ -150,7 +150,7 @@ class Endpoints:
             )
         except OSError as error:
             raise UserError(
-                f"endpoint {endpoint} gave no prediction: {one_line(error)}; mend the request, or see the endpoint's "
+                f"endpoint {endpoint} gave no prediction: {one_line(error)}; fix the request, or see the endpoint's "
                 "page"
             ) from error
         match found:

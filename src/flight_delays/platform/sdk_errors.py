@@ -1,11 +1,11 @@
-"""What databricks-sdk raises: what no repetition mends, and in one line what it says."""
+"""What databricks-sdk raises: what a retry does not fix, and in one line what it says."""
 
 from textwrap import shorten
 
 from databricks.sdk.errors import BadRequest, NotFound, PermissionDenied, Unauthenticated
 
 REFUSED = (BadRequest, NotFound, PermissionDenied, Unauthenticated)
-"""Errors that no repetition mends. Every other one, and a connection that fails, may be gone the next time."""
+"""Errors that a retry does not fix. Every other one, and a connection that fails, may be gone the next time."""
 
 
 def one_line(error: Exception) -> str:

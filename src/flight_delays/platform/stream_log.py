@@ -216,7 +216,7 @@ class DeltaLog:
         for name in self._read():
             if self.tables.table_id(name) != tables[name].id:
                 raise UserError(
-                    f"{self.tables.schema}.{name} was made anew since the stream read it; "
+                    f"{self.tables.schema}.{name} was recreated since the stream read it; "
                     "flight-delays stream reset starts a new stream, which reads all events again"
                 )
             found[name] = self.tables.read(name, version=tables[name].version).select(*self._columns(name))

@@ -23,7 +23,7 @@ DRAIN_S = 30
 
 
 def main() -> None:
-    """Serve. What a person can mend is one line and exit code 2."""
+    """Serve. What a person can fix is one line and exit code 2."""
     # A request is answered by one thread, others at the same time: read once, when the first learner is loaded.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:

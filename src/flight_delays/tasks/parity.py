@@ -55,7 +55,7 @@ def run(context: Context, settings: Parity) -> None:
     if wrong:
         entity, live, batch = asked[ENTITY][wrong[0]], answered[wrong[0]], asked["_of_batch"][wrong[0]]
         raise UserError(
-            f"{len(wrong)} of {len(off)} answers of endpoint {endpoint} are not the batch's: "
+            f"{len(wrong)} of {len(off)} answers of endpoint {endpoint} differ from the batch's: "
             f"{context.use_case.entity} {entity} got "
             f"{live:.6f}, and in the batch {batch:.6f}; run the features job, which fills the online store, then "
             "score_batch, and compare again"

@@ -79,7 +79,7 @@ def run(context: Context, settings: ScoreServed) -> None:
     context.task_values.set("rejected", f"{rejected.inserted:,}")
     context.console.print(
         f"{merged.inserted:,} answers of the endpoint are new in predictions; {rejected.inserted:,} requests that "
-        "cannot be told went to raw_rejects."
+        "could not be interpreted went to raw_rejects."
     )
 
 

@@ -86,7 +86,7 @@ def stop(folder: Folder) -> str:
     if not folder.exists():
         raise UserError(f"{folder.path} does not exist: no stream was started there")
     folder.parent.write(stop_file(folder.path).name, "stop")
-    return "The stream ends after the micro-batch under way; started again, it goes on from there."
+    return "The stream ends after the current micro-batch; started again, it goes on from there."
 
 
 def reset(folder: Folder) -> str:
@@ -95,8 +95,8 @@ def reset(folder: Folder) -> str:
         raise UserError(f"{folder.path} does not exist: there is nothing to forget")
     folder.remove_tree()
     return (
-        "Forgotten. The next start is a new query that reads all events again: what its tables hold stays, landed rows "
-        "are the same, and what the stream has scored keeps its prediction."
+        "Checkpoint deleted. The next start is a new query that reads all events again: what its tables hold stays, "
+        "landed rows are the same, and what the stream has scored keeps its prediction."
     )
 
 

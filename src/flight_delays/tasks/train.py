@@ -38,7 +38,7 @@ def run(context: Context, settings: Train) -> None:
     fingerprint = _fingerprint(use_case, data.rows, split.trained_until, settings.trials)
     number = context.registry.find(settings.experiment, model_name, fingerprint)
     if number is not None:
-        context.console.print(f"Version {number} was made from exactly these rows, code and settings: it is taken.")
+        context.console.print(f"Version {number} was made from exactly these rows, code and settings: reusing it.")
         context.registry.finish(model_name, number)
     else:
         context.console.print(f"Fitting on {len(split.training):,} rows before {split.trained_until} ...")
