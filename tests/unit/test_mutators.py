@@ -1,5 +1,6 @@
 """What the bundle's own Python makes of its resources: called by itself, and as the Databricks CLI runs it."""
 
+import ast
 import json
 import os
 import subprocess
@@ -23,6 +24,7 @@ from resources import mutators, online_store
 ROOT = Path(__file__).parents[2]
 MAIN = yaml.safe_load((ROOT / "databricks.yml").read_text())
 PYTHON = MAIN["python"]
+OF_CORE = ("settings.py", "errors.py")  # what it imports of this package
 GOOD = {name: one.get("default", "any") for name, one in MAIN["variables"].items()} | {"service_principal": ""}
 
 DECLARED: Any = {
@@ -314,3 +316,18 @@ def test_the_cli_prints_one_line_for_each_variable_whose_value_cannot_work(tmp_p
             ("error", f"variables.online_store: 'yes' should be true or false; {where}_online_store"),
         ],
     )
+
+
+def test_the_bundles_python_needs_no_more_than_the_deploy_environment_has() -> None:
+    """The Databricks CLI runs it where requirements/deploy.txt and this package without its dependencies are."""
+    files = [*(ROOT / "resources").glob("*.py"), *(ROOT / "src/flight_delays/core" / name for name in OF_CORE)]
+    imported = {
+        (file.name, name.partition(".")[0])
+        for file in files
+        for node in ast.parse(file.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [one.name for one in node.names])
+    }
+    there = {"databricks", "pydantic", "flight_delays", *sys.stdlib_module_names}
+    assert len(files) > 4
+    assert {(file, name) for file, name in imported if name not in there} == set()
