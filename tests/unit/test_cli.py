@@ -11,7 +11,7 @@ import pytest
 
 from flight_delays import cli
 from flight_delays.core.errors import UserError
-from flight_delays.core.settings import moment_of
+from flight_delays.core.settings import AsOf, made, moment_of
 from flight_delays.use_case import USE_CASE
 
 SCORE = ["score-batch", "--schema=main.flights", "--model-name=delay", "--online-store=false"]
@@ -279,3 +279,20 @@ def test_help_needs_no_use_case(
     argv += ["train", "--help"]
     assert cli.job() is None
     assert "Usage: flight-delays train" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (
+            {"schema": "flights", "as_of": AS_OF[8:]},
+            "schema is 'flights': it should be <catalog>.<schema>; `databricks",
+        ),
+        ({"schema": "a.b", "as_of": "now"}, "as_of is 'now': it should be an ISO 8601 time like 2014-01-02T00:00:00Z"),
+        ({"schema": "a.b"}, "as_of is "),
+    ],
+)
+def test_a_notebook_that_is_given_no_place_or_time_is_told_which(given: dict[str, str], says: str) -> None:
+    with pytest.raises(UserError) as error:
+        made(AsOf, given)
+    assert str(error.value).startswith(says)

@@ -433,7 +433,7 @@ def settings_of(*declared: type) -> dict[str, Setting]:
 
 
 def made(declared: type[T], given: Mapping[str, object]) -> T:
-    """The settings, of values by name; others are left alone. Raises UserError for what can't be together."""
+    """The settings, of values by name; others are left alone. Raises UserError for what can't be, alone or together."""
     hints = get_type_hints(declared)
     values: dict[str, object] = {
         field.name: made(hints[field.name], given) if is_dataclass(hints[field.name]) else given[field.name]
@@ -443,7 +443,9 @@ def made(declared: type[T], given: Mapping[str, object]) -> T:
     try:
         return declared(**values)
     except ValidationError as error:
-        raise UserError(_said(error)) from None
+        first = error.errors()[0]
+        named = "".join(f"{name} is {first['input']!r}: it " for name in first["loc"])
+        raise UserError(named + _said(error)) from None
 
 
 def _said(error: ValidationError) -> str:
