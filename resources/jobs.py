@@ -22,7 +22,7 @@ from databricks.bundles.jobs import (
     Task,
 )
 
-from flight_delays.core.settings import TASKS, settings_of
+from flight_delays.core.settings import TASKS, option_of, settings_of
 
 SOURCES = {
     "checkpoint": "${resources.volumes.checkpoints.volume_path}/score_stream",
@@ -38,7 +38,6 @@ SOURCES = {
 }
 PERSON = Variable(path="var.notification_email", type=str)
 JOB_TIMEOUT_S, TASK_TIMEOUT_S = 7_200, 3_600
-OTHER_THAN_WHEEL = ("condition_task", "for_each_task", "notebook_task", "run_job_task", "spark_python_task", "sql_task")
 
 
 @job_mutator
@@ -64,7 +63,8 @@ def complete(bundle: Bundle, job: Job) -> Job:
 
 
 def _completed(bundle: Bundle, job: Job, task: Task) -> Task:
-    if any(getattr(task, kind) is not None for kind in OTHER_THAN_WHEEL):
+    kinds = {name for name, value in vars(task).items() if name.endswith("_task") and value is not None}
+    if kinds - {"python_wheel_task"}:
         return task
     retries = 2 if task.max_retries is None else task.max_retries
     return replace(
@@ -101,5 +101,5 @@ def _parameters(bundle: Bundle, job: Job, task: Task) -> list[str]:
             raise ValueError(f"task {task.task_key}: nothing gives {name}; add a job parameter or a variable {name}")
         else:
             continue
-        given.append(f"--{name.replace('_', '-')}={value}")
+        given.append(f"{option_of(name)}={value}")
     return [command, *given]

@@ -10,7 +10,7 @@ import click
 
 from flight_delays.core import settings
 from flight_delays.core.errors import UserError
-from flight_delays.core.settings import AsOf, InSchema, Setting, made, settings_of
+from flight_delays.core.settings import AsOf, InSchema, Setting, made, option_of, settings_of
 
 if TYPE_CHECKING:
     from flight_delays.core.use_case import UseCase
@@ -55,15 +55,14 @@ class _Value(click.ParamType[object]):
 
 
 def _parameter(name: str, setting: Setting) -> click.Parameter:
-    option = f"--{name.replace('_', '-')}"
     if setting.is_flag:
-        return click.Option([option], is_flag=True, help=setting.meaning)
+        return click.Option([option_of(name)], is_flag=True, help=setting.meaning)
     given: dict[str, Any] = {"type": _Value(setting)}
     given |= {"required": True} if setting.is_required else {"default": setting.default}
     if setting.is_argument:
         return click.Argument([name], **given)
     metavar = "|".join(get_args(setting.kind)) if get_origin(setting.kind) is Literal else _METAVARS.get(setting.kind)
-    return click.Option([option], **given, metavar=metavar or "TEXT", help=setting.meaning, show_default=True)
+    return click.Option([option_of(name)], **given, metavar=metavar or "TEXT", help=setting.meaning, show_default=True)
 
 
 def _add(group: click.Group, name: str, run: Callable[..., None], *declared: type) -> None:
@@ -240,7 +239,7 @@ def check(arguments: list[str]) -> None:
     task, *options = arguments
     if task not in settings.TASKS:
         raise UserError(f"there is no task {task}")
-    known = {f"--{name.replace('_', '-')}": setting for name, setting in settings_of(*settings.TASKS[task]).items()}
+    known = {option_of(name): setting for name, setting in settings_of(*settings.TASKS[task]).items()}
     for name, equals, text in (option.partition("=") for option in options):
         if name not in known:
             raise UserError(f"task {task} has no option {name}; it has {', '.join(known)}")

@@ -67,9 +67,17 @@ def test_a_task_has_a_limit_and_is_retried_unless_its_file_says_else(
     assert found == {**said, **filled}
 
 
-def test_a_task_of_another_type_is_left_alone() -> None:
-    condition = {"task_key": "passed", "condition_task": {"op": "EQUAL_TO", "left": "1", "right": "1"}}
-    assert completed(tasks=[condition])["tasks"] == [condition]
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"condition_task": {"op": "EQUAL_TO", "left": "1", "right": "1"}},
+        {"pipeline_task": {"pipeline_id": "1"}},
+        {"dashboard_task": {"dashboard_id": "1"}},
+    ],
+)
+def test_a_task_of_another_type_is_left_alone(kind: dict[str, Any]) -> None:
+    task = {"task_key": "passed", **kind}
+    assert completed(tasks=[task])["tasks"] == [task]
 
 
 def test_a_wheel_task_that_says_what_it_runs_keeps_it() -> None:

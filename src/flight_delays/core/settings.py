@@ -18,7 +18,6 @@ from flight_delays.core.errors import UserError
 
 T = TypeVar("T")
 
-ONLINE_STORE = "FLIGHT_DELAYS_ONLINE_STORE"  # environment variable: the online store's address
 AVAILABLE_NOW = "available_now"
 _UNITS = ("millisecond", "second", "minute", "hour")
 _ARGUMENT = "argument"  # marks a setting that is given by its place
@@ -76,7 +75,9 @@ Checkpoint = Annotated[Text, Field(description="Folder of the stream's checkpoin
 OnlineStore = Annotated[
     Truth, Field(description="Whether the online store is deployed; see docs/operate.md before you change it.")
 ]
-StoreAddress = Annotated[str | None, Field(description=f"Address of the online store; default: {ONLINE_STORE}.")]
+StoreAddress = Annotated[
+    str | None, Field(description="Address of the online store; default: FLIGHT_DELAYS_ONLINE_STORE.")
+]
 HoldoutDays = Annotated[
     int, Field(ge=1, description="Length of the holdout, days: the last whole ones before as_of, never trained on.")
 ]
@@ -413,6 +414,11 @@ class Setting(NamedTuple):
             return TypeAdapter(self.type).validate_python(given)
         except ValidationError as error:
             raise ValueError(_said(error)) from None
+
+
+def option_of(name: str) -> str:
+    """A setting's name on the command line."""
+    return f"--{name.replace('_', '-')}"
 
 
 def settings_of(*declared: type) -> dict[str, Setting]:
