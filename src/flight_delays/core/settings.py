@@ -346,7 +346,7 @@ class CheckUseCase:
 
 @dataclass(frozen=True, kw_only=True)
 class Try:
-    """Fit the current code and compare it with the champion, in seconds; registers nothing."""
+    """Fit the current code and compare it with the champion, within a minute; registers nothing."""
 
     raw_tables: Annotated[Text, Field(description="Schema of the raw tables, or a folder of Delta tables.")]
     model_name: ModelName
