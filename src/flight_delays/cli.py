@@ -178,6 +178,8 @@ def _lookup(told: settings.Lookup) -> None:
     address = told.store_address or os.environ.get(STORE)
     if not address:
         raise UserError(f"--store-address is missing; give the address of the online store, or set {STORE}")
+    import asyncio
+
     from rich.console import Console
 
     from flight_delays.platform.online_table import NoTableError, OnlineStore
@@ -187,7 +189,7 @@ def _lookup(told: settings.Lookup) -> None:
     try:
         # The limit of a service is for a connection that is kept; this is a first one.
         store = OnlineStore(address, limit_s=10, table=PREDICTIONS_TABLE, columns=COLUMNS[1:])
-        found = find_prediction(store, told.entity_id)
+        found = asyncio.run(find_prediction(store, told.entity_id))
     except ValueError as error:
         raise UserError(str(error)) from None
     except NoTableError:

@@ -1,5 +1,6 @@
 """The scoring service over real HTTP, and models that misbehave."""
 
+import asyncio
 import os
 import random
 import socket
@@ -116,17 +117,19 @@ class Meddled:
     meddle: Callable[[], object]
     loaded: LoadedModel
 
-    def complete(self, columns: Mapping[str, npt.NDArray[Any]]) -> tuple[Mapping[str, npt.NDArray[Any]], Lookup]:
-        self.meddle()
-        return self.loaded.model.complete(columns)
+    async def complete_async(
+        self, columns: Mapping[str, npt.NDArray[Any]]
+    ) -> tuple[Mapping[str, npt.NDArray[Any]], Lookup]:
+        await asyncio.to_thread(self.meddle)
+        return await self.loaded.model.complete_async(columns)
 
     def score(self, columns: Mapping[str, npt.NDArray[Any]]) -> Mapping[str, npt.NDArray[Any]]:
         return self.loaded.model.score(columns)
 
 
 def meddled(loaded: LoadedModel, meddle: Callable[[], object]) -> LoadedModel:
-    """Before each answer in a thread of its own, as of a model that asks an online store, `meddle` is called."""
-    return replace(loaded, model=Meddled(meddle, loaded), online=True)
+    """Before each answer, in a thread of its own, `meddle` is called."""
+    return replace(loaded, model=Meddled(meddle, loaded))
 
 
 def started(environment: Mapping[str, str], folder: Path) -> subprocess.Popen[str]:

@@ -1,5 +1,6 @@
 """Which version answers, while the endpoint's configuration changes and while versions share the traffic."""
 
+import asyncio
 import random
 from bisect import bisect_left, bisect_right
 from concurrent.futures import ThreadPoolExecutor
@@ -44,7 +45,7 @@ def probabilities(loaded_models: dict[str, LoadedModel]) -> dict[str, float]:
     """What each version answers, which tells them apart."""
     found = {}
     for name, loaded in loaded_models.items():
-        (row,), _ = loaded.answer(loaded.parser.parse(BODY))
+        (row,), _ = asyncio.run(loaded.answer(loaded.parser.parse(BODY)))
         found[name] = row["probability"]
     assert len(set(found.values())) == len(VERSIONS)
     return found

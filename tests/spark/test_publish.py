@@ -1,5 +1,6 @@
 """From the feature table and the predictions to the online store."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -83,7 +84,7 @@ def test_the_newest_prediction_of_each_entity_is_found_by_its_id(
         publish.predictions(context, online_store=True)
         store = predictions_store({ONLINE_STORE: f"sqlite:///{tmp_path / 'online.db'}"})
         assert store
-        found = {entity: find_prediction(store, entity) for entity in "abcd"}
+        found = {entity: asyncio.run(find_prediction(store, entity)) for entity in "abcd"}
         return {entity: prediction.model_version for entity, prediction in found.items() if prediction}
 
     sync(table, f"{SCHEMA}.{PREDICTIONS_TABLE}", "scored_at")

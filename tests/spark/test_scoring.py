@@ -1,5 +1,6 @@
 """Batch scoring: the champion's own answers, once per entity, under its number."""
 
+import asyncio
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -360,7 +361,7 @@ def test_the_newest_prediction_of_each_flight_is_there_to_be_looked_up(
         score_batch.run(replace(context, as_of=as_of), ScoreBatch(model_name="looked up", online_store=True, **day))
         store = predictions_store({ONLINE_STORE: f"sqlite:///{tmp_path / 'online.db'}"})
         assert store
-        return find_prediction(store, "looked up")
+        return asyncio.run(find_prediction(store, "looked up"))
 
     then = datetime(2014, 1, 2, tzinfo=UTC)
     first = found(then, older)

@@ -1,5 +1,6 @@
 """What is looked up by id in either kind of store: predictions made beforehand, and columns to ask with."""
 
+import asyncio
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -40,7 +41,7 @@ def features(store: Store) -> OnlineStore:
 
 def test_a_prediction_is_found_with_its_version_and_times_in_utc(store: Store) -> None:
     fill(store, replace(FOUND, entity_id="another", probability=0.9), FOUND)
-    found = find_prediction(opened(store.url), FLIGHT)
+    found = asyncio.run(find_prediction(opened(store.url), FLIGHT))
     assert found == FOUND
     assert found.as_json() == {
         "entity_id": FLIGHT,
@@ -57,47 +58,47 @@ def test_a_prediction_is_found_with_its_version_and_times_in_utc(store: Store) -
 def test_a_forecast_of_a_number_has_no_probability(store: Store) -> None:
     number = replace(FOUND, probability=None, prediction=-12.75)
     fill(store, number)
-    found = find_prediction(opened(store.url), FLIGHT)
+    found = asyncio.run(find_prediction(opened(store.url), FLIGHT))
     assert found == number
     assert found.as_json() == FOUND.as_json() | {"probability": None, "prediction": -12.75}
 
 
 def test_times_are_in_utc_wherever_the_server_is(postgresql: Postgresql) -> None:
     fill(postgresql, FOUND)
-    assert find_prediction(opened(f"{postgresql.url}&options=-ctimezone%3DAsia/Tokyo"), FLIGHT) == FOUND
+    assert asyncio.run(find_prediction(opened(f"{postgresql.url}&options=-ctimezone%3DAsia/Tokyo"), FLIGHT)) == FOUND
 
 
 @pytest.mark.parametrize("flight", ["", "UA", f"{FLIGHT} ", f"{FLIGHT}\0", "\0", "\ud800", "'; --", "%", "x" * 10_000])
 def test_what_was_not_predicted_is_not_found(store: Store, flight: str) -> None:
     fill(store, FOUND)
-    assert find_prediction(opened(store.url), flight) is None
+    assert asyncio.run(find_prediction(opened(store.url), flight)) is None
 
 
 @pytest.mark.parametrize("flight", ["Ü-飛行-🛩", "it's", '"', "\\", "a/b?c=d", "x" * 1_000])
 def test_an_id_may_hold_any_character(store: Store, flight: str) -> None:
     fill(store, FOUND, replace(FOUND, entity_id=flight))
-    assert find_prediction(opened(store.url), flight) == replace(FOUND, entity_id=flight)
+    assert asyncio.run(find_prediction(opened(store.url), flight)) == replace(FOUND, entity_id=flight)
 
 
 def test_what_was_predicted_anew_is_found_from_then_on(store: Store) -> None:
     reader = opened(store.url)
     for version in (3, 4):
         fill(store, replace(FOUND, model_version=version))
-        assert find_prediction(reader, FLIGHT) == replace(FOUND, model_version=version)
+        assert asyncio.run(find_prediction(reader, FLIGHT)) == replace(FOUND, model_version=version)
 
 
 def test_a_store_without_predictions_says_so_and_features_are_still_found(store: Store) -> None:
     store.fill({FLIGHT: {"weather_temp": 1.5}})
     store.write(f"DROP TABLE IF EXISTS {PREDICTIONS_TABLE}")
     with pytest.raises(NoTableError):
-        find_prediction(opened(store.url), FLIGHT)
+        asyncio.run(find_prediction(opened(store.url), FLIGHT))
     assert features(store).find([FLIGHT]).keys() == {FLIGHT}
 
 
 def test_features_and_predictions_lie_in_one_store(store: Store) -> None:
     store.fill({FLIGHT: {"weather_temp": 1.5}})
     fill(store, FOUND)
-    assert find_prediction(opened(store.url), FLIGHT) == FOUND
+    assert asyncio.run(find_prediction(opened(store.url), FLIGHT)) == FOUND
     assert 1.5 in features(store).find([FLIGHT])[FLIGHT]
 
 
@@ -106,10 +107,10 @@ def test_a_store_that_is_down_is_an_error_until_it_is_back(store: Store) -> None
     reader = opened(store.url)
     store.stop()
     with pytest.raises(ConnectionError, match=r"^the online store failed: ") as error:
-        find_prediction(reader, FLIGHT)
+        asyncio.run(find_prediction(reader, FLIGHT))
     assert not isinstance(error.value, NoTableError)
     store.start()
-    assert find_prediction(reader, FLIGHT) == FOUND
+    assert asyncio.run(find_prediction(reader, FLIGHT)) == FOUND
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,7 @@ def test_a_store_that_is_down_is_an_error_until_it_is_back(store: Store) -> None
 def test_the_password_is_in_no_message(postgresql: Postgresql, change: Callable[[str], str]) -> None:
     url = change(postgresql.url)
     with pytest.raises((ConnectionError, UserError)) as error:
-        find_prediction(opened(url), FLIGHT)
+        asyncio.run(find_prediction(opened(url), FLIGHT))
     assert PASSWORD not in "".join(traceback.format_exception(error.value))
     assert "\n" not in str(error.value)
 

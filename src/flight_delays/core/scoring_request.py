@@ -1,32 +1,33 @@
-"""A request to score: MLflow's four JSON forms, checked against the model's signature. Nothing is cast or guessed.
+"""A request to score, in MLflow's four JSON forms, checked by pydantic against the model's signature.
 
-Messages name the column and the reason, never a value, nor a name that the caller made up.
+Nothing is converted. A message names the column and the reason, never a value or a name that the caller made up.
 Source of the forms: https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/#json-input
 """
 
 import json
-import math
-import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import PydanticCustomError, SchemaValidator, ValidationError
+from pydantic_core import core_schema as cs
 
 from flight_delays.core.quarantine import Rule, about, broken
 from flight_delays.core.signature import Column, Signature
 
-Cells: TypeAlias = Sequence[object]
-
 FORMS = ("dataframe_split", "dataframe_records", "inputs", "instances")
 REQUEST_ID = "client_request_id"
 MAX_REQUEST_ID = 256
-FIRST_YEAR, LAST_YEAR = 1900, 2199  # calendars and time zones beyond them are guesses
-_TIME = re.compile(r"[\d TtWZz:.,+-]*", re.ASCII)  # Python takes any character between day and hour
+MIN_YEAR, MAX_YEAR = 1900, 2199  # calendars and time zones beyond them are guesses
+_TIME = (
+    r"^(19|20|21)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+    r"[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,6})?)?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])?$"
+)
 _KINDS = {
     type(None): "null",
     bool: "a truth value",
@@ -35,7 +36,29 @@ _KINDS = {
     str: "a text",
     list: "a list",
 }
-_BITS = {"integer": 32, "long": 64, "float": 32, "double": 64}
+_PHRASES = {
+    "missing": "is missing",
+    "extra_forbidden": "has an unknown key",
+    "literal_error": "is unknown",
+    "list_type": "must be a list, not {kind}",
+    "dict_type": "must be an object, not {kind}",
+    "too_short": "has no rows",
+    "too_long": "has more than {max_length:,} rows",
+    "string_type": "must be a text, not {kind}",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_unicode": "holds a character that is not allowed in text",
+    "string_pattern_mismatch": "holds a character that is not allowed in text",
+    "bool_type": "must be true or false, not {kind}",
+    "int_type": "must be an integer, not {kind}",
+    "float_type": "must be a number, not {kind}",
+    "finite_number": "must be a finite number, and is too large",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "time": f"must be a time in UTC from {MIN_YEAR} to {MAX_YEAR}, like 2013-01-15T17:00:00",
+}
+"""By pydantic's types of errors, https://docs.pydantic.dev/latest/errors/validation_errors/, and ours of `_time`."""
+# Of several errors the one that explains the others: a misspelt column is unknown, and missing.
+_FIRST = ("extra_forbidden", "missing")
 
 
 class BadRequestError(ValueError):
@@ -51,6 +74,31 @@ class ScoringRequest:
     client_request_id: str | None = None
 
 
+def _time(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+        found = found.astimezone(UTC).replace(tzinfo=None) if found.tzinfo else found
+    except ValueError:
+        raise PydanticCustomError("time", "no such day") from None
+    if not MIN_YEAR <= found.year <= MAX_YEAR:
+        raise PydanticCustomError("time", "beyond the calendar in UTC")
+    return found
+
+
+_TEXT = cs.str_schema(pattern=r"^[^\x00]*$")
+_SINGLE, _DOUBLE = (float(np.finfo(dtype).max) for dtype in (np.float32, np.float64))
+# By the types of a signature: what a cell may be, and the type of a column's array.
+_CELLS: dict[str, tuple[cs.CoreSchema, str]] = {
+    "string": (_TEXT, "object"),
+    "boolean": (cs.bool_schema(), "bool"),
+    "integer": (cs.int_schema(ge=-(2**31), le=2**31 - 1), "int32"),
+    "long": (cs.int_schema(ge=-(2**63), le=2**63 - 1), "int64"),
+    "float": (cs.float_schema(ge=-_SINGLE, le=_SINGLE, allow_inf_nan=False), "float32"),
+    "double": (cs.float_schema(ge=-_DOUBLE, le=_DOUBLE, allow_inf_nan=False), "float64"),
+    "datetime": (cs.no_info_after_validator_function(_time, cs.str_schema(pattern=_TIME)), "datetime64[us]"),
+}
+
+
 class RequestParser:
     """Reads requests to one model."""
 
@@ -58,11 +106,28 @@ class RequestParser:
         """`rules` that are about a request's columns alone are checked. Raises ValueError for a column type that JSON
         has no agreed form of.
         """  # fmt: skip
-        self._required = [column.name for column in signature.inputs if column.required]
-        self._read = {column.name: _reader(column) for column in signature.inputs}
-        self._doubles = {column.name for column in signature.inputs if column.type == "double" and not column.required}
-        self._max_rows = max_rows
         self._rules = about(rules, [column.name for column in signature.inputs])
+        self._types = {column.name: column.type for column in signature.inputs}
+        optional = [column.name for column in signature.inputs if not column.required]
+        cells = {column.name: _cell(column) for column in signature.inputs}
+
+        def some(item: cs.CoreSchema) -> cs.CoreSchema:
+            return cs.list_schema(item, min_length=1, max_length=max_rows, fail_fast=True)
+
+        rows = some(_object(cells, optional))
+        by_column = _object({name: some(cell) for name, cell in cells.items()}, optional)
+        names = cs.list_schema(cs.literal_schema([*cells]))
+        split = _object({"columns": names, "data": some(cs.list_schema()), "index": cs.list_schema()}, ["index"])
+        # `inputs` has two shapes, each with a type of its own: an error about one does not list those of the other.
+        shapes = [("dataframe_split", split), *((form, rows) for form in FORMS[1:]), ("inputs", by_column)]
+        identity = cs.nullable_schema(cs.str_schema(pattern=_TEXT["pattern"], max_length=MAX_REQUEST_ID))
+        self._schemas = [_object({form: shape, REQUEST_ID: identity}, [REQUEST_ID]) for form, shape in shapes]
+        *forms, columns = (SchemaValidator(schema) for schema in self._schemas)
+        self._forms, self._by_column = dict(zip(FORMS, forms, strict=True)), columns
+
+    def json_schema(self) -> dict[str, Any]:
+        """What `parse` takes, as far as JSON Schema can say it."""
+        return GenerateJsonSchema().generate(cs.union_schema([*self._schemas]))
 
     def parse(self, body: bytes) -> ScoringRequest:
         """The request in a JSON body. Raises BadRequestError."""
@@ -72,104 +137,81 @@ class RequestParser:
         given = [form for form in FORMS if form in told]
         if len(given) != 1:
             raise BadRequestError(f"the body must have exactly one of {', '.join(FORMS)}, and has {len(given)}")
-        if set(told) - {given[0], REQUEST_ID}:
-            raise BadRequestError(f"the body may have nothing beside {given[0]} and {REQUEST_ID}")
-        identity = told.get(REQUEST_ID)
-        if identity is not None and not (isinstance(identity, str) and len(identity) <= MAX_REQUEST_ID):
-            raise BadRequestError(f"{REQUEST_ID} must be a text of at most {MAX_REQUEST_ID} characters")
-        if isinstance(identity, str):
-            _check_text(identity, REQUEST_ID)
-        cells, rows = self._cells(given[0], told[given[0]])
-        missing = [name for name in self._required if name not in cells]
-        if missing:
-            raise BadRequestError(f"column {missing[0]} is missing")
-        columns = self._columns(cells, rows)
+        (form,) = given
+        try:
+            by_column = form == "inputs" and isinstance(told[form], dict)
+            checked = (self._by_column if by_column else self._forms[form]).validate_python(told)
+            cells = self._cells(form, checked[form])
+        except ValidationError as error:
+            raise BadRequestError(self._explain(error, form)) from None
+        columns = {name: np.array(values, _CELLS[self._types[name]][1]) for name, values in cells.items()}
         for rule in about(self._rules, [*columns]):
             for at in np.flatnonzero(broken(rule, columns))[:1]:
                 raise BadRequestError(f"row {at + 1}: {rule.reason}")
-        return ScoringRequest(columns=columns, rows=rows, client_request_id=identity)
+        rows = len(next(iter(cells.values())))
+        return ScoringRequest(columns=columns, rows=rows, client_request_id=checked.get(REQUEST_ID))
 
-    def _columns(self, cells: Mapping[str, Cells], rows: int) -> dict[str, npt.NDArray[Any]]:
-        """Each column read. Most are numbers that may be null: one look at all of them passes, if none is wrong."""
-        numbers = [name for name in cells if name in self._doubles]
-        values = [value for name in numbers for value in cells[name]]
-        passed: dict[str, npt.NDArray[Any]] = {}
-        if {float, int, type(None)}.issuperset(map(type, values)):
-            with suppress(OverflowError):
-                read = np.array(values, dtype="float64").reshape(len(numbers), rows)
-                passed = {} if np.isinf(read).any() else dict(zip(numbers, read, strict=True))
-        return {name: passed[name] if name in passed else self._read[name](cells[name]) for name in cells}
-
-    def _cells(self, form: str, told: object) -> tuple[dict[str, Cells], int]:
+    def _cells(self, form: str, told: Any) -> Mapping[str, Sequence[object]]:  # noqa: ANN401  # as JSON is
         """Column to its cells, all of one length."""
         if form == "dataframe_split":
-            cells, rows = self._split(told)
-        elif form == "inputs" and isinstance(told, dict):
-            cells, rows = self._by_column(told)
-        else:
-            cells, rows = self._records(form, told)
-        if rows == 0:
-            raise BadRequestError(f"{form} has no rows")
-        return cells, rows
-
-    def _split(self, told: object) -> tuple[dict[str, Cells], int]:
-        if not isinstance(told, dict) or not {"columns", "data"} <= set(told) <= {"columns", "data", "index"}:
-            raise BadRequestError("dataframe_split must be an object with columns and data, and at most index")
-        names, data = told["columns"], told["data"]
-        if not isinstance(names, list) or not isinstance(data, list):
-            raise BadRequestError("dataframe_split: columns and data must be lists")
-        self._check_rows("dataframe_split", len(data))
-        if "index" in told and not (isinstance(told["index"], list) and len(told["index"]) == len(data)):
-            raise BadRequestError("dataframe_split: index must be a list as long as data")
-        for at, name in enumerate(names, 1):
-            self._check_name(name, f"dataframe_split: column {at}")
-        if len(set(names)) < len(names):
-            raise BadRequestError("dataframe_split: a column is named twice")
-        for at, row in enumerate(data, 1):
-            if not isinstance(row, list) or len(row) != len(names):
-                raise BadRequestError(f"dataframe_split: row {at} of data must be a list as long as columns")
-        return {name: [row[at] for row in data] for at, name in enumerate(names)}, len(data)
-
-    def _by_column(self, told: Mapping[str, object]) -> tuple[dict[str, Cells], int]:
-        cells: dict[str, Cells] = {}
-        for at, (name, values) in enumerate(told.items(), 1):
-            self._check_name(name, f"inputs: column {at}")
-            if not isinstance(values, list):
-                raise BadRequestError(f"inputs: column {name} must be a list, one value per row")
-            self._check_rows("inputs", len(values))
-            cells[name] = values
-        lengths = {len(values) for values in cells.values()}
-        if len(lengths) > 1:
-            raise BadRequestError("inputs: all columns must have the same number of values")
-        return cells, max(lengths, default=0)
-
-    def _records(self, form: str, told: object) -> tuple[dict[str, Cells], int]:
-        if not isinstance(told, list):
-            raise BadRequestError(f"{form} must be a list of objects, one per row")
-        self._check_rows(form, len(told))
-        names: list[str] = []
+            return self._split(told["columns"], told["data"], told.get("index", told["data"]))
+        if isinstance(told, dict):
+            if len({len(values) for values in told.values()}) > 1:
+                raise BadRequestError("inputs, all columns must have the same number of values")
+            columns: Mapping[str, Sequence[object]] = told
+            return columns
+        names = told[0].keys()
         for at, row in enumerate(told, 1):
-            if not isinstance(row, dict):
-                raise BadRequestError(f"{form}: row {at} must be an object of columns and values, not {_kind(row)}")
-            if not row.keys() <= self._read.keys():
-                for name in row:
-                    self._check_name(name, f"{form}: row {at}, one of its columns")
-            names = list(row) if at == 1 else names
             # What a row leaves out would be looked up, and null would not: which of them is meant can't be told.
-            if other := row.keys() ^ set(names):
-                raise BadRequestError(f"{form}: row {at}: column {min(other)} must be in every row or in none")
-        return {name: [row[name] for row in told] for name in names}, len(told)
+            if other := row.keys() ^ names:
+                raise BadRequestError(f"{form}, row {at}, column {min(other)} must be in every row or in none")
+        return {name: [row[name] for row in told] for name in names}
 
-    def _check_rows(self, form: str, rows: int) -> None:
-        if rows > self._max_rows:
-            raise BadRequestError(f"{form} has more than {self._max_rows:,} rows")
+    def _split(self, names: list[str], data: list[list[object]], index: list[object]) -> Mapping[str, Sequence[object]]:
+        if len(index) != len(data):
+            raise BadRequestError("dataframe_split, index must be as long as data")
+        if len(set(names)) < len(names):
+            raise BadRequestError("dataframe_split, columns names a column twice")
+        for at, row in enumerate(data, 1):
+            if len(row) != len(names):
+                raise BadRequestError(f"dataframe_split, data, row {at} must be as long as columns")
+        columns = dict(zip(names, map(list, zip(*data, strict=True)), strict=True))
+        found: Mapping[str, Sequence[object]] = self._by_column.validate_python({"inputs": columns})["inputs"]
+        return found
 
-    def _check_name(self, name: object, where: str) -> None:
-        if isinstance(name, str) and name in self._read:
-            return
-        near = get_close_matches(name, self._read, 1) if isinstance(name, str) and len(name) <= 100 else []
+    def _explain(self, error: ValidationError, form: str) -> str:
+        """The first error in a caller's words."""
+        errors = error.errors(include_url=False)
+        first = min(errors, key=lambda each: _FIRST.index(each["type"]) if each["type"] in _FIRST else len(_FIRST))
+        kind, value, (top, *path) = first["type"], first["input"], first["loc"]
+        if kind == "float_type" and type(value) is int:  # beyond all floating-point numbers
+            kind = "finite_number"
+        if kind.startswith("string_") and "datetime" in (self._types.get(str(place)) for place in path):
+            kind = "time"
+        unknown = path[-1] if kind == "extra_forbidden" and path else value if kind == "literal_error" else None
+        if kind == "extra_forbidden":  # a name that the caller made up
+            top, *path = [top, *path][:-1] or ["the body"]
+        counted = "item" if path[:1] == ["columns"] else "row"
+        places = [f"{counted} {place + 1}" if isinstance(place, int) else place for place in path]
+        places = [f"column {place}" if place in self._types else str(place) for place in places]
+        where = ", ".join([form if top in FORMS else str(top), *places])
+        known = [*self._types] if isinstance(unknown, str) and len(unknown) <= 100 else []
+        near = get_close_matches(str(unknown), known, 1, 0.7)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise BadRequestError(f"{where} is none of the model's{hint}")
+        return f"{where} {_PHRASES[kind].format(kind=_kind(value), **first.get('ctx', {}))}{hint}"
+
+
+def _object(fields: Mapping[str, cs.CoreSchema], optional: Sequence[str]) -> cs.CoreSchema:
+    """A JSON object with these keys and no others."""
+    told = {name: cs.typed_dict_field(field, required=name not in optional) for name, field in fields.items()}
+    return cs.typed_dict_schema(told, extra_behavior="forbid", config=cs.CoreConfig(strict=True))
+
+
+def _cell(column: Column) -> cs.CoreSchema:
+    if column.type not in _CELLS:
+        raise ValueError(f"column {column.name} is of type {column.type}, which a JSON request cannot carry")
+    kind, _ = _CELLS[column.type]
+    return kind if column.required else cs.nullable_schema(kind)
 
 
 def _json(body: bytes) -> object:
@@ -187,99 +229,13 @@ def _json(body: bytes) -> object:
     except BadRequestError:
         raise
     except UnicodeDecodeError:
-        raise BadRequestError("the body is no UTF-8 text") from None
+        raise BadRequestError("the body is not UTF-8 text") from None
     except json.JSONDecodeError as error:
         raise BadRequestError(f"the body is invalid JSON, at line {error.lineno}, column {error.colno}") from None
     except ValueError:
         raise BadRequestError("the body is invalid JSON: a number has too many digits") from None
     except RecursionError:
-        raise BadRequestError("the body is nested too deep") from None
-
-
-def _reader(column: Column) -> Callable[[Cells], npt.NDArray[Any]]:
-    name = column.name
-
-    def refuse(at: int, value: object, must: str) -> BadRequestError:
-        return BadRequestError(f"column {name}, row {at}: must be {must}, not {_kind(value)}")
-
-    bits = _BITS.get(column.type, 64)
-    largest = float(np.finfo(np.float32 if bits == 32 else np.float64).max)
-
-    def integers(cells: Cells) -> npt.NDArray[Any]:
-        for at, value in enumerate(cells, 1):
-            if type(value) is not int:
-                raise refuse(at, value, "an integer")
-            if not -(2 ** (bits - 1)) <= value < 2 ** (bits - 1):
-                raise BadRequestError(f"column {name}, row {at}: must be an integer of {bits} bits")
-        return np.array(cells, dtype=f"int{bits}")
-
-    def numbers(cells: Cells) -> npt.NDArray[Any]:
-        found = []
-        for at, value in enumerate(cells, 1):
-            if value is None and not column.required:
-                found.append(math.nan)
-            elif type(value) is not float and type(value) is not int:
-                raise refuse(at, value, "a number")
-            elif not -largest <= value <= largest:
-                raise BadRequestError(f"column {name}, row {at}: must be a finite number, and is too large")
-            else:
-                found.append(value)
-        return np.array(found, dtype=f"float{bits}")
-
-    def texts(cells: Cells) -> npt.NDArray[Any]:
-        for at, value in enumerate(cells, 1):
-            if isinstance(value, str):
-                _check_text(value, f"column {name}, row {at}")
-            elif value is not None or column.required:
-                raise refuse(at, value, "a text")
-        return np.array(cells, dtype=object)
-
-    def times(cells: Cells) -> npt.NDArray[Any]:
-        return np.array([time(at, value) for at, value in enumerate(cells, 1)], dtype="datetime64[us]")
-
-    def time(at: int, value: object) -> datetime | None:
-        if value is None and not column.required:
-            return None
-        must = "a time in ISO 8601, like 2013-01-15T17:00:00Z"
-        if not isinstance(value, str):
-            raise refuse(at, value, must)
-        try:
-            found = datetime.fromisoformat(value if _TIME.fullmatch(value) else "")
-            found = found.astimezone(UTC).replace(tzinfo=None) if found.tzinfo else found
-        except (ValueError, OverflowError):
-            raise BadRequestError(f"column {name}, row {at}: must be {must}") from None
-        if not FIRST_YEAR <= found.year <= LAST_YEAR:
-            raise BadRequestError(f"column {name}, row {at}: must be from {FIRST_YEAR} to {LAST_YEAR}")
-        return found
-
-    def truths(cells: Cells) -> npt.NDArray[Any]:
-        for at, value in enumerate(cells, 1):
-            if not isinstance(value, bool):
-                raise refuse(at, value, "true or false")
-        return np.array(cells, dtype=bool)
-
-    readers = {
-        "string": texts,
-        "datetime": times,
-        "boolean": truths,
-        **dict.fromkeys(("integer", "long"), integers),
-        **dict.fromkeys(("float", "double"), numbers),
-    }
-    if column.type not in readers:
-        raise ValueError(f"column {name} is of type {column.type}, which a JSON request cannot carry")
-    return readers[column.type]
-
-
-def _check_text(text: str, where: str) -> None:
-    if text.isascii():
-        fine = "\0" not in text
-    else:
-        try:
-            fine = b"\0" not in text.encode()
-        except UnicodeEncodeError:
-            fine = False
-    if not fine:
-        raise BadRequestError(f"{where}: holds a character that no text has")
+        raise BadRequestError("the body is nested too deeply") from None
 
 
 def _kind(value: object) -> str:

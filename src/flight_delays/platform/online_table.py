@@ -1,14 +1,16 @@
 """A table of the online store, read by entity. It travels with each version, so it imports nothing of this project."""
 
+import asyncio
 import json
 import sqlite3
 import threading
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+import weakref
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -23,6 +25,10 @@ STORE_CONNECTIONS = 4
 
 Value: TypeAlias = float | int | str | datetime | None
 """What an online store holds; sqlite has times as ISO 8601 text in UTC."""
+T = TypeVar("T")
+Row: TypeAlias = tuple[Any, ...]
+Found: TypeAlias = dict[str, tuple[Value, ...]]
+Connection: TypeAlias = psycopg.AsyncConnection[Row]
 
 
 class NoTableError(ConnectionError):
@@ -30,20 +36,19 @@ class NoTableError(ConnectionError):
 
 
 class OnlineStore:
-    """A table of a sqlite file or a PostgreSQL database, by entity_id; any thread may ask.
+    """A table of a sqlite file or a PostgreSQL database, by entity_id; any thread and any event loop may ask.
 
-    `columns` of `table` are found. A small pool asks, one connection to PostgreSQL kept per thread: a store that hangs
-    holds up no more than that.
+    `columns` of `table` are found. Each event loop keeps a few connections: a store that hangs holds up no more.
     """
 
     def __init__(self, url: str, limit_s: float, *, table: str, columns: Sequence[str]) -> None:
         if not 0.001 <= limit_s <= 60:
             raise ValueError(f"{ONLINE_STORE_LIMIT_MS} is {limit_s * 1000:g}; set it to 1 to 60000 milliseconds")
-        self._url, self._limit_s, self._is_file = url, limit_s, url.startswith("sqlite:///")
+        self._url, self._limit_s, self._file = url, limit_s, url.removeprefix("sqlite:///")
         self._select = f"SELECT entity_id, {', '.join(columns)} FROM {table} WHERE entity_id"
         try:
-            if self._is_file:
-                self._url = f"{Path(url.removeprefix('sqlite:///')).as_uri()}?mode=ro"
+            if self._file != url:
+                self._url = f"{Path(self._file).as_uri()}?mode=ro"
             elif not url.startswith("postgresql://") or not conninfo_to_dict(url):
                 raise ValueError
         except (ValueError, psycopg.ProgrammingError):
@@ -52,17 +57,37 @@ class OnlineStore:
                 f"{ONLINE_STORE} is neither sqlite:////<path> nor postgresql://<user>:<password>@<host>/<database>, "
                 "with special characters as %XX"
             ) from None
-        self._threads = ThreadPoolExecutor(STORE_CONNECTIONS, thread_name_prefix="online-store")
-        self._kept = threading.local()
+        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pool] = WeakKeyDictionary()
+        self._opened: tuple[tuple[int, int], sqlite3.Connection] | None = None
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
-    def find(self, ids: list[str]) -> dict[str, tuple[Value, ...]]:
+    def find(self, ids: list[str]) -> Found:
+        """As `find_async`, for a caller that has no event loop."""
+        return self.wait(self.find_async(ids))
+
+    def wait(self, asked: Coroutine[Any, Any, T]) -> T:
+        """What comes of asking in an event loop of the store's own."""
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name="online-store", daemon=True).start()
+                weakref.finalize(self, self._loop.call_soon_threadsafe, self._loop.stop)
+        return asyncio.run_coroutine_threadsafe(asked, self._loop).result()
+
+    async def find_async(self, ids: list[str]) -> Found:
         """The values of each id that is there. Raises ConnectionError if that fails or takes too long."""
         failure = ConnectionError
-        asked = self._threads.submit(self._ask_sqlite if self._is_file else self._ask_postgresql, ids)
+        # What takes too long is left to its own time limit: a connection that was cancelled could not be used again.
+        is_file = self._url.startswith("file:")
+        asked = asyncio.ensure_future(self._ask_sqlite(ids) if is_file else self._ask_postgresql(ids))
+        await asyncio.wait([asked], timeout=self._limit_s)
         try:
-            return {row[0]: row[1:] for row in asked.result(self._limit_s)}
-        except (TimeoutError, psycopg.errors.QueryCanceled):
-            asked.cancel()
+            if asked.done():
+                return {row[0]: row[1:] for row in asked.result()}
+            asked.add_done_callback(lambda late: late.exception())
+            why = f"took more than {self._limit_s * 1000:g} ms"
+        except psycopg.errors.QueryCanceled:
             why = f"took more than {self._limit_s * 1000:g} ms"
         except (sqlite3.Error, psycopg.Error, OSError) as error:
             # PostgreSQL's words, and so the error itself, may hold a password that was not written as a URL wants it.
@@ -71,30 +96,64 @@ class OnlineStore:
                 failure = NoTableError
         raise failure(f"the online store {why}")
 
-    def _ask_sqlite(self, ids: list[str]) -> list[tuple[Any, ...]]:
-        # Opened anew, in a third of a millisecond: a kept connection would go on reading a file that was replaced.
-        with closing(sqlite3.connect(self._url, uri=True, timeout=self._limit_s)) as opened:
-            return opened.execute(f"{self._select} IN (SELECT value FROM json_each(?))", (json.dumps(ids),)).fetchall()
+    async def _ask_sqlite(self, ids: list[str]) -> list[Row]:
+        query = f"{self._select} IN (SELECT value FROM json_each(?))"
+        while True:
+            try:
+                return self._sqlite().execute(query, (json.dumps(ids),)).fetchall()
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):
+                    raise
+                await asyncio.sleep(0.005)
 
-    def _ask_postgresql(self, ids: list[str]) -> list[tuple[Any, ...]]:
+    def _sqlite(self) -> sqlite3.Connection:
+        """Opened anew where another file has taken the place of the one that was read until now."""
+        try:
+            status = Path(self._file).stat()
+            found = status.st_dev, status.st_ino
+        except OSError:
+            found = 0, 0  # sqlite says what is wrong
+        if self._opened is None or self._opened[0] != found:
+            self._opened = found, sqlite3.connect(self._url, uri=True, timeout=0, check_same_thread=False)
+        return self._opened[1]
+
+    async def _ask_postgresql(self, ids: list[str]) -> list[Row]:
         query = f"{self._select} = ANY(%s)"
         # What is no text in PostgreSQL is nobody's id either, rather than a failure.
         ids = [key for key in ids if "\0" not in key and key == key.encode(errors="ignore").decode()]
-        kept: psycopg.Connection[tuple[Any, ...]] | None = getattr(self._kept, "connection", None)
-        if kept is not None:
-            try:
-                return kept.execute(query, (ids,)).fetchall()
-            except psycopg.errors.QueryCanceled:
-                raise
-            except psycopg.Error:  # it has broken since: once more on a new one
-                kept.close()
-        # Without the second time-out a connection that is cut in silence would be waited on for a quarter of an hour.
-        kept = psycopg.connect(
-            self._url, autocommit=True, connect_timeout=2, tcp_user_timeout=2000, prepare_threshold=1
-        )
-        kept.execute(f"SET statement_timeout = {round(self._limit_s * 1000)}")
-        self._kept.connection = kept
-        return kept.execute(query, (ids,)).fetchall()
+        pool = self._pools.setdefault(asyncio.get_running_loop(), _Pool())
+        async with pool.places:
+            kept = pool.free.pop() if pool.free else None
+            if kept is not None:
+                try:
+                    return await self._rows(pool, kept, query, ids)
+                except psycopg.errors.QueryCanceled:
+                    raise
+                except psycopg.Error:  # it has broken since: once more on a new one
+                    await kept.close()
+            # Without the second time-out one that is cut in silence would be waited on for a quarter of an hour.
+            kept = await psycopg.AsyncConnection.connect(
+                self._url, autocommit=True, connect_timeout=2, tcp_user_timeout=2000, prepare_threshold=1
+            )
+            await kept.execute(f"SET statement_timeout = {round(self._limit_s * 1000)}")
+            return await self._rows(pool, kept, query, ids)
+
+    @staticmethod
+    async def _rows(pool: "_Pool", kept: Connection, query: str, ids: list[str]) -> list[Row]:
+        """What it answers; kept for the next one unless it is broken."""
+        try:
+            return await (await kept.execute(query, (ids,))).fetchall()
+        finally:
+            if not kept.broken:
+                pool.free.append(kept)
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """Connections of one event loop."""
+
+    free: list[Connection] = field(default_factory=list)
+    places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STORE_CONNECTIONS))
 
 
 def online_store(environment: Mapping[str, str], *, table: str, columns: Sequence[str]) -> OnlineStore | None:

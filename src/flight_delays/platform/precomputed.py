@@ -51,12 +51,12 @@ def predictions_store(environment: Mapping[str, str]) -> OnlineStore | None:
         raise UserError(str(error)) from None
 
 
-def find_prediction(store: OnlineStore, entity_id: str) -> Prediction | None:
+async def find_prediction(store: OnlineStore, entity_id: str) -> Prediction | None:
     """The newest prediction of an entity, None if there is none; `store` is one that predictions_store made.
 
     Raises NoTableError where nothing was ever precomputed, and ConnectionError for a store that fails.
     """
-    row = store.find([entity_id]).get(entity_id)
+    row = (await store.find_async([entity_id])).get(entity_id)
     if row is None:
         return None
     prediction_ts, model_name, model_version, scored_at, probability, prediction, source = cast("_Row", row)

@@ -44,7 +44,7 @@ class Shell(PythonModel):
     regression), `threshold`, `slope` and `intercept` of the correction, `learnt` (what `prepare` is told of the
     training rows), and the columns: `request`, which are required, and `looked_up`, of which null is the default.
 
-    A service that checks requests itself calls `complete` and `score`, of which `predict` is made, without pandas.
+    A service that checks requests itself calls `complete_async` and `score`, of which `predict` is made, without pandas.
     """  # fmt: skip
 
     store: Any = None  # an OnlineStore of `online`, if the environment names one
@@ -82,6 +82,13 @@ class Shell(PythonModel):
         return ids
 
     def complete(self, columns: Columns) -> tuple[Columns, Lookup]:
+        """As `complete_async`, for a caller that has no event loop."""
+        if self.store is None:
+            return columns, Lookup()
+        completed: tuple[Columns, Lookup] = self.store.wait(self.complete_async(columns))
+        return completed
+
+    async def complete_async(self, columns: Columns) -> tuple[Columns, Lookup]:
         """`columns` with all that is looked up. Those given stay, nulls too; the others are read from the online store.
 
         Null where they are not found, or where no store is named. Raises ConnectionError if the store fails and the
@@ -92,7 +99,7 @@ class Shell(PythonModel):
             return columns, Lookup()
         ids = self.entity_ids(columns)
         try:
-            known = self.store.find(ids)
+            known = await self.store.find_async(ids)
         except ConnectionError:
             if not self.default_on_failure:
                 raise

@@ -170,10 +170,7 @@ def create_app(
                 entity, request_id = champion, uuid4().hex
 
     async def predictions(entity: Entity, parsed: ScoringRequest) -> Response:
-        loaded = entity.loaded
-        answers, lookup = (
-            await run_in_threadpool(loaded.answer, parsed) if loaded.takes_long(parsed) else loaded.answer(parsed)
-        )
+        answers, lookup = await entity.loaded.answer(parsed)
         metrics.looked_up(lookup)
         return _json(200, {"predictions": answers}, {"served-model-name": entity.name})
 
@@ -203,7 +200,7 @@ def create_app(
                     503, f"no online store to look predictions up in; set {ONLINE_STORE} to its address"
                 )
             try:
-                found = await run_in_threadpool(find_prediction, precomputed, request.path_params["entity_id"])
+                found = await find_prediction(precomputed, request.path_params["entity_id"])
             except NoTableError:
                 metrics.precomputed("not_found")
                 raise _RefusedError(404, NO_TABLE) from None

@@ -1,22 +1,20 @@
 """The service's own description, with the columns that the served model takes and answers."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from flight_delays.core.scoring_request import FORMS, MAX_REQUEST_ID, REQUEST_ID
 from flight_delays.core.signature import Column
 from flight_delays.serving.configuration import Settings
 from flight_delays.serving.service import Service
 
-_TYPES: dict[str, dict[str, object]] = {
+_TYPES: dict[str, dict[str, object]] = {  # of what is answered; a request's are those of its parser
     "string": {"type": "string"},
     "datetime": {"type": "string", "format": "date-time"},
-    "boolean": {"type": "boolean"},
-    "integer": {"type": "integer", "format": "int32", "minimum": -(2**31), "maximum": 2**31 - 1},
-    "long": {"type": "integer", "format": "int64", "minimum": -(2**63), "maximum": 2**63 - 1},
-    "float": {"type": "number", "format": "float"},
+    "integer": {"type": "integer", "format": "int32"},
+    "long": {"type": "integer", "format": "int64"},
     "double": {"type": "number", "format": "double"},
 }
 _ERRORS = {
@@ -53,7 +51,7 @@ def document(app: FastAPI, service: Service, settings: Settings) -> dict[str, An
                 "required": ["error_code", "message"],
                 "properties": {"error_code": {"type": "string"}, "message": {"type": "string"}},
             },
-            **_schemas(service, settings),
+            **_schemas(service),
         },
         "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}} if settings.tokens is not None else {},
     }
@@ -104,75 +102,25 @@ def _content(schema: str) -> dict[str, object]:
     return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
 
 
-def _schemas(service: Service, settings: Settings) -> dict[str, object]:
+def _schemas(service: Service) -> dict[str, object]:
     entity = service.route(0)
-    inputs = entity.loaded.signature.inputs if entity else ()
     outputs = entity.loaded.signature.outputs if entity else ()
-    required = [column.name for column in inputs if column.required]
-    columns = {column.name: _cell(column) for column in inputs}
-    row = {"type": "object", "required": required, "properties": columns, "additionalProperties": False}
-    rows = {
-        "type": "array",
-        "items": {"$ref": "#/components/schemas/Row"},
-        "minItems": 1,
-        "maxItems": settings.max_rows,
-    }
-    by_column = {
-        **row,
-        "properties": {
-            name: {"type": "array", "items": cell, "minItems": 1, "maxItems": settings.max_rows}
-            for name, cell in columns.items()
-        },
-    }
-    split = {
-        "type": "object",
-        "required": ["columns", "data"],
-        "additionalProperties": False,
-        "properties": {
-            "index": {"type": "array"},
-            "columns": {"type": "array", "items": {"enum": list(columns)}, "uniqueItems": True},
-            "data": {"type": "array", "items": {"type": "array"}, "minItems": 1, "maxItems": settings.max_rows},
-        },
-    }
-    forms = dict(zip(FORMS, (split, rows, {"anyOf": [by_column, rows]}, rows), strict=True))
-    identity = {REQUEST_ID: {"type": ["string", "null"], "maxLength": MAX_REQUEST_ID}}
     return {
-        "Row": row,
-        "Request": {
-            "oneOf": [
-                {
-                    "type": "object",
-                    "required": [form],
-                    "properties": {form: schema, **identity},
-                    "additionalProperties": False,
-                }
-                for form, schema in forms.items()
-            ]
-        },
-        "Prediction": {
-            "type": "object",
-            "required": list(_PREDICTION),
-            "properties": {
-                name: _cell(Column(name=name, type=kind, required=name != "probability"))
-                for name, kind in _PREDICTION.items()
-            },
-            "additionalProperties": False,
-        },
+        "Request": entity.loaded.parser.json_schema() if entity else {},
+        "Prediction": _object(
+            [Column(name=name, type=kind, required=name != "probability") for name, kind in _PREDICTION.items()]
+        ),
         "Response": {
             "type": "object",
             "required": ["predictions"],
-            "properties": {
-                "predictions": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "required": [column.name for column in outputs],
-                        "properties": {column.name: _TYPES[column.type] for column in outputs},
-                    },
-                }
-            },
+            "properties": {"predictions": {"type": "array", "items": _object(outputs)}},
         },
     }
+
+
+def _object(columns: Sequence[Column]) -> dict[str, object]:
+    cells = {column.name: _cell(column) for column in columns}
+    return {"type": "object", "required": [*cells], "properties": cells, "additionalProperties": False}
 
 
 def _cell(column: Column) -> dict[str, object]:

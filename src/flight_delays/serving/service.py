@@ -1,5 +1,6 @@
 """Versions that are served, and which of them answers."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -32,7 +33,9 @@ class Lookup(Protocol):
 class ScoringModel(Protocol):
     """What the service calls of a registered pyfunc, whose `predict` is made of the same (platform/shell.py)."""
 
-    def complete(self, columns: Mapping[str, npt.NDArray[Any]]) -> tuple[Mapping[str, npt.NDArray[Any]], Lookup]:
+    async def complete_async(
+        self, columns: Mapping[str, npt.NDArray[Any]]
+    ) -> tuple[Mapping[str, npt.NDArray[Any]], Lookup]:
         """Add looked-up columns. Raises ConnectionError where it can't, and is told not to take their defaults."""
 
     def score(self, columns: Mapping[str, npt.NDArray[Any]]) -> Mapping[str, npt.NDArray[Any]]:
@@ -41,22 +44,17 @@ class ScoringModel(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedModel:
-    """A loaded version. `online` says whether it has an online store to ask."""
+    """A loaded version."""
 
     signature: Signature
     parser: RequestParser
     model: ScoringModel
-    online: bool
 
-    def takes_long(self, request: ScoringRequest) -> bool:
-        """Whether an answer waits for a store, or for more than a few rows."""
-        asks = self.online and len(request.columns) < len(self.signature.inputs)
-        return asks or request.rows > FEW_ROWS
-
-    def answer(self, request: ScoringRequest) -> tuple[list[dict[str, object]], Lookup]:
-        """The output columns of each row, and what came of looking up."""
-        columns, lookup = self.model.complete(request.columns)
-        answers = self.model.score(columns)
+    async def answer(self, request: ScoringRequest) -> tuple[list[dict[str, object]], Lookup]:
+        """The output columns of each row, and what came of looking up. Many rows are scored in a thread."""
+        columns, lookup = await self.model.complete_async(request.columns)
+        few, score = request.rows <= FEW_ROWS, self.model.score
+        answers = score(columns) if few else await asyncio.to_thread(score, columns)
         lists = [np.asarray(answers[column.name]).tolist() for column in self.signature.outputs]
         names = [column.name for column in self.signature.outputs]
         return [dict(zip(names, row, strict=True)) for row in zip(*lists, strict=True)], lookup
@@ -105,8 +103,10 @@ def load_checked(
     Raises UserError for a model that is none of this project's, or whose answers are not those recorded with it.
     """
     python_model = model.unwrap_python_model()
-    if not all(hasattr(python_model, name) for name in ("connect", "complete", "score", "store", "rules")):
-        raise UserError("the model has no connect, complete, score and rules; register it by the train job")
+    if not all(hasattr(python_model, name) for name in ("connect", "complete_async", "score", "rules")):
+        raise UserError(
+            "the model is not one of this project's, or of an older release of it; register it by the train job"
+        )
     difference = golden_difference(model)
     if not difference <= GOLDEN_TOLERANCE:
         raise UserError(f"an answer to a golden request is {difference:.3g} from the one recorded with the model")
@@ -116,4 +116,4 @@ def load_checked(
         parser = RequestParser(found, max_rows=max_rows, rules=rules_of(python_model.rules))
     except ValueError as error:
         raise UserError(str(error)) from None
-    return LoadedModel(signature=found, parser=parser, model=python_model, online=python_model.store is not None)
+    return LoadedModel(signature=found, parser=parser, model=python_model)

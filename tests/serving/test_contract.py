@@ -1,0 +1,67 @@
+"""The same requests to this project's service and to MLflow's own server, over HTTP."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+import requests
+from mlflow.pyfunc import PyFuncModel, scoring_server
+from tests.serving.live import JSON, PATIENCE_S, entity, listening, live
+from tests.unit.test_scoring_request import ROW, WAYS
+
+from flight_delays.serving.service import LoadedModel
+
+ROWS = [ROW, ROW | {"carrier": "Å", "weather_visib": None}]
+DOCUMENTED = ("2013-01-15T17:00:00", "2013-01-15T17:00:00.5")
+
+
+@pytest.fixture(scope="module")
+def both(models: dict[str, PyFuncModel], loaded_models: dict[str, LoadedModel]) -> Iterator[tuple[str, str]]:
+    """Addresses: ours, MLflow's."""
+    with (
+        live(entity("champion", loaded_models["champion"])) as ours,
+        listening(scoring_server.init(models["champion"])) as theirs,
+    ):
+        yield ours.url, theirs
+
+
+def ask(address: str, body: object) -> requests.Response:
+    return requests.post(f"{address}/invocations", data=json.dumps(body), headers=JSON, timeout=PATIENCE_S)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("time", DOCUMENTED)
+def test_both_servers_answer_the_documented_request_alike(both: tuple[str, str], way: str, time: str) -> None:
+    ours, theirs = (ask(address, WAYS[way]([row | {"sched_dep_ts": time} for row in ROWS])) for address in both)
+    assert (ours.status_code, theirs.status_code) == (200, 200)
+    assert ours.json() == theirs.json()
+
+
+@pytest.mark.filterwarnings("ignore:no explicit representation of timezones")
+@pytest.mark.parametrize("way", WAYS)
+def test_a_time_with_a_zone_is_not_the_documented_form_because_mlflow_refuses_it(
+    both: tuple[str, str], way: str
+) -> None:
+    ours, theirs = (ask(address, WAYS[way]([ROW | {"sched_dep_ts": "2013-01-15T17:00:00Z"}])) for address in both)
+    assert ours.status_code == 200
+    assert theirs.status_code == (200 if way in ("by column", "inputs", "instances") else 400)
+    if theirs.status_code == 200:
+        assert ours.json() == theirs.json()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"instances": []},
+        WAYS["records"]([{name: value for name, value in ROW.items() if name != "carrier"}]),
+        WAYS["records"]([ROW | {"distance": "far"}]),
+        WAYS["records"]([ROW | {"sched_dep_ts": "soon"}]),
+    ],
+    ids=["no form", "no rows", "a column is missing", "a text for a number", "no time"],
+)
+def test_what_both_servers_refuse_is_the_callers_fault(both: tuple[str, str], body: object) -> None:
+    ours, theirs = (ask(address, body) for address in both)
+    assert ours.status_code == 400
+    assert 400 <= theirs.status_code < 500
+    assert ours.json()["error_code"]
