@@ -1,18 +1,19 @@
-"""The service against `mlflow models serve`: `python -m bench.serving` writes docs/serving-speed.md.
+"""The service against a bare route and `mlflow models serve`: `python -m bench.serving` writes docs/serving-speed.md.
 
 The same model and the same load, in turns on the same machine. The model is fitted here, on made-up flights, so that
-nothing else has to have run.
+nothing else has to have run. It needs wrk (https://github.com/wg/wrk) and PostgreSQL: `apt-get install wrk postgresql`.
 """
 
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version as installed
@@ -20,6 +21,7 @@ from pathlib import Path
 from platform import python_version
 from socket import socket
 from statistics import median
+from timeit import repeat
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -31,43 +33,72 @@ from deltalake import DeltaTable
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 from rich.progress import Progress
+from tests.store.stores import Postgresql, Sqlite, Store
 
 from bench.flights import ROOT
-from flight_delays.core.load_limits import Measured
 from flight_delays.core.markdown import table
+from flight_delays.core.quarantine import rules_of
+from flight_delays.core.scoring_request import RequestParser
 from flight_delays.core.signature import Column
 from flight_delays.core.training import Fitted, columns_of, prepared
 from flight_delays.platform import shell
 from flight_delays.platform.load_generator import drive
+from flight_delays.platform.online_table import ONLINE_TABLE
 from flight_delays.tasks.load_test import request_bodies
 from flight_delays.tasks.record import artifacts
 from flight_delays.use_case import USE_CASE
 
 TREES, LEAVES, ROWS, REQUESTS = 300, 31, 20_000, 500
 CONNECTIONS = (1, 4)
-WARM_UP_S = 3
 START_S = 120
-MLFLOW, OURS = "mlflow models serve", "this project's service"
-TIMES, P99_MS, P50_MS = 10, 15, 2  # the targets: at 4 connections, at 4, at 1
+MLFLOW, BARE, OURS = "mlflow models serve", "bare route", "service"
+SQLITE, POSTGRESQL = "service, by key, sqlite", "service, by key, PostgreSQL"
+OWN, WRK = "own", "wrk"
+TOKEN = {"Authorization": "Bearer bench"}
 PACKAGES = ("mlflow", "fastapi", "uvicorn", "uvloop", "httptools", "lightgbm", "aiohttp")
+# What wrk sends, one body after another, and how it tells the outcome.
+SCRIPT = """
+wrk.method = "POST"
+wrk.headers["Content-Type"] = "application/json"
+wrk.headers["Authorization"] = "Bearer bench"
+local bodies, at = {}, 0
+for line in io.lines(os.getenv("BODIES")) do bodies[#bodies + 1] = line end
+request = function() at = at % #bodies + 1; return wrk.format(nil, nil, nil, bodies[at]) end
+done = function(summary, latency)
+  local bad = summary.errors
+  io.stderr:write(string.format('{"rate": %f, "p50": %f, "p95": %f, "p99": %f, "errors": %d}',
+    summary.requests / summary.duration * 1e6, latency:percentile(50) / 1e3, latency:percentile(95) / 1e3,
+    latency:percentile(99) / 1e3, bad.status + bad.connect + bad.read + bad.write + bad.timeout))
+end
+"""
 
 PAGE = """\
 # How fast the service is
 
-Made by `python -m bench.serving`: {rounds} rounds of {seconds:g} s, in turns, after a warm-up. One row per request,
-with all columns; the same model for both, {trees} trees of {leaves} leaves; the same load generator, in which each
-connection sends its next request when its last one was answered. Latency is what the caller sees. Each server is one
-process and shares the machine's {cores} cores with the load generator (load average before: {load:.1f}).
+Made by `python -m bench.serving`: {rounds} rounds of {seconds:g} s for each server, in turns. One row per request; the
+same model for all, {trees} trees of {leaves} leaves. Each connection sends its next request when its last one was
+answered. Latency is what the caller sees. Each server is one process and shares the machine's {cores} cores with the
+load generator: this project's own (`load_generator.py`), and [wrk](https://github.com/wg/wrk) with one thread.
 
-*{mlflow}* is MLflow's own server, in this environment (`--env-manager local`).
-*{ours}* validates strictly, asks for a bearer token, exports metrics and logs payloads: {sent:,} requests
-were sent to it with a token, {payloads:,} rows are in its payload table.
+- *{mlflow}* is MLflow's own server, in this environment (`--env-manager local`).
+- *{bare}* is the least that a FastAPI route does (`bench/bare_route.py`): the same JSON parse, preparation and booster;
+  no check, token, metric or payload.
+- *{ours}* checks each request, asks for a bearer token, exports metrics and logs payloads ({payloads:,} rows).
+- *by key*: the request has the required columns only; the service looks up the other {looked_up}.
 
 Each number is the median over the rounds, with the lowest and the highest.
 
 {table}
 
+Targets, as ratios within a round:
+
 {targets}
+
+## Where the time of a request goes
+
+In this process, without a server, best of 5 x 1,000 calls, all columns:
+
+{layers}
 
 {versions}.
 """
@@ -82,12 +113,7 @@ class Server:
     environment: Mapping[str, str]
     address: str
     ready: str
-    headers: Mapping[str, str]
-
-    @property
-    def invocations(self) -> str:
-        """Where requests go."""
-        return f"{self.address}/invocations"
+    bodies: Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +121,13 @@ class Round:
     """One server, put under load once."""
 
     server: str
+    generator: str
     connections: int
-    measured: Measured
+    rate: float
+    p50: float
+    p95: float
+    p99: float
+    errors: float
 
 
 def flights(rows: int) -> pd.DataFrame:
@@ -157,37 +188,66 @@ def _schema(columns: Sequence[Column]) -> Schema:
     return Schema([ColSpec(DataType[one.type], one.name, required=one.required) for one in columns])
 
 
-def servers(saved: Path, folder: Path) -> tuple[Server, Server]:
-    """Both, not yet started."""
-    ports = _free_port(), _free_port()
-    token_file = folder / "tokens"
-    token_file.write_text("bench")
-    serve = ["--model-uri", str(saved), "--env-manager", "local", "--workers", "1", "--port", str(ports[0])]
-    address = f"http://127.0.0.1:{ports[1]}"
-    return (
-        Server(
-            name=MLFLOW,
-            command=[sys.executable, "-m", "mlflow", "models", "serve", *serve],
-            environment={},
-            address=f"http://127.0.0.1:{ports[0]}",
-            ready="/ping",
-            headers={},
-        ),
-        Server(
-            name=OURS,
-            command=[sys.executable, "-m", "flight_delays.serving"],
-            environment={
-                "FLIGHT_DELAYS_SERVED": f"champion={saved}",
-                "FLIGHT_DELAYS_SERVING_TOKEN_FILE": str(token_file),
-                "FLIGHT_DELAYS_PAYLOAD_TABLE": str(folder / "payloads"),
-                "FLIGHT_DELAYS_SERVING_HOST": "127.0.0.1",
-                "FLIGHT_DELAYS_SERVING_PORT": str(ports[1]),
-            },
-            address=address,
-            ready="/ready",
-            headers={"Authorization": "Bearer bench"},
-        ),
-    )
+def servers(saved: Path, folder: Path, stores: Mapping[str, Store], rows: pd.DataFrame) -> list[Server]:
+    """All of them, not yet started."""
+    (folder / "tokens").write_text("bench")
+    bodies = {"all": folder / "all.txt", "key": folder / "key.txt"}
+    for name, columns in (("all", USE_CASE.inputs), ("key", USE_CASE.request)):
+        bodies[name].write_bytes(b"\n".join(request_bodies(rows, [*columns])))
+
+    def server(name: str, command: Sequence[str], ready: str, port: int, **environment: str) -> Server:
+        return Server(
+            name=name,
+            command=[sys.executable, "-m", *command],
+            environment=environment,
+            address=f"http://127.0.0.1:{port}",
+            ready=ready,
+            bodies=bodies["key" if name in stores else "all"],
+        )
+
+    def service(name: str, **environment: str) -> Server:
+        port = _free_port()
+        settings = {
+            "FLIGHT_DELAYS_SERVED": f"champion={saved}",
+            "FLIGHT_DELAYS_SERVING_TOKEN_FILE": str(folder / "tokens"),
+            "FLIGHT_DELAYS_PAYLOAD_TABLE": str(folder / "payloads"),
+            "FLIGHT_DELAYS_SERVING_HOST": "127.0.0.1",
+            "FLIGHT_DELAYS_SERVING_PORT": str(port),
+        }
+        return server(name, ["flight_delays.serving"], "/ready", port, **settings, **environment)
+
+    first, second = _free_port(), _free_port()
+    options = ["--model-uri", str(saved), "--env-manager", "local", "--workers", "1", "--port", str(first)]
+    return [
+        server(MLFLOW, ["mlflow", "models", "serve", *options], "/ping", first),
+        server(BARE, ["bench.bare_route", str(saved), str(second)], "/openapi.json", second),
+        service(OURS),
+        *(service(name, FLIGHT_DELAYS_ONLINE_STORE=store.url) for name, store in stores.items()),
+    ]
+
+
+@contextmanager
+def stores(folder: Path, rows: pd.DataFrame) -> Iterator[dict[str, Store]]:
+    """One of each kind, with what is looked up for `rows`."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not found or not shutil.which("wrk"):
+        sys.exit("wrk or PostgreSQL is missing: apt-get install wrk postgresql")
+    # Not in `folder`, whose name may be too long for a socket.
+    postgresql = Postgresql(found[-1].parent, Path(tempfile.mkdtemp(prefix="bench-")))
+    made: dict[str, Store] = {SQLITE: Sqlite(folder / "online.db"), POSTGRESQL: postgresql}
+    ids = USE_CASE.prepare.entity_ids(columns_of(USE_CASE, rows))
+    looked_up = rows[[*USE_CASE.looked_up]].astype(object).where(lambda cells: cells.notna(), None)
+    known = dict(zip(ids, looked_up.to_dict("records"), strict=True))
+    try:
+        postgresql.make()
+        postgresql.start()
+        for store in made.values():
+            store.fill(known)
+            store.write(f"CREATE UNIQUE INDEX by_entity ON {ONLINE_TABLE} (entity_id)")
+        yield made
+        postgresql.stop()
+    finally:
+        shutil.rmtree(postgresql.folder)
 
 
 @contextmanager
@@ -219,109 +279,160 @@ def wait_for(server: Server, process: subprocess.Popen[bytes], log: Path) -> Non
         time.sleep(0.2)
 
 
-def check(mlflow_server: Server, ours: Server, bodies: Sequence[bytes]) -> int:
-    """Ends the run unless both give the same answers, and ours wants a token and refuses a column that is unknown.
-
-    How many requests ours had to log for that.
-    """
-    compared = bodies[:20]
-    for body in compared:
-        first, second = (_probability(server, body) for server in (mlflow_server, ours))
-        if abs(first - second) > 1e-9:
-            sys.exit(f"the servers differ: {first} and {second}")
+def check(all_servers: Sequence[Server]) -> None:
+    """Ends the run unless all give the same answers, and the service wants a token and refuses an unknown column."""
+    for number in range(20):
+        first, *others = (
+            _probability(server, server.bodies.read_bytes().split(b"\n")[number]) for server in all_servers
+        )
+        if any(abs(first - other) > 1e-9 for other in others):
+            sys.exit(f"the servers differ: {first} and {others}")
+    service = all_servers[2]
     surplus = json.dumps({"dataframe_records": [{"surplus": 1}]}).encode()
-    refused = _status(ours, "/invocations", bodies[0], {}), _status(ours, "/invocations", surplus, ours.headers)
+    refused = _status(service, "/invocations", surplus, {}), _status(service, "/invocations", surplus)
     if refused != (401, 400):
-        sys.exit(f"{ours.name} is to refuse with 401 and 400, not with {refused}")
-    return len(compared) + 1
+        sys.exit(f"{service.name} is to refuse with 401 and 400, not with {refused}")
 
 
-def measure(both: Sequence[Server], bodies: Sequence[bytes], rounds: int, seconds: float) -> tuple[list[Round], int]:
-    """All rounds, and how many requests ours got, warm-up and all."""
-    found, sent = [], 0
+def measure(all_servers: Sequence[Server], rounds: int, seconds: float, script: Path) -> list[Round]:
+    """All rounds. The first of each server is a warm-up."""
+    found = []
     with Progress() as progress:
-        bar = progress.add_task("Measuring", total=len(CONNECTIONS) * rounds * len(both))
+        bar = progress.add_task("Measuring", total=len(CONNECTIONS) * (rounds + 1) * len(all_servers))
         for connections in CONNECTIONS:
             for number in range(rounds + 1):
-                for server in both:
-                    time_s = seconds if number else WARM_UP_S
-                    measured, reasons = drive(server.invocations, server.headers, bodies, connections, time_s)
-                    sent += measured.requests if server.name == OURS else 0
-                    if reasons:
-                        progress.console.print(f"{server.name}: {dict(reasons)}")
+                for server in all_servers:
+                    rounds_of = {
+                        OWN: by_own(server, connections, seconds),
+                        WRK: by_wrk(server, connections, seconds, script),
+                    }
+                    progress.advance(bar)
                     if number:
-                        found.append(Round(server=server.name, connections=connections, measured=measured))
-                        progress.advance(bar)
-    return found, sent
+                        found += [
+                            Round(server=server.name, generator=generator, connections=connections, **load)
+                            for generator, load in rounds_of.items()
+                        ]
+    return found
+
+
+def by_own(server: Server, connections: int, seconds: float) -> dict[str, float]:
+    """Rate, percentiles in milliseconds and errors, by this project's load generator."""
+    bodies = server.bodies.read_bytes().split(b"\n")
+    measured, _ = drive(f"{server.address}/invocations", TOKEN, bodies, connections, seconds)
+    percentiles = {f"p{percent}": measured.percentile_ms(percent) for percent in (50, 95, 99)}
+    return {"rate": measured.requests_per_second, **percentiles, "errors": measured.errors}
+
+
+def by_wrk(server: Server, connections: int, seconds: float, script: Path) -> dict[str, float]:
+    """The same, by wrk."""
+    options = ["-t1", f"-c{connections}", f"-d{seconds:.0f}s", "-s", str(script)]
+    done = subprocess.run(
+        [shutil.which("wrk") or "wrk", *options, f"{server.address}/invocations"],
+        env={**os.environ, "BODIES": str(server.bodies)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told: dict[str, float] = json.loads(done.stderr)
+    return told
 
 
 def summary(found: Sequence[Round]) -> tuple[str, str]:
     """The table, and what became of the targets."""
 
-    def values(server: str, connections: int, what: str) -> list[float]:
-        chosen = [one.measured for one in found if (one.server, one.connections) == (server, connections)]
-        if what == "rate":
-            return [measured.requests_per_second for measured in chosen]
-        return [measured.percentile_ms(float(what)) for measured in chosen]
+    def values(server: str, generator: str, connections: int, what: str) -> list[float]:
+        asked = (server, generator, connections)
+        return [getattr(one, what) for one in found if (one.server, one.generator, one.connections) == asked]
 
-    rows, times = [], {}
-    for connections in CONNECTIONS:
-        for server in (MLFLOW, OURS):
-            errors = sum(one.measured.errors for one in found if (one.server, one.connections) == (server, connections))
-            texts = [_spread(values(server, connections, what), 2) for what in ("50", "95", "99")]
-            rows.append((connections, server, _spread(values(server, connections, "rate"), 0), *texts, f"{errors:,}"))
-        rates = zip(values(OURS, connections, "rate"), values(MLFLOW, connections, "rate"), strict=True)
-        times[connections] = [ours / theirs for ours, theirs in rates]
-        rows.append((connections, "times as many", _spread(times[connections], 1), "", "", "", ""))
-    rate, p99, p50 = median(times[4]), median(values(OURS, 4, "99")), median(values(OURS, 1, "50"))
-    targets = [
-        (f"4 connections: at least {TIMES} times the requests/s", rate, rate >= TIMES),
-        (f"4 connections: p99 at most {P99_MS} ms", p99, p99 <= P99_MS),
-        (f"1 connection: p50 at most {P50_MS} ms", p50, p50 <= P50_MS),
+    names = list(dict.fromkeys(one.server for one in found))
+    rows = [
+        (
+            connections,
+            generator,
+            server,
+            _spread(values(server, generator, connections, "rate"), 0),
+            *(_spread(values(server, generator, connections, what), 2) for what in ("p50", "p95", "p99")),
+            f"{sum(values(server, generator, connections, 'errors')):,.0f}",
+        )
+        for connections in CONNECTIONS
+        for generator in (OWN, WRK)
+        for server in names
     ]
-    columns = ("connections", "server", "requests/s", "p50 (ms)", "p95 (ms)", "p99 (ms)", "errors")
-    lines = [(what, f"{value:,.1f}", "kept" if kept else "missed") for what, value, kept in targets]
-    return table(columns, rows), table(("target", "measured", ""), lines)
+
+    def target(what: str, one: str, other: str, limit: float, connections: int, generator: str) -> tuple[str, ...]:
+        pairs = zip(*(values(each, generator, connections, what) for each in (one, other)), strict=True)
+        ratios = [first / second for first, second in pairs]
+        kept = median(ratios) >= limit if what == "rate" else median(ratios) <= limit
+        bound = "at least" if what == "rate" else "at most"
+        line = f"{what}, {one} / {other}: {bound} {limit:g}"
+        return line, str(connections), generator, _spread(ratios, 2), "met" if kept else "missed"
+
+    asked = [
+        ("p50", OURS, BARE, 2.0),
+        ("p50", SQLITE, OURS, 2.0),
+        ("p50", POSTGRESQL, OURS, 2.0),
+        ("rate", OURS, MLFLOW, 10),
+    ]
+    targets = [target(*each, connections, by) for each in asked for connections in CONNECTIONS for by in (OWN, WRK)]
+    columns = ("connections", "load", "server", "requests/s", "p50 (ms)", "p95 (ms)", "p99 (ms)", "errors")
+    return table(columns, rows), table(("target", "connections", "load", "measured", ""), targets)
+
+
+def layers(saved: Path, body: bytes) -> str:
+    """What each step of an answer takes."""
+    shell_model = mlflow.pyfunc.load_model(str(saved)).unwrap_python_model()
+    parser = RequestParser(USE_CASE.signature, max_rows=1000, rules=rules_of(USE_CASE.prepare.RULES))
+    columns = parser.parse(body).columns
+    learnt = shell_model.settings["learnt"]
+    matrix = np.array([[values[0] for values in USE_CASE.prepare.prepare(columns, learnt).values()]], dtype="float64")
+    steps: dict[str, Callable[[], object]] = {
+        "JSON (`json.loads`)": lambda: json.loads(body),
+        "JSON, checks and arrays (`RequestParser.parse`)": lambda: parser.parse(body),
+        "preparation (`use_case/prepare.py`)": lambda: USE_CASE.prepare.prepare(columns, learnt),
+        "booster": lambda: shell_model.model.predict(matrix),
+        "preparation, booster, correction (`Shell.score`)": lambda: shell_model.score(columns),
+    }
+    taken = [(name, f"{min(repeat(step, number=1000, repeat=5)) * 1000:.0f}") for name, step in steps.items()]
+    return table(("step", "µs"), taken)
 
 
 def main() -> None:
     """Measure, print, write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--seconds", type=float, default=4)
     asked = parser.parse_args()
-    load = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, ExitStack() as running:
         folder = Path(name)
         rows = flights(ROWS)
-        bodies = request_bodies(rows.head(REQUESTS), [*USE_CASE.inputs])
-        both = servers(save_model(rows, folder), folder)
-        logs = [folder / f"{server.ready.strip('/')}.log" for server in both]
-        with ExitStack() as running:
-            processes = [running.enter_context(started(*each)) for each in zip(both, logs, strict=True)]
-            for each in zip(both, processes, logs, strict=True):
-                wait_for(*each)
-            checked = check(*both, bodies)
-            found, sent = measure(both, bodies, asked.rounds, asked.seconds)
-        payloads = DeltaTable(folder / "payloads").to_pyarrow_table(columns=["status_code"]).num_rows
-    numbers, targets = summary(found)
-    page = PAGE.format(
-        rounds=asked.rounds,
-        seconds=asked.seconds,
-        trees=TREES,
-        leaves=LEAVES,
-        cores=os.cpu_count(),
-        load=load,
-        mlflow=MLFLOW,
-        ours=OURS,
-        sent=checked + sent,
-        payloads=payloads,
-        table=numbers,
-        targets=targets,
-        versions=", ".join(
-            [f"Python {python_version()}", *(f"{package} {installed(package)}" for package in PACKAGES)]
-        ),
-    )
+        saved = save_model(rows, folder)
+        sent = rows.head(REQUESTS)
+        found_servers = servers(saved, folder, running.enter_context(stores(folder, sent)), sent)
+        logs = [folder / f"{number}.log" for number, _ in enumerate(found_servers)]
+        processes = [running.enter_context(started(*each)) for each in zip(found_servers, logs, strict=True)]
+        for each in zip(found_servers, processes, logs, strict=True):
+            wait_for(*each)
+        check(found_servers)
+        (folder / "script.lua").write_text(SCRIPT)
+        numbers, targets = summary(measure(found_servers, asked.rounds, asked.seconds, folder / "script.lua"))
+        page = PAGE.format(
+            rounds=asked.rounds,
+            seconds=asked.seconds,
+            trees=TREES,
+            leaves=LEAVES,
+            cores=os.cpu_count(),
+            mlflow=MLFLOW,
+            bare=BARE,
+            ours=OURS,
+            looked_up=len(USE_CASE.looked_up),
+            payloads=DeltaTable(folder / "payloads").to_pyarrow_table(columns=["status_code"]).num_rows,
+            table=numbers,
+            targets=targets,
+            layers=layers(saved, request_bodies(sent.head(1), [*USE_CASE.inputs])[0]),
+            versions=", ".join(
+                [f"Python {python_version()}", *(f"{package} {installed(package)}" for package in PACKAGES)]
+            ),
+        )
     (ROOT / "docs" / "serving-speed.md").write_text(page)
     print(page)
 
@@ -345,7 +456,7 @@ def _ask(server: Server, path: str, body: bytes | None, headers: Mapping[str, st
 
 def _status(server: Server, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> int:
     try:
-        _ask(server, path, body, headers or {})
+        _ask(server, path, body, TOKEN if headers is None else headers)
     except HTTPError as error:
         return error.code
     except (URLError, OSError):
@@ -354,7 +465,7 @@ def _status(server: Server, path: str, body: bytes | None = None, headers: Mappi
 
 
 def _probability(server: Server, body: bytes) -> float:
-    (answer,) = json.loads(_ask(server, "/invocations", body, server.headers))["predictions"]
+    (answer,) = json.loads(_ask(server, "/invocations", body, TOKEN))["predictions"]
     return float(answer["probability"])
 
 

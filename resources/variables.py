@@ -31,9 +31,9 @@ def _application(text: str) -> str:
     return text
 
 
-def _instance(text: str) -> str:
-    if not re.fullmatch("[A-Za-z][A-Za-z0-9-]{0,62}", text):
-        raise ValueError("should be letters, digits and hyphens, a letter first, 63 at most")
+def _project(text: str) -> str:
+    if not re.fullmatch("[a-z][a-z0-9-]{0,62}", text):
+        raise ValueError("should be lower-case letters, digits and hyphens, a letter first, 63 at most")
     return text
 
 
@@ -128,10 +128,25 @@ class OfTheBundle:
     serving_calls_per_minute: Annotated[
         Count, Field(description="How many requests the endpoint takes per minute, of all callers; then 429.")
     ]
-    online_store_instance: Annotated[
+    serving_route_optimized: Annotated[
+        Truth,
+        Field(
+            description="Whether the endpoint has a route of its own: faster, and not within the 200 requests/s that "
+            "a workspace shares, but callers sign in by OAuth alone. A change recreates the endpoint."
+        ),
+    ]
+    online_project: Annotated[
         str,
-        AfterValidator(_instance),
-        Field(description="Name of the Lakebase instance, letters, digits and hyphens; unique in a workspace."),
+        AfterValidator(_project),
+        Field(description="Name of the Lakebase project, lower-case; unique in a workspace."),
+    ]
+    online_database: Annotated[
+        dict[Literal["projects", "branches", "roles", "databases", "synced_tables"], Any],
+        Field(description="Whether there is an online store: ${var.no_database} or ${var.lakebase}."),
+    ]
+    no_database: Annotated[dict[str, Any], Field(description="No online store.")]
+    lakebase: Annotated[
+        dict[str, Any], Field(description="A Lakebase database with two synced tables, see resources/online_store.yml.")
     ]
     stream_timeout_seconds: Annotated[
         Seconds, Field(description="The longest that a run of the stream may take, s; 0 for no end.")
@@ -179,6 +194,9 @@ def conflicts(variables: Mapping[str, Any]) -> Iterator[str]:
             f"variables.stream_trigger: {variables['stream_trigger']!r} runs until stopped, which serverless jobs do "
             "not support; set compute to ${var.job_cluster}, or stream_trigger to available_now"
         )
+    database = variables["online_database"]
+    if str(variables["online_store"]).lower() == "true" and isinstance(database, dict) and not database["projects"]:
+        yield "variables.online_store: true, and there is none; set online_database to ${var.lakebase}"
     if int(variables["cluster_min_workers"]) > int(variables["cluster_max_workers"]):
         yield "variables.cluster_min_workers: more than cluster_max_workers; swap them"
 
@@ -202,6 +220,15 @@ Generated from `src/flight_delays/core/settings.py`, `resources/variables.py` an
 | variable | value | what it means | refused, for example |
 |---|---|---|---|
 """
+
+
+def defaults(root: Path = Path()) -> dict[str, object]:
+    """What the bundle's files say of each variable."""
+    import yaml  # not where the Databricks CLI runs this
+
+    files = [root / "databricks.yml", *sorted((root / "resources").glob("*.yml"))]
+    trees = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in files]
+    return {name: one.get("default") for tree in trees for name, one in tree.get("variables", {}).items()}
 
 
 def page(defaults: Mapping[str, object]) -> str:
@@ -228,11 +255,8 @@ def refused(setting: Setting) -> tuple[object, str]:
 def _cell(default: object) -> str:
     if default is None:
         return "each target's own"
-    return f"`{json.dumps(default)}`" if not isinstance(default, dict | list) else "see `databricks.yml`"
+    return f"`{json.dumps(default)}`" if not isinstance(default, dict | list) else "see its file"
 
 
 if __name__ == "__main__":
-    import yaml  # not where the Databricks CLI runs this
-
-    variables = yaml.safe_load(Path("databricks.yml").read_text(encoding="utf-8"))["variables"]
-    Path(FILE).write_text(page({name: one.get("default") for name, one in variables.items()}), encoding="utf-8")
+    Path(FILE).write_text(page(defaults()), encoding="utf-8")

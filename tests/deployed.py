@@ -6,10 +6,11 @@ from typing import Any
 import yaml
 from databricks.bundles.core import Bundle
 from databricks.bundles.jobs import Job
+from resources import variables
 from resources.jobs import complete
 
 ROOT = Path(__file__).parents[1]
-VARIABLES = yaml.safe_load((ROOT / "databricks.yml").read_text())["variables"]
+VARIABLES = {name: {"default": value} for name, value in variables.defaults(ROOT).items()}
 
 
 def deployed(job: dict[str, Any], target: str = "prod") -> dict[str, Any]:

@@ -62,6 +62,7 @@ RESOURCES = [
     Resource(file, kind, key, config)
     for file, tree in TREES.items()
     for kind, configs in tree.get("resources", {}).items()
+    if isinstance(configs, dict)  # not those that a variable turns on
     for key, config in configs.items()
 ]
 

@@ -10,7 +10,10 @@ from tests.deployed import ROOT, VARIABLES
 DECLARED = variables.declared()
 SERVERLESS = {"environment_key": "wheel", "job_cluster_key": ""}
 CLUSTER = {"environment_key": "", "job_cluster_key": "cluster"}
-FINE = {"compute": SERVERLESS, "stream_trigger": "available_now", "cluster_min_workers": 1, "cluster_max_workers": "4"}
+FINE = {
+    **{"compute": SERVERLESS, "stream_trigger": "available_now", "cluster_min_workers": 1, "cluster_max_workers": "4"},
+    **{"online_store": False, "online_database": {"projects": {}}},
+}
 
 each = pytest.mark.parametrize("name", DECLARED)
 
@@ -60,7 +63,7 @@ def test_a_value_that_cannot_work_is_one_line_that_names_the_variable_and_the_va
         ("stream_trigger", ["available_now", "0 seconds", "1 minute"], ["", "10", "10 bananas", "-1 seconds", "once"]),
         ("experiment_folder", ["/Shared/x", "${workspace.x}"], ["/Users/", "Shared", ""]),
         ("service_principal", ["", "01234567-89ab-cdef-0123-456789abcdef"], ["ci@example.com", "0123"]),
-        ("online_store_instance", ["a", "A-1", "x" * 63], ["", "1a", "a_b", "x" * 64]),
+        ("online_project", ["a", "a-1", "x" * 63], ["", "1a", "A", "a_b", "x" * 64]),
         ("nowhere", [], ["declared"]),
     ],
 )
@@ -78,6 +81,8 @@ def test_a_range_is_checked_below_at_and_above(name: str, taken: list[object], w
             {"stream_trigger": "10 seconds"},
             "variables.stream_trigger: '10 seconds' runs until stopped",
         ),
+        ({"online_store": "true", "online_database": {"projects": {"online_project": {}}}}, None),
+        ({"online_store": "true"}, "variables.online_store: true, and there is none; set online_database to"),
         ({"cluster_min_workers": "4"}, None),
         ({"cluster_min_workers": "5"}, "variables.cluster_min_workers: more than cluster_max_workers; swap them"),
     ],
@@ -89,9 +94,8 @@ def test_values_that_cannot_work_together_are_one_line(changes: dict[str, object
 
 
 def test_the_page_of_settings_is_made_from_what_is_declared() -> None:
-    defaults = {name: one.get("default") for name, one in VARIABLES.items()}
     written = (ROOT / variables.FILE).read_text(encoding="utf-8")
-    assert written == variables.page(defaults), "run: python -m resources.variables"
+    assert written == variables.page(variables.defaults(ROOT)), "run: python -m resources.variables"
 
 
 def test_the_main_file_gives_values_and_no_meanings() -> None:

@@ -279,7 +279,8 @@ def test_a_champion_that_fails_says_nothing_of_why(
     if way == "answers NaN":
         nothing = {"probability": np.array([np.nan]), "prediction": np.array([0])}
         loaded = replace(
-            loaded, model=type("Unknowing", (), {"complete_async": loaded.model.complete_async, "score": lambda *_: nothing})()
+            loaded,
+            model=type("Unknowing", (), {"complete_async": loaded.model.complete_async, "score": lambda *_: nothing})(),
         )
     with live(entity("champion", loaded)) as running:
         response = running.post(GOOD)

@@ -15,17 +15,16 @@ from typing import Any
 
 import pytest
 import yaml
-from databricks.bundles.core import Bundle
 from databricks.bundles.model_serving_endpoints import ModelServingEndpoint
 from databricks.bundles.secret_scopes import SecretScope
 from databricks.sdk import WorkspaceClient
-from resources import mutators, online_store
+from resources import mutators, variables
 
 ROOT = Path(__file__).parents[2]
 MAIN = yaml.safe_load((ROOT / "databricks.yml").read_text())
 PYTHON = MAIN["python"]
 OF_CORE = ("settings.py", "errors.py")  # what it imports of this package
-GOOD = {name: one.get("default", "any") for name, one in MAIN["variables"].items()} | {"service_principal": ""}
+GOOD = {name: value or "any" for name, value in variables.defaults(ROOT).items()} | {"service_principal": ""}
 
 DECLARED: Any = {
     "name": "dev_ada_delay",
@@ -231,31 +230,6 @@ def test_viewers_of_jobs_do_not_read_secrets() -> None:
     assert [one.level.value for one in kept.permissions] == ["WRITE", "MANAGE"]
 
 
-@pytest.mark.parametrize(
-    ("value", "kinds"),
-    [(False, set()), ("false", set()), (True, {"database", "table"}), ("true", {"database", "table"})],
-)
-def test_the_online_store_is_deployed_where_the_variable_says_so(value: object, kinds: set[str]) -> None:
-    made = online_store.load(Bundle(target="prod", variables={"online_store": value}))
-    assert not made.diagnostics.items
-    assert {kind for kind, found in (("database", made.database_instances), ("table", made.synced_database_tables))
-            if found} == kinds  # fmt: skip
-
-
-def test_the_online_store_holds_what_is_newest_of_each_entity() -> None:
-    made = online_store.load(Bundle(target="prod", variables={"online_store": True}))
-    schema = "${var.catalog}.${resources.schemas.flights.name}"
-    for key, source, online, newest_by in (
-        ("online_features", "features", "features_online", "prediction_ts"),
-        ("online_predictions", "predictions", "predictions_online", "scored_at"),
-    ):
-        table: Any = made.synced_database_tables[key].as_dict()
-        assert (table["name"], table["spec"]["source_table_full_name"]) == (f"{schema}.{online}", f"{schema}.{source}")
-        assert table["spec"]["primary_key_columns"] == ["entity_id"]
-        assert table["spec"].get("timeseries_key") == newest_by
-        assert table["lifecycle"] == {"prevent_destroy": "${var.prevent_destroy}"}
-
-
 def build(phase: str, folder: Path, variables: dict[str, object]) -> tuple[int, dict[str, Any], list[dict[str, Any]]]:
     """PyDABs as the CLI runs it: exit code, bundle and diagnostics."""
     bundle = {
@@ -295,15 +269,6 @@ def test_the_cli_prints_one_line_where_a_deploy_is_refused(tmp_path: Path, log_i
         f"resources.mutators.DeployRefusedError: {REFUSED}not yours; "
         "deploy as the one who deployed it, or as one who may view it\n"
     )
-
-
-@pytest.mark.parametrize(("wanted", "count"), [("true", 1), (False, 0)])
-def test_the_cli_gets_the_online_store_where_it_is_wanted(tmp_path: Path, wanted: object, count: int) -> None:
-    code, bundle, said = build("load_resources", tmp_path, {"online_store": wanted})
-    assert (code, said) == (0, [])
-    assert [len(bundle["resources"].get(kind, {})) for kind in ("database_instances", "synced_database_tables")] == [
-        count, 2 * count
-    ]  # fmt: skip
 
 
 def test_the_cli_prints_one_line_for_each_variable_whose_value_cannot_work(tmp_path: Path) -> None:

@@ -73,7 +73,10 @@ ModelVersion = Annotated[int, Field(ge=1, description="Version number.")]
 Endpoint = Annotated[Text, Field(description="Serving endpoint.")]
 Checkpoint = Annotated[Text, Field(description="Folder of the stream's checkpoint.")]
 OnlineStore = Annotated[
-    Truth, Field(description="Whether the online store is deployed; see docs/operate.md before you change it.")
+    Truth,
+    Field(
+        description="Whether jobs fill the online store and the endpoint asks it; see docs/operate.md first."
+    ),
 ]
 StoreAddress = Annotated[
     str | None, Field(description="Address of the online store; default: FLIGHT_DELAYS_ONLINE_STORE.")

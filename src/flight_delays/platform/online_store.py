@@ -35,7 +35,7 @@ def refresh(
     while True:
         try:
             if not pipeline:
-                status = client.database.get_synced_database_table(synced_table).data_synchronization_status
+                status = client.postgres.get_synced_table(f"synced_tables/{synced_table}").status
                 pipeline = (status.pipeline_id if status else None) or ""
             if not pipeline:
                 state = "its pipeline is being made"
@@ -55,7 +55,9 @@ def refresh(
         except (ResourceConflict, InvalidState):
             state = "another update is under way"
         except REFUSED as error:
-            fix = "deploy the bundle with online_store: true" if isinstance(error, NotFound) else "fix that"
+            fix = (
+                "deploy the bundle with online_database: ${var.lakebase}" if isinstance(error, NotFound) else "fix that"
+            )
             raise failed(f"{one_line(error)}; {fix}, then run it again") from error
         except OSError as error:
             state = one_line(error)

@@ -44,7 +44,7 @@ class Shell(PythonModel):
     regression), `threshold`, `slope` and `intercept` of the correction, `learnt` (what `prepare` is told of the
     training rows), and the columns: `request`, which are required, and `looked_up`, of which null is the default.
 
-    A service that checks requests itself calls `complete_async` and `score`, of which `predict` is made, without pandas.
+    A service that checks requests itself calls `complete_async` and `score`, without pandas.
     """  # fmt: skip
 
     store: Any = None  # an OnlineStore of `online`, if the environment names one
