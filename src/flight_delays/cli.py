@@ -7,10 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import click
+from pydantic.fields import FieldInfo
 
 from flight_delays.core import settings
 from flight_delays.core.errors import UserError
-from flight_delays.core.settings import AsOf, InSchema, Setting, made, option_of, settings_of
+from flight_delays.core.settings import ARGUMENT, AsOf, InSchema, made, option_of, settings_of, value_of
 
 if TYPE_CHECKING:
     from flight_delays.core.use_case import UseCase
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 USE_CASE = "FLIGHT_DELAYS_USE_CASE"  # names a module other than the one of this package
 STORE = "FLIGHT_DELAYS_ONLINE_STORE"
-_METAVARS = {int: "INTEGER", float: "NUMBER", bool: "true|false"}
+_METAVARS: dict[Any, str] = {int: "INTEGER", float: "NUMBER", bool: "true|false"}
 
 
 @click.group()
@@ -44,25 +45,26 @@ class _Value(click.ParamType[object]):
 
     name = "text"
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: FieldInfo) -> None:
         self._setting = setting
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> object:
         try:
-            return self._setting.value_of(value)
+            return value_of(self._setting, value)
         except ValueError as error:
             self.fail(f"{str(value)!r} {error}.", param, ctx)
 
 
-def _parameter(name: str, setting: Setting) -> click.Parameter:
-    if setting.is_flag:
-        return click.Option([option_of(name)], is_flag=True, help=setting.meaning)
+def _parameter(name: str, setting: FieldInfo) -> click.Parameter:
+    meaning, kind = setting.description, setting.annotation
+    if setting.default is False:
+        return click.Option([option_of(name)], is_flag=True, help=meaning)
     given: dict[str, Any] = {"type": _Value(setting)}
-    given |= {"required": True} if setting.is_required else {"default": setting.default}
-    if setting.is_argument:
+    given |= {"required": True} if setting.is_required() else {"default": setting.default}
+    if ARGUMENT in setting.metadata:
         return click.Argument([name], **given)
-    metavar = "|".join(get_args(setting.kind)) if get_origin(setting.kind) is Literal else _METAVARS.get(setting.kind)
-    return click.Option([option_of(name)], **given, metavar=metavar or "TEXT", help=setting.meaning, show_default=True)
+    metavar = "|".join(get_args(kind)) if get_origin(kind) is Literal else _METAVARS.get(kind, "TEXT")
+    return click.Option([option_of(name)], **given, metavar=metavar, help=meaning, show_default=True)
 
 
 def _add(group: click.Group, name: str, run: Callable[..., None], *declared: type) -> None:
@@ -72,7 +74,7 @@ def _add(group: click.Group, name: str, run: Callable[..., None], *declared: typ
         run(*(made(one, given) for one in declared))
 
     known = settings_of(*declared)
-    by_place = [f"{name.upper()}: {one.meaning}" for name, one in known.items() if one.is_argument]
+    by_place = [f"{name.upper()}: {one.description}" for name, one in known.items() if ARGUMENT in one.metadata]
     told = "\n\n".join([declared[-1].__doc__ or "", *by_place])
     parameters = [_parameter(*each) for each in known.items()]
     group.add_command(click.Command(name, params=parameters, callback=call, help=told))
@@ -245,7 +247,7 @@ def check(arguments: list[str]) -> None:
             raise UserError(f"task {task} has no option {name}; it has {', '.join(known)}")
         try:
             if equals:
-                known[name].value_of(text)
+                value_of(known[name], text)
         except ValueError as error:
             raise UserError(f"{name}={text}: it {error}") from None
 
