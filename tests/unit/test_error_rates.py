@@ -15,6 +15,7 @@ from bench.error_rates import (
     Pair,
     Tally,
     drawn_days,
+    of_days,
     pair,
     row_level,
     tally,
@@ -127,7 +128,7 @@ def test_a_drawn_holdout_is_judged_as_its_rows_are() -> None:
             ),
             POLICY,
         )
-        quick = judge_days(totals.totals.of_days(drawn), POLICY)
+        quick = judge_days(of_days(totals.totals, drawn), POLICY)
         for slow_check, quick_check in zip(told.checks, quick.checks, strict=True):
             assert slow_check.name == quick_check.name
             exact = "calibr" not in slow_check.name

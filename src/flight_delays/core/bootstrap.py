@@ -20,6 +20,9 @@ class Interval:
     estimate: float
     high: float
 
+    def __str__(self) -> str:
+        return f"{self.estimate:.4f} [{self.low:.4f}, {self.high:.4f}]"
+
 
 @lru_cache(maxsize=16)
 def day_weights(days: int, draws: int, seed: int) -> Floats:

@@ -253,10 +253,10 @@ class _Resamples:
         return self.total(values) / self.total(np.ones_like(values))
 
     def calibration_error(self, objective: Objective, labels: Floats, forecasts: Floats) -> Floats:
-        """Expected calibration error: the mean distance of forecast and outcome, over the equally filled bins of all rows.
+        """Expected calibration error: mean distance of forecast and outcome over the equally filled bins of all rows.
 
         Naeini, Cooper, Hauskrecht 2015 (AAAI); equally filled bins after Nixon et al. 2019.
         """
         bins, excess = calibration_bins(forecasts), objective.excess(labels, forecasts)
         binned = [np.abs(self.mean(excess * (bins == each))) for each in range(CALIBRATION_BINS)]
-        return np.sum(binned, axis=0)
+        return np.asarray(np.sum(binned, axis=0))
