@@ -5,6 +5,7 @@ nothing else has to have run.
 """
 
 import argparse
+import asyncio
 import json
 import os
 import signal
@@ -26,6 +27,7 @@ from urllib.request import Request, urlopen
 import mlflow
 import numpy as np
 import pandas as pd
+import uvloop
 import yaml
 from deltalake import DeltaTable
 from mlflow.models import ModelSignature
@@ -245,10 +247,10 @@ def measure(both: Sequence[Server], bodies: Sequence[bytes], rounds: int, second
             for number in range(rounds + 1):
                 for server in both:
                     time_s = seconds if number else WARM_UP_S
-                    measured, reasons = drive(server.invocations, server.headers, bodies, connections, time_s)
+                    measured = drive(server.invocations, server.headers, bodies, connections, time_s)
                     sent += measured.requests if server.name == OURS else 0
-                    if reasons:
-                        progress.console.print(f"{server.name}: {dict(reasons)}")
+                    if measured.errors:
+                        progress.console.print(f"{server.name}: {measured.why}")
                     if number:
                         found.append(Round(server=server.name, connections=connections, measured=measured))
                         progress.advance(bar)
@@ -290,6 +292,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=10)
     asked = parser.parse_args()
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # a quicker loop, so that the caller is not the limit
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
 
@@ -22,7 +22,7 @@ from databricks.sdk.service.serving import (
 )
 
 from flight_delays.core.errors import UserError
-from flight_delays.core.traffic import Configuration, Served, in_words
+from flight_delays.core.traffic import Served, in_words
 from flight_delays.platform.sdk_errors import REFUSED, one_line
 
 ONLINE_STORE_SECRET = "online-store"  # noqa: S105  # the name of the secret that holds the store's address
@@ -70,7 +70,7 @@ class Endpoints:
     def configure(
         self,
         endpoint: str,
-        wanted: Iterable[Served],
+        wanted: Sequence[Served],
         *,
         workload_size: str,
         scale_to_zero: bool,
@@ -83,7 +83,6 @@ class Endpoints:
         An update under way is waited for. Throttling, conflicts, server errors and time-outs are tried again until
         `limit_s` has passed. Raises UserError for what remains; then what served before still does.
         """
-        configuration = Configuration(wanted)
         entities = [
             ServedEntityInput(
                 name=served.name,
@@ -93,16 +92,16 @@ class Endpoints:
                 scale_to_zero_enabled=scale_to_zero,
                 environment_vars=dict(environment),
             )
-            for served in configuration
+            for served in wanted
         ]
         traffic = TrafficConfig(
-            routes=[Route(served_model_name=each.name, traffic_percentage=each.percentage) for each in configuration]
+            routes=[Route(served_model_name=each.name, traffic_percentage=each.percentage) for each in wanted]
         )
         deadline, sent, serving, trouble = self.clock() + limit_s, False, "unknown", ""
 
         def failed(why: str) -> UserError:
             return UserError(
-                f"endpoint {endpoint} does not serve {in_words(configuration)}: {why}; still serving: {serving}; "
+                f"endpoint {endpoint} does not serve {in_words(wanted)}: {why}; still serving: {serving}; "
                 "fix that and run the release job again"
             )
 
@@ -113,14 +112,14 @@ class Endpoints:
                 serving, is_ready = in_words(served), state.ready is EndpointStateReady.READY
                 if state.config_update is EndpointStateConfigUpdate.IN_PROGRESS:
                     trouble = "an update is in progress"
-                elif not sent and not (is_ready and set(served) == set(configuration) and _runs(live, entities)):
+                elif not sent and not (is_ready and set(served) == set(wanted) and _runs(live, entities)):
                     self.client.serving_endpoints.update_config(
                         endpoint, served_entities=entities, traffic_config=traffic
                     )
                     sent, trouble = True, "the update was sent"
                 elif sent and state.config_update in _FAILED:
                     raise failed(f"the update failed: {_why_failed(live)}")
-                elif set(served) != set(configuration):
+                elif set(served) != set(wanted):
                     raise failed("it was set to that, but someone else has changed it since")
                 elif is_ready:
                     return

@@ -14,13 +14,12 @@ from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.data.delta_dataset_source import DeltaDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import Metric, Param, RunInfo
 from mlflow.environment_variables import MLFLOW_REGISTRY_URI, MLFLOW_TRACKING_URI
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.pyfunc import PyFuncModel
 from mlflow.types import ColSpec, DataType, Schema
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from flight_delays.core.contract import Documentation
 from flight_delays.core.errors import UserError
@@ -44,9 +43,11 @@ class NestedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """All that is kept of one training run. `inputs` maps a table to the Delta version that was read, `texts` a file to
-    what it says, `frames` one to the rows that it holds as Parquet.
-    """  # fmt: skip
+    """All that is kept of one training run.
+
+    `inputs` maps a table to the Delta version that was read, `texts` a file to what it says, `frames` one to the rows
+    that it holds as Parquet.
+    """
 
     fingerprint: str
     tags: Mapping[str, str]
@@ -116,20 +117,21 @@ class Registry:
     def record(self, version: Version) -> Record:
         """What the run that made a version has kept."""
         run = self.client.get_run(version.run_id)
-        with tempfile.TemporaryDirectory() as folder:
-            files = [found.path for found in self.client.list_artifacts(version.run_id, _PICTURES)]
-            pictures = {
-                Path(file).stem: Path(self.client.download_artifacts(version.run_id, file, folder)).read_bytes()
-                for file in files
-            }
+        files = [found.path for found in self.client.list_artifacts(version.run_id, _PICTURES)]
         return Record(
-            description=run.data.tags[MLFLOW_RUN_NOTE], tags=version.tags, metrics=run.data.metrics, pictures=pictures
+            description=run.data.tags[MLFLOW_RUN_NOTE],
+            tags=version.tags,
+            metrics=run.data.metrics,
+            pictures={Path(file).stem: self._read(version, file) for file in files},
         )
 
     def kept(self, version: Version, file: str) -> bytes:
         """A file of the run that made a version. Raises UserError if there is none."""
         if file not in {found.path for found in self.client.list_artifacts(version.run_id)}:
             raise UserError(f"{version.name} version {version.number} has kept no {file}; register it by the train job")
+        return self._read(version, file)
+
+    def _read(self, version: Version, file: str) -> bytes:
         with tempfile.TemporaryDirectory() as folder:
             return Path(self.client.download_artifacts(version.run_id, file, folder)).read_bytes()
 
@@ -166,15 +168,11 @@ class Registry:
     def register(self, experiment: str, name: str, training: Training) -> int:
         """Log a run with its model; the number that the registry gave the new version."""
         self.aliases(name)
-        with mlflow.start_run(experiment_id=self._experiment_id(experiment)) as run:
-            mlflow.set_tags(
-                {
-                    **training.tags,
-                    **{_VERSION + key: value for key, value in training.version_tags.items()},
-                    _FINGERPRINT: training.fingerprint,
-                    MLFLOW_RUN_NOTE: training.description,
-                }
-            )
+        with mlflow.start_run(
+            experiment_id=self._experiment_id(experiment), description=training.description, tags={**training.tags}
+        ) as run:
+            mlflow.set_tags({_VERSION + key: value for key, value in training.version_tags.items()})
+            mlflow.set_tag(_FINGERPRINT, training.fingerprint)
             mlflow.log_params(dict(training.parameters))
             mlflow.log_metrics(dict(training.metrics))
             for file, figure in training.figures.items():
@@ -186,7 +184,7 @@ class Registry:
                     rows.to_parquet(Path(folder) / file, index=False)
                 mlflow.log_artifacts(folder)
             for nested in training.nested:
-                self._log_nested(run.info, nested)
+                self._log_nested(run.info.experiment_id, nested)
             for table, delta_version in training.inputs.items():
                 source = DeltaDatasetSource(delta_table_name=table, delta_table_version=delta_version)
                 dataset = MetaDataset(source, name=table.rsplit(".", 1)[-1])  # type: ignore[abstract]  # has no profile
@@ -216,19 +214,11 @@ class Registry:
         self.client.update_model_version(name, str(number), description=run.data.tags[MLFLOW_RUN_NOTE])
         self.client.set_terminated(version.run_id)
 
-    def _log_nested(self, parent: RunInfo, nested: NestedRun) -> None:
-        tags = {**nested.tags, MLFLOW_PARENT_RUN_ID: parent.run_id}
-        run = self.client.create_run(parent.experiment_id, tags=tags, run_name=nested.name).info
-        self.client.log_batch(
-            run.run_id,
-            metrics=[
-                Metric(name, value, run.start_time, step)
-                for name, values in nested.metrics.items()
-                for step, value in enumerate(values)
-            ],
-            params=[Param(name, str(value)) for name, value in nested.parameters.items()],
-        )
-        self.client.set_terminated(run.run_id)
+    def _log_nested(self, experiment_id: str, nested: NestedRun) -> None:
+        with mlflow.start_run(experiment_id=experiment_id, run_name=nested.name, tags={**nested.tags}, nested=True):
+            mlflow.log_params({**nested.parameters})
+            for step, values in enumerate(zip(*nested.metrics.values(), strict=True)):
+                mlflow.log_metrics(dict(zip(nested.metrics, values, strict=True)), step=step)
 
     def _experiment_id(self, experiment: str) -> str:
         found = self.client.get_experiment_by_name(experiment)
@@ -239,14 +229,11 @@ class Registry:
     def documentation(self, version: Version) -> Documentation:
         """What is kept of a version and of the run that made it."""
         run = self.client.get_run(version.run_id)
-        sources = {
-            read.dataset.name: json.loads(read.dataset.source)
-            for read in (run.inputs.dataset_inputs if run.inputs else [])
-        }
+        datasets = [read.dataset for read in run.inputs.dataset_inputs] if run.inputs else []
         return Documentation(
             description=self.client.get_model_version(version.name, str(version.number)).description or "",
             tags=version.tags,
-            lineage={name: source.get("delta_table_version") for name, source in sources.items()},
+            lineage={one.name: json.loads(one.source).get("delta_table_version") for one in datasets},
             files=frozenset(file.path for file in self.client.list_artifacts(version.run_id)),
         )
 
@@ -318,16 +305,11 @@ def uris() -> Uris:
 
 def connect_to(uris: Uris) -> Registry:
     """In another process of the same job."""
-    quieten()
+    for noisy in ("mlflow", "alembic"):  # what MLflow says of its own work
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     mlflow.set_tracking_uri(uris.tracking)
     mlflow.set_registry_uri(uris.registry)
     return Registry(client=MlflowClient())
-
-
-def quieten() -> None:
-    """Leave out what MLflow says of its own work."""
-    for noisy in ("mlflow", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
 @contextmanager
