@@ -20,36 +20,25 @@ PREVENT_DESTROY = Variable(path="var.prevent_destroy", type=bool)
 def load(bundle: Bundle) -> Resources:
     """All resources, or none."""
     resources = Resources()
-    if bundle.variables["online_store"] in (True, "true"):  # what BUNDLE_VAR_online_store gives is a text
-        resources.add_resource("online_database", database())
-        resources.add_resource("online_features", features())
-        resources.add_resource("online_predictions", predictions())
-    return resources
-
-
-def database() -> DatabaseInstance:
-    """The smallest there is. With password login: a token would end within the hour, and the secret with it."""
-    return DatabaseInstance(
+    if bundle.variables["online_store"] not in (True, "true"):  # what BUNDLE_VAR_online_store gives is a text
+        return resources
+    # The smallest there is. With password login: a token would end within the hour, and the secret with it.
+    database = DatabaseInstance(
         name="${var.online_store_instance}",
         capacity="CU_1",
         enable_pg_native_login=True,
         lifecycle=Lifecycle(prevent_destroy=PREVENT_DESTROY),
     )
+    resources.add_resource("online_database", database)
+    # The newest of each entity, updated as its table changes once it has been synced.
+    resources.add_resource("online_features", _synced("features", timeseries_key="prediction_ts"))
+    resources.add_resource("online_predictions", _synced("predictions", timeseries_key="scored_at"))
+    return resources
 
 
-def features() -> SyncedDatabaseTable:
-    """The newest features of each entity, updated as the feature table changes once it has been synced."""
-    return _synced("features", to="features_online", timeseries_key="prediction_ts")
-
-
-def predictions() -> SyncedDatabaseTable:
-    """The newest prediction of each entity, updated likewise."""
-    return _synced("predictions", to="predictions_online", timeseries_key="scored_at")
-
-
-def _synced(table: str, *, to: str, timeseries_key: str) -> SyncedDatabaseTable:
+def _synced(table: str, *, timeseries_key: str) -> SyncedDatabaseTable:
     return SyncedDatabaseTable(
-        name=f"{CATALOG}.{SCHEMA}.{to}",
+        name=f"{CATALOG}.{SCHEMA}.{table}_online",
         database_instance_name="${resources.database_instances.online_database.name}",
         logical_database_name="flight_delays",
         spec=SyncedTableSpec(
