@@ -27,12 +27,8 @@ from flight_delays.platform.sdk_errors import REFUSED, one_line
 
 ONLINE_STORE_SECRET = "online-store"  # noqa: S105  # the name of the secret that holds the store's address
 
-LIMIT_S = 3600
-"""How long a version may take until it serves; its container alone can take half an hour to build."""
-
-_PATIENCE_S = 30
-"""How long the SDK itself repeats one call that is throttled, or that finds nobody."""
-
+LIMIT_S = 3600  # until a version serves; its container alone can take half an hour to build
+_PATIENCE_S = 30  # that the SDK itself repeats one call that is throttled, or that finds nobody
 _FIRST_WAITS_S, _WAIT_S = (0.1, 0.2, 0.5, 1.0, 2.0), 5.0
 _SERVED_NAME, _REQUEST_ID = "served-model-name", "x-request-id"
 _FAILED = (EndpointStateConfigUpdate.UPDATE_FAILED, EndpointStateConfigUpdate.UPDATE_CANCELED)
@@ -40,14 +36,12 @@ _FAILED = (EndpointStateConfigUpdate.UPDATE_FAILED, EndpointStateConfigUpdate.UP
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """To one request: a prediction for each of its rows; who gave it and the request's id, where the endpoint says so;
-    how long the caller waited.
-    """  # fmt: skip
+    """To one request: a prediction for each row; who gave it and the request's id, where the endpoint says so."""
 
     predictions: tuple[Mapping[str, object], ...]
     served_name: str | None
     request_id: str | None
-    duration_ms: float
+    duration_ms: float  # that the caller waited
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,16 +181,11 @@ def _served(live: ServingEndpointDetailed) -> tuple[Served, ...]:
     }
     served = []
     for entity in _entities(live):
-        if not (entity.name and entity.entity_name and (entity.entity_version or "").isdecimal()):
-            raise UserError(f"endpoint {live.name} serves {entity.name}, which is no version of a model; remove it")
-        served.append(
-            Served(
-                name=entity.name,
-                model_name=entity.entity_name,
-                model_version=int(entity.entity_version or 0),
-                percentage=shares.get(entity.name, 0),
-            )
-        )
+        name, model, version = entity.name, entity.entity_name, entity.entity_version or ""
+        if not (name and model and version.isdecimal()):
+            raise UserError(f"endpoint {live.name} serves {name}, which is no version of a model; remove it")
+        share = shares.get(name, 0)
+        served.append(Served(name=name, model_name=model, model_version=int(version), percentage=share))
     return tuple(served)
 
 
@@ -216,10 +205,8 @@ def _runs(live: ServingEndpointDetailed, wanted: Sequence[ServedEntityInput]) ->
 
 def _why_failed(live: ServingEndpointDetailed) -> str:
     pending = (live.pending_config.served_entities if live.pending_config else None) or []
-    states = [entity.state for entity in (*pending, *_entities(live)) if entity.state]
-    said = [
-        state.deployment_state_message
-        for state in states
-        if state.deployment is ServedModelStateDeployment.DEPLOYMENT_FAILED and state.deployment_state_message
-    ]
-    return said[0] if said else "see the build log on the endpoint's page"
+    for state in (entity.state for entity in (*pending, *_entities(live)) if entity.state):
+        failed = state.deployment is ServedModelStateDeployment.DEPLOYMENT_FAILED
+        if failed and state.deployment_state_message:
+            return state.deployment_state_message
+    return "see the build log on the endpoint's page"
