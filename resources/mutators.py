@@ -1,4 +1,4 @@
-"""What the bundle's files can't say, put right each time that the CLI reads them.
+"""What the bundle's files can't say, filled in whenever the CLI reads them.
 
 A deploy must not touch what serves, so whoever validates or deploys must be able to see the endpoint.
 """

@@ -17,7 +17,7 @@ from flight_delays.core.settings import Policy
 
 
 class Outcome(StrEnum):
-    """What a check, or a whole verdict, says. Only PASS lets a version serve."""
+    """Of a check or a whole verdict. Only PASS lets a version serve."""
 
     PASS = "PASS"  # noqa: S105
     FAIL = "FAIL"
@@ -25,7 +25,7 @@ class Outcome(StrEnum):
 
 
 class SliceOutcome(StrEnum):
-    """What is known of one slice."""
+    """Of one slice."""
 
     HARMED = "harmed"
     NOT_SHOWN = "no harm shown"
@@ -71,7 +71,7 @@ class Evidence:
     labels: Floats
     forecasts: Floats
     days: npt.NDArray[np.int64]
-    baseline: float  # what a model that knows nothing forecasts, from the candidate's training period
+    baseline: float  # the constant forecast, from the candidate's training period
     champion: Floats | None  # None where no version serves yet
     slices: Mapping[str, npt.NDArray[np.str_]] = field(default_factory=dict)  # dimension to each row's value
 
@@ -217,7 +217,7 @@ def enough_days(days: int, policy: Policy) -> Check:
 def at_most(name: str, what: str, interval: Interval, limit: float) -> Check:
     """PASS if the whole interval is at or below the limit, FAIL if it lies above, else INCONCLUSIVE.
 
-    Numbers count to the ninth digit, so that the last bits of another processor make no other verdict.
+    Evidence is rounded to nine digits, so that another processor's last bits do not change a verdict's id.
     """
     if interval.high <= limit:
         outcome, how = Outcome.PASS, "at most"
@@ -235,7 +235,7 @@ def at_most(name: str, what: str, interval: Interval, limit: float) -> Check:
 
 
 def no_slice_harmed(slices: Sequence[Slice], what: str, policy: Policy) -> Check:
-    """FAIL if harm is shown in a slice. Never INCONCLUSIVE: what is too small to be measured is listed and no more."""
+    """FAIL if harm is shown in a slice. Never INCONCLUSIVE: slices too small to be measured are only listed."""
     measured = [found for found in slices if found.worse_by is not None]
     harmed = [found for found in measured if found.outcome is SliceOutcome.HARMED]
     scope = f"{len(measured)} of {len(slices)} slices had enough days and rows to be measured"

@@ -16,16 +16,15 @@ from flight_delays.core.metrics import CALIBRATION_BINS, Floats, calibration_bin
 
 _DRAWS = 1_000
 _SEED = 20130101
-_CLIP = 1e-7  # a probability of exactly 0 or 1 would cost infinitely much
-_CERTAIN = 1e-15  # nor can it be corrected
+_CLIP = 1e-7  # the loss of a probability of exactly 0 or 1 can be infinite
+_CERTAIN = 1e-15  # and its log odds are
 
 
 class Objective(ABC):
-    """What training, gate, slices and model card ask.
+    """What kind of forecast a model makes, and how it is scored.
 
-    `kind` tells a registered model what to answer; `outputs` are the columns of its answers and their types, in the
-    registry's words, of which `forecast` is compared with the label. The baseline is what a model forecasts that knows
-    nothing.
+    `kind` tells a registered model what to answer; `outputs` are the columns of its answers with MLflow's names of
+    their types; the one named `forecast` is compared with the label. The baseline is a constant forecast.
     """
 
     kind: ClassVar[Literal["binary", "regression"]]
@@ -36,7 +35,7 @@ class Objective(ABC):
 
     @abstractmethod
     def loss(self, labels: Floats, forecasts: Floats) -> Floats:
-        """Of each row; the less the better."""
+        """Loss of each row; lower is better."""
 
     @abstractmethod
     def excess(self, labels: Floats, forecasts: Floats) -> Floats:
@@ -52,14 +51,14 @@ class Objective(ABC):
 
     @abstractmethod
     def correction(self, labels: Floats, forecasts: Floats) -> tuple[float, float]:
-        """Slope and intercept that correct these forecasts best, after `link`."""
+        """Slope and intercept of the best correction, on the scale of `link`."""
 
     def learnable(self, labels: Floats) -> bool:
         """Whether labels differ."""
         return len(np.unique(labels)) > 1
 
     def metrics(self, labels: Floats, forecasts: Floats) -> dict[str, float]:
-        """All scores of one model, by name; `rows` and `label_mean` first. NaN where one is undefined."""
+        """All scores by name; `rows` and `label_mean` first. NaN where a score is undefined."""
         once = self.resampled(labels, forecasts, np.zeros(len(labels), dtype=np.int64), np.ones((1, 1)))
         scores = {name: float(values[0]) if len(values) else float("nan") for name, values in once.items()}
         return {"rows": len(labels), "label_mean": float(labels.mean()), **scores}
@@ -72,7 +71,7 @@ class Objective(ABC):
 
     @abstractmethod
     def describe(self, labels: Floats) -> str:
-        """What the outcomes are, in a few words."""
+        """Summary of the labels for people."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -103,7 +103,7 @@ class AsOf(InSchema):
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """When a version may serve. What has a default is no option: the error rates in docs/ hold for these values."""
+    """When a version may serve. A value with a default here is no option: the error rates in docs/ hold for it."""
 
     min_holdout_days: Count = Field(description="Policy. Minimum unseen days; with fewer the verdict is INCONCLUSIVE.")
     loss_margin: AtLeast0 = Field(description="Policy. How much worse in loss than the champion a challenger may be.")
@@ -116,7 +116,7 @@ class Policy:
     max_size_mb: Above0 = Field(description="Policy. Maximum size of the model's files, MB.")
     min_slice_days: Count = 10  # with fewer a slice is not measured
     min_slice_rows: Count = 200
-    min_gain: Above0 = 0.001  # in loss over what knows nothing, which is not enough
+    min_gain: Above0 = 0.001  # in loss over the constant baseline
     confidence: Annotated[Number, Field(gt=0.5, lt=1)] = 0.95  # of each one-sided bound
     draws: Count = 2_000  # bootstrap resamples
     seed: int = 20130101
@@ -374,7 +374,7 @@ def option_of(name: str) -> str:
 
 
 def settings_of(*declared: type) -> dict[str, FieldInfo]:
-    """By name; those of a policy within are options of their own, except what has a default there."""
+    """Settings by name. A nested policy's settings are included, except those with a default."""
     found: dict[str, FieldInfo] = {}
     for name, setting in (each for one in declared for each in _fields(one).items()):
         if isinstance(setting.annotation, type) and is_dataclass(setting.annotation):
@@ -395,7 +395,7 @@ def value_of(setting: FieldInfo, given: object) -> object:
 
 
 def made(declared: type[T], given: Mapping[str, object]) -> T:
-    """The settings, of values by name; others are ignored. Raises UserError for what can't be, alone or together."""
+    """Settings from values by name; other names are ignored. Raises UserError for values out of range."""
     values: dict[str, object] = {}
     for name, setting in _fields(declared).items():
         if isinstance(setting.annotation, type) and is_dataclass(setting.annotation):

@@ -1,4 +1,4 @@
-"""Whole days to learn from and whole days to judge by."""
+"""Whole days to train on and whole days to evaluate on."""
 
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta

@@ -22,9 +22,9 @@ from flight_delays.core.use_case import LABEL, UseCase
 
 SEED = 20130101
 FOLDS = 3
-FOLD_DAYS = 56  # together half a year: what suits one season only is neither chosen nor corrected for
+FOLD_DAYS = 56  # together half a year, so that no choice suits one season only
 FEWEST_FOLD_DAYS = 7  # each weekday once
-GAP_DAYS = 1  # the day before is not over when a forecast is asked for
+GAP_DAYS = 1  # the day before is not over at prediction time
 REPEATS = ("forecast_1", "forecast_2", "forecast_3")
 RANDOM_TRIALS = 4  # before the sampler follows what it has seen
 
@@ -52,9 +52,9 @@ class Trial:
 class Fitted:
     """A model, what was learnt to prepare rows for it, and how both were found.
 
-    `correction` holds the slope and the intercept that correct its forecasts; `judged` what models of the setting that
-    was taken, fitted with other random numbers than those that it was chosen by, forecast of the folds' days: columns
-    entity_id, prediction_ts, day, label and REPEATS, uncorrected.
+    `correction` holds the slope and the intercept that correct its forecasts. `judged` holds uncorrected forecasts for
+    the folds' days, by models with the chosen parameters and other random seeds than in the search: columns entity_id,
+    prediction_ts, day, label and REPEATS.
     """
 
     use_case: UseCase
@@ -79,7 +79,7 @@ class Fitted:
 
 
 def columns_of(use_case: UseCase, rows: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
-    """The columns that a model takes, one that is looked up and not there as unknown."""
+    """The columns that a model takes; a looked-up column that is missing is all NaN."""
     unknown = np.full(len(rows), np.nan)
     return {
         **{name: rows[name].to_numpy() for name in use_case.request},
@@ -88,7 +88,7 @@ def columns_of(use_case: UseCase, rows: pd.DataFrame) -> dict[str, npt.NDArray[A
 
 
 def prepared(use_case: UseCase, rows: pd.DataFrame, learnt: Mapping[str, Any]) -> pd.DataFrame:
-    """Rows of features as the learner takes them."""
+    """Rows of features as input of the learner."""
     return pd.DataFrame(use_case.prepare.prepare(columns_of(use_case, rows), learnt), index=rows.index)
 
 
@@ -163,7 +163,7 @@ def behind(losses: Sequence[float], complete: Sequence[Trial]) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class _FoldData:
-    """What a trial meets in one fold; `judged` are the rows to judge by, `labels` theirs."""
+    """One fold for all trials: `judged` marks the rows that it is evaluated on, `labels` are theirs."""
 
     fold: Fitting
     judged: npt.NDArray[np.bool_]

@@ -194,7 +194,7 @@ def _entities(live: ServingEndpointDetailed) -> list[ServedEntityOutput]:
 
 
 def _runs(live: ServingEndpointDetailed, wanted: Sequence[ServedEntityInput]) -> bool:
-    """Whether what serves was set in the same words, size and environment included."""
+    """Whether size and environment of what serves are as wanted."""
 
     def key(entity: ServedEntityInput | ServedEntityOutput) -> tuple[object, ...]:
         environment = sorted((entity.environment_vars or {}).items())

@@ -33,7 +33,7 @@ _VERSION = "version."  # prefix of the run's tags that its version gets too
 
 @dataclass(frozen=True, kw_only=True)
 class NestedRun:
-    """A run beneath a training run; of each metric, the values in the order of their steps."""
+    """A child of a training run; `metrics` maps a name to its values by step."""
 
     name: str
     tags: Mapping[str, str]
@@ -43,7 +43,7 @@ class NestedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """All that is kept of one training run.
+    """Everything that a training run records.
 
     `inputs` maps a table to the Delta version that was read, `texts` a file to what it says, `frames` one to the rows
     that it holds as Parquet.
@@ -78,7 +78,7 @@ class Version:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What the run that made a version has kept of it; `pictures` maps a name to a PNG image."""
+    """What the run that made a version recorded; `pictures` maps a name to a PNG image."""
 
     description: str
     tags: Mapping[str, str]
@@ -106,7 +106,7 @@ class Registry:
         return Version(name=name, number=number, run_id=found.run_id, tags=found.tags)
 
     def load(self, name: str, number: int) -> PyFuncModel:
-        """The model itself, by number, never by alias."""
+        """The model itself."""
         model: PyFuncModel = mlflow.pyfunc.load_model(f"models:/{name}/{number}")
         return model
 
@@ -115,7 +115,7 @@ class Registry:
         return Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{number}", dst_path=str(folder)))
 
     def record(self, version: Version) -> Record:
-        """What the run that made a version has kept."""
+        """What the run that made a version recorded."""
         run = self.client.get_run(version.run_id)
         files = [found.path for found in self.client.list_artifacts(version.run_id, _PICTURES)]
         return Record(
@@ -166,13 +166,12 @@ class Registry:
         return min(made, default=None)
 
     def register(self, experiment: str, name: str, training: Training) -> int:
-        """Log a run with its model; the number that the registry gave the new version."""
+        """Log a run with its model. Returns the number of the new version."""
         self.aliases(name)
-        with mlflow.start_run(
-            experiment_id=self._experiment_id(experiment), description=training.description, tags={**training.tags}
-        ) as run:
-            mlflow.set_tags({_VERSION + key: value for key, value in training.version_tags.items()})
-            mlflow.set_tag(_FINGERPRINT, training.fingerprint)
+        of_version = {_VERSION + key: value for key, value in training.version_tags.items()}
+        tags = {**training.tags, **of_version, _FINGERPRINT: training.fingerprint}
+        experiment_id = self._experiment_id(experiment)
+        with mlflow.start_run(experiment_id=experiment_id, description=training.description, tags=tags):
             mlflow.log_params(dict(training.parameters))
             mlflow.log_metrics(dict(training.metrics))
             for file, figure in training.figures.items():
@@ -184,7 +183,7 @@ class Registry:
                     rows.to_parquet(Path(folder) / file, index=False)
                 mlflow.log_artifacts(folder)
             for nested in training.nested:
-                self._log_nested(run.info.experiment_id, nested)
+                self._log_nested(experiment_id, nested)
             for table, delta_version in training.inputs.items():
                 source = DeltaDatasetSource(delta_table_name=table, delta_table_version=delta_version)
                 dataset = MetaDataset(source, name=table.rsplit(".", 1)[-1])  # type: ignore[abstract]  # has no profile
@@ -203,9 +202,9 @@ class Registry:
         return number
 
     def finish(self, name: str, number: int) -> None:
-        """Give a version the description and tags that its run holds for it, and end that run.
+        """Copy description and tags from a version's run to the version, and end that run.
 
-        Safe to do again: the run of a killed process is found by its fingerprint and finished so.
+        Idempotent: the run of a killed process is found by its fingerprint and finished this way.
         """
         version = self.version(name, number)
         run = self.client.get_run(version.run_id)
@@ -227,7 +226,7 @@ class Registry:
         return str(found.experiment_id)
 
     def documentation(self, version: Version) -> Documentation:
-        """What is kept of a version and of the run that made it."""
+        """What documents a version, from the version and the run that made it."""
         run = self.client.get_run(version.run_id)
         datasets = [read.dataset for read in run.inputs.dataset_inputs] if run.inputs else []
         return Documentation(
@@ -286,7 +285,7 @@ def connect() -> Registry:
     tracking, registry = MLFLOW_TRACKING_URI.get(), MLFLOW_REGISTRY_URI.get()
     if tracking in (None, "", "databricks"):  # a runtime may name it, and the older registry
         tracking, registry = "databricks", "databricks-uc"
-    # Told, since MLflow itself would go on with what this process has used before.
+    # Set here, because MLflow itself would keep those that this process used before.
     return connect_to(Uris(tracking, registry))
 
 
@@ -299,12 +298,12 @@ class Uris:
 
 
 def uris() -> Uris:
-    """Those of this process, once connected."""
+    """The addresses that this process is connected to."""
     return Uris(mlflow.get_tracking_uri(), mlflow.get_registry_uri())
 
 
 def connect_to(uris: Uris) -> Registry:
-    """In another process of the same job."""
+    """The registry at these addresses; also in another process of the same job."""
     for noisy in ("mlflow", "alembic"):  # what MLflow says of its own work
         logging.getLogger(noisy).setLevel(logging.ERROR)
     mlflow.set_tracking_uri(uris.tracking)

@@ -32,7 +32,7 @@ _COLUMNS = ("check", "outcome", "reason")
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """A verdict, the days it rests on, a digest of their rows and the candidate's metrics on them."""
+    """A verdict, its holdout, a digest of the holdout's rows and the candidate's metrics on them."""
 
     verdict: Verdict
     holdout: Holdout
@@ -153,7 +153,7 @@ def _rows(decision: Verdict) -> list[tuple[str, Outcome, str]]:
 
 
 def _save(context: Context, candidate: Version, champion: Version | None, policy: Policy, judged: Judged) -> str:
-    """Append the verdict unless this very one is there; its id is a digest of all that it says."""
+    """Append the verdict unless it is there already; its id is a digest of its content."""
     decision = judged.verdict
     made = Decision(
         decision_id="",

@@ -18,7 +18,7 @@ PROMOTION = "promotion"  # kind of decision
 def run(context: Context, settings: Promote) -> None:
     """Let the endpoint serve the version, then move `previous_champion` and `champion` and append to `decisions`.
 
-    Safe to run again after any interruption: the aliases follow an endpoint that serves, never the other way round.
+    Idempotent after any interruption: the aliases follow an endpoint that serves, never the other way round.
 
     Raises UserError unless the verdict is a PASS on this very version, against the version that serves now.
     """

@@ -32,7 +32,7 @@ _SHOWN = 10  # tries, and features by importance
 
 @dataclass(frozen=True, kw_only=True)
 class Champion:
-    """What is kept of how a version was found: its setting, its folds, its columns, and what the folds forecast."""
+    """How a version was found: its parameters, folds and columns, and the forecasts of its folds."""
 
     name: str
     number: int
@@ -43,7 +43,7 @@ class Champion:
 
 
 def champion_of(registry: Registry, model_name: str) -> Champion | None:
-    """The version that serves, read and nothing else; None if none does."""
+    """The version that serves; None if none does."""
     number = registry.aliases(model_name).get("champion")
     if number is None:
         return None
