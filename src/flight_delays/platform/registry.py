@@ -24,6 +24,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from flight_delays.core.contract import Documentation
 from flight_delays.core.errors import UserError
 from flight_delays.core.signature import Column, Signature
+from flight_delays.core.training import Trial
 
 _FINGERPRINT = "fingerprint"
 _SHELL = Path(__file__).with_name("shell.py")
@@ -32,21 +33,11 @@ _VERSION = "version."  # prefix of the run's tags that its version gets too
 
 
 @dataclass(frozen=True, kw_only=True)
-class NestedRun:
-    """A child of a training run; `metrics` maps a name to its values by step."""
-
-    name: str
-    tags: Mapping[str, str]
-    parameters: Mapping[str, object]
-    metrics: Mapping[str, Sequence[float]]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Training:
     """Everything that a training run records.
 
     `inputs` maps a table to the Delta version that was read, `texts` a file to what it says, `frames` one to the rows
-    that it holds as Parquet.
+    that it holds as Parquet; each of `trials` becomes a child run.
     """
 
     fingerprint: str
@@ -56,7 +47,7 @@ class Training:
     figures: Mapping[str, Figure]
     texts: Mapping[str, str]
     frames: Mapping[str, pd.DataFrame]
-    nested: tuple[NestedRun, ...]
+    trials: tuple[Trial, ...]
     inputs: Mapping[str, int]
     artifacts: Mapping[str, Path]
     signature: Signature
@@ -182,8 +173,16 @@ class Registry:
                 for file, rows in training.frames.items():
                     rows.to_parquet(Path(folder) / file, index=False)
                 mlflow.log_artifacts(folder)
-            for nested in training.nested:
-                self._log_nested(experiment_id, nested)
+            for trial in training.trials:
+                with mlflow.start_run(
+                    experiment_id=experiment_id,
+                    run_name=f"trial {trial.number}",
+                    tags={"state": trial.state},
+                    nested=True,
+                ):
+                    mlflow.log_params({**trial.parameters})
+                    for fold, (loss, rounds) in enumerate(zip(trial.losses, trial.rounds, strict=True)):
+                        mlflow.log_metrics({"loss": loss, "rounds": rounds}, step=fold)
             for table, delta_version in training.inputs.items():
                 source = DeltaDatasetSource(delta_table_name=table, delta_table_version=delta_version)
                 dataset = MetaDataset(source, name=table.rsplit(".", 1)[-1])  # type: ignore[abstract]  # has no profile
@@ -212,12 +211,6 @@ class Registry:
         self.tag_version(version, tags)
         self.client.update_model_version(name, str(number), description=run.data.tags[MLFLOW_RUN_NOTE])
         self.client.set_terminated(version.run_id)
-
-    def _log_nested(self, experiment_id: str, nested: NestedRun) -> None:
-        with mlflow.start_run(experiment_id=experiment_id, run_name=nested.name, tags={**nested.tags}, nested=True):
-            mlflow.log_params({**nested.parameters})
-            for step, values in enumerate(zip(*nested.metrics.values(), strict=True)):
-                mlflow.log_metrics(dict(zip(nested.metrics, values, strict=True)), step=step)
 
     def _experiment_id(self, experiment: str) -> str:
         found = self.client.get_experiment_by_name(experiment)
