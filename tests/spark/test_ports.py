@@ -9,9 +9,8 @@ import pandas as pd
 import pytest
 from tests.contexts import MemoryDecisions, MemoryRows
 
-from flight_delays.core.decisions import Decision
 from flight_delays.platform.dataset import Labelled
-from flight_delays.platform.decision_log import Decisions
+from flight_delays.platform.decision_log import Decision, Decisions
 from flight_delays.platform.delta import Tables
 
 FIRST = Decision(

@@ -1,9 +1,26 @@
 """The log of decisions: rows are only added."""
 
 from dataclasses import dataclass, fields
+from datetime import datetime
 
-from flight_delays.core.decisions import Decision
 from flight_delays.platform.delta import Tables, collected
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """A row of table decisions, whose SQL says what each column holds."""
+
+    decision_id: str
+    kind: str
+    model_name: str
+    model_version: int
+    other_version: int | None
+    outcome: str
+    reasons: tuple[str, ...]
+    evidence: str = "{}"
+    policy: str = "{}"
+    allowed_by: str | None = None
+    as_of: datetime
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ import pandas as pd
 from mlflow.pyfunc import PyFuncModel
 
 from flight_delays.core import contract
-from flight_delays.core.decisions import Decision
 from flight_delays.core.errors import UserError
 from flight_delays.core.feature_set import DAY
 from flight_delays.core.gates import Check, Evidence, Outcome, Verdict, enough_days, judge, verdict
@@ -21,6 +20,7 @@ from flight_delays.core.settings import Judge, Policy
 from flight_delays.core.splits import Holdout
 from flight_delays.core.use_case import LABEL, UseCase
 from flight_delays.platform.context import Context
+from flight_delays.platform.decision_log import Decision
 from flight_delays.platform.registry import Version, golden_difference, predict, read_golden_requests, signature
 from flight_delays.tasks.printing import show
 
