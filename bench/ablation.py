@@ -13,7 +13,6 @@ from rich.progress import track
 
 from bench.flights import ROOT, labelled, without
 from flight_delays.core.bootstrap import day_weights, interval
-from flight_delays.core.gates import in_words
 from flight_delays.core.metrics import Floats
 from flight_delays.core.training import SEED, Fitted, fit
 from flight_delays.use_case import USE_CASE
@@ -69,7 +68,7 @@ def main() -> None:
         bounds = interval(float(more.sum() / counts.sum()), weights @ more / (weights @ counts), 0.95)
         lines.append(
             f"| {name} | {fitted.best.loss:.4f} | {found['auc']:.4f} | {found['brier']:.4f} | {found['log_loss']:.4f} "
-            f"| {found['calibration_error']:.4f} | {'' if name == EVERYTHING else in_words(bounds)} |"
+            f"| {found['calibration_error']:.4f} | {'' if name == EVERYTHING else bounds} |"
         )
     table = "\n".join(lines)
     (ROOT / "docs" / "ablation.md").write_text(PAGE.format(rows=len(later), table=table))

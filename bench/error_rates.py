@@ -5,7 +5,7 @@ replacement, and judged by `judge_days` itself. Beside it on the same holdouts: 
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -40,6 +40,13 @@ def pair(evidence: Evidence) -> Pair:
     return Pair(totals=by_day(evidence), worse_squares=np.bincount(evidence.days, weights=worse**2).astype(np.float64))
 
 
+def of_days(totals: DayTotals, days: npt.NDArray[np.int64]) -> DayTotals:
+    """The totals of these days, in this order; one may be there more than once."""
+    arrays = {name: value[days] for name, value in vars(totals).items() if isinstance(value, np.ndarray)}
+    slices = replace(totals.slices, rows=totals.slices.rows[days], worse=totals.slices.worse[days])
+    return replace(totals, **arrays, slices=slices)
+
+
 def worse_by(
     delta: float, objective: Objective, labels: Floats, challenger: Floats, champion: Floats, weak: Floats
 ) -> tuple[Floats, Floats]:
@@ -71,7 +78,7 @@ def tally(
     found: Tally = Counter()
     for _ in range(replicates):
         drawn = drawn_days(rng, len(pair.totals.rows), holdout_days, block)
-        decision = judge_days(pair.totals.of_days(drawn), policy)
+        decision = judge_days(of_days(pair.totals, drawn), policy)
         checks = {check.name: check for check in decision.checks}
         worse = row_level(pair, drawn, policy.confidence)
         found.update(

@@ -97,7 +97,7 @@ def _parameters(bundle: Bundle, job: Job, task: Task) -> list[str]:
             value = SOURCES[name]
         elif name in bundle.variables:
             value = f"${{var.{name}}}"
-        elif setting.is_required:
+        elif setting.is_required():
             raise ValueError(f"task {task.task_key}: nothing gives {name}; add a job parameter or a variable {name}")
         else:
             continue

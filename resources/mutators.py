@@ -1,4 +1,4 @@
-"""What the bundle's files can't say, put right each time that the CLI reads them.
+"""What the bundle's files can't say, filled in whenever the CLI reads them.
 
 A deploy must not touch what serves, so whoever validates or deploys must be able to see the endpoint.
 """
@@ -12,23 +12,12 @@ from threading import Thread
 from typing import TypeVar
 
 from databricks.bundles.core import model_serving_endpoint_mutator, secret_scope_mutator
-from databricks.bundles.model_serving_endpoints import (
-    EndpointCoreConfigInput,
-    ModelServingEndpoint,
-    ServedEntityInput,
-    TrafficConfig,
-)
+from databricks.bundles.model_serving_endpoints import EndpointCoreConfigInput, ModelServingEndpoint, ServedEntityInput
 from databricks.bundles.secret_scopes import SecretScope, SecretScopePermissionLevel
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.core import Config
 from databricks.sdk.errors import NotFound, PermissionDenied, Unauthenticated
-from databricks.sdk.service.serving import (
-    EndpointCoreConfigOutput,
-    EndpointPendingConfig,
-    EndpointStateConfigUpdate,
-    ServedEntityOutput,
-    ServingEndpointDetailed,
-)
+from databricks.sdk.service.serving import EndpointStateConfigUpdate
 
 T = TypeVar("T")
 
@@ -64,7 +53,10 @@ def workspace(retry_s: int = 8) -> WorkspaceClient:
 def kept(
     endpoint: ModelServingEndpoint, connect: Callable[[], WorkspaceClient], limit_s: float = 30
 ) -> ModelServingEndpoint:
-    """`endpoint` as it serves, or as it is where none is deployed. Raises DeployRefusedError if that can't be known."""
+    """`endpoint` with what only a release may change, and the description, whose change would make it anew.
+
+    As declared where none is deployed. Raises DeployRefusedError if what serves can't be read.
+    """
     try:
         live = _within(limit_s, lambda: connect().serving_endpoints.get(endpoint.name))
     except NotFound:
@@ -74,33 +66,18 @@ def kept(
             f"endpoint {endpoint.name}: what it serves can't be read, and a deploy would reset it: {_reason(error)}; "
             f"{_fix(error)}"
         ) from None
-    return with_live(endpoint, live)
-
-
-def with_live(endpoint: ModelServingEndpoint, live: ServingEndpointDetailed) -> ModelServingEndpoint:
-    """`endpoint` with what only a release may change, and the description, whose change would make it anew."""
+    # What an update is about to bring counts already: it may be there before this deploy gets to the endpoint.
+    ended = live.state is not None and live.state.config_update in ENDED
+    serving = live.pending_config if live.pending_config and not ended else live.config
     described = replace(endpoint, description=live.description or endpoint.description)
-    serving = _serving(live)
     if serving is None or not serving.served_entities:
         return described
-    traffic = serving.traffic_config
-    return replace(
-        described,
-        config=EndpointCoreConfigInput(
-            served_entities=[_declared(entity) for entity in serving.served_entities],
-            traffic_config=TrafficConfig.from_dict(traffic.as_dict()) if traffic else None,
-        ),
-    )
-
-
-def _serving(live: ServingEndpointDetailed) -> EndpointCoreConfigOutput | EndpointPendingConfig | None:
-    """What an update is about to bring counts already: it may be there before this deploy gets to the endpoint."""
-    ended = live.state is not None and live.state.config_update in ENDED
-    return live.pending_config if live.pending_config and not ended else live.config
-
-
-def _declared(entity: ServedEntityOutput) -> ServedEntityInput:
-    return ServedEntityInput.from_dict({key: value for key, value in entity.as_dict().items() if key in ENTITY_FIELDS})
+    entities = [
+        {name: value for name, value in entity.as_dict().items() if name in ENTITY_FIELDS}
+        for entity in serving.served_entities
+    ]
+    traffic = {"traffic_config": serving.traffic_config.as_dict()} if serving.traffic_config else {}
+    return replace(described, config=EndpointCoreConfigInput.from_dict({"served_entities": entities, **traffic}))
 
 
 def _within(seconds: float, ask: Callable[[], T]) -> T:

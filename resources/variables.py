@@ -12,15 +12,14 @@ from typing import Annotated, Any, Literal
 from databricks.bundles.core import Bundle, Resources
 from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
+from pydantic.fields import FieldInfo
 
-from flight_delays.core.settings import AVAILABLE_NOW, TASKS, Setting, Text, Truth, settings_of
-
-_NAME_CHARACTERS = 255
+from flight_delays.core.settings import AVAILABLE_NOW, TASKS, Count, Text, Truth, settings_of, value_of
 
 
 def _name(text: str) -> str:
     # https://docs.databricks.com/sql/language-manual/sql-ref-names
-    if not 0 < len(text) <= _NAME_CHARACTERS or any(one in " ./" or one < " " or one == "\x7f" for one in text):
+    if not re.fullmatch(r"[^ ./\x00-\x1f\x7f]{1,255}", text):
         raise ValueError("should be a name of Unity Catalog: 1 to 255 characters, no dot, space or slash")
     return text
 
@@ -46,117 +45,87 @@ def _folder(text: str) -> str:
 Name = Annotated[str, AfterValidator(_name)]
 Entries = list[dict[str, Any]]  # Databricks' own types say what may be in them
 Seconds = Annotated[int, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class OfTheBundle:
     """The variables that no task takes."""
 
-    catalog: Annotated[Name, Field(description="Catalog that this target writes to.")]
-    schema: Annotated[
-        Name, Field(description="Schema that this target writes to; development mode adds a prefix of its own.")
-    ]
-    raw_catalog: Annotated[
-        Name,
-        Field(
-            description="Catalog that raw tables are read from. To let dev read production's, set this and raw_schema."
-        ),
-    ]
-    raw_schema: Annotated[
-        Name, Field(description="Schema that raw tables are read from; default: the one that this target writes to.")
-    ]
-    service_principal: Annotated[
-        str,
-        AfterValidator(_application),
-        Field(
-            description="Application id of the service principal that deploys and runs staging and prod; give it as "
-            "BUNDLE_VAR_service_principal. Never needed for dev."
-        ),
-    ]
-    experiment_folder: Annotated[
-        str,
-        AfterValidator(_folder),
-        Field(description="Where the experiment lives; a folder that exists and stays the same whoever deploys."),
-    ]
-    viewers_group: Annotated[Text, Field(description="Group that may look at jobs, experiment, tables and models.")]
-    operators_group: Annotated[
-        Text,
-        Field(description="Group on call, itself in the viewers' group; it may also run, cancel and repair jobs."),
-    ]
-    schema_grants: Annotated[Entries, Field(description="Who may read the tables.")]
-    model_grants: Annotated[Entries, Field(description="Who may load the model.")]
-    checkpoints_grants: Annotated[Entries, Field(description="Who may look at the state of streaming queries.")]
-    secret_scope: Annotated[
-        Text, Field(description="Secrets that the endpoint reads. Development mode does not prefix its name.")
-    ]
-    secret_permissions: Annotated[
-        Entries,
-        Field(
-            description="Who may set secrets, and so read them; READ alone is taken away, see resources/mutators.py."
-        ),
-    ]
-    prevent_destroy: Annotated[
-        Truth,
-        Field(
-            description="Whether a deploy refuses to drop or recreate what lasts: the schema, the volume, the model, "
-            "the experiment, the endpoint, the secret scope and the online store."
-        ),
-    ]
-    notification_email: Annotated[Text, Field(description="Where a failed or slow job is reported.")]
-    schedule_pause_status: Annotated[
-        Literal["PAUSED", "UNPAUSED"],
-        Field(description="For every schedule. Development mode pauses them in any case."),
-    ]
-    compute: Annotated[
-        dict[Literal["environment_key", "environments", "job_cluster_key", "job_clusters", "libraries"], Any],
-        Field(description="What every job runs on: ${var.serverless} or ${var.job_cluster}."),
-    ]
-    serverless: Annotated[
-        dict[str, Any], Field(description="Databricks' own compute. A new environment_version brings other libraries.")
-    ]
-    job_cluster: Annotated[
-        dict[str, Any],
-        Field(
-            description="A cluster that one run of a job starts, shares among its tasks and ends; dedicated to whoever "
-            "the job runs as. No init script is needed: the wheel brings what the runtime lacks."
-        ),
-    ]
-    cluster_node_type: Annotated[Text, Field(description="Azure's name of a job cluster's machines.")]
-    cluster_min_workers: Annotated[Count, Field(description="How many workers a job cluster keeps.")]
-    cluster_max_workers: Annotated[Count, Field(description="How many workers a job cluster may grow to.")]
-    serving_calls_per_minute: Annotated[
-        Count, Field(description="How many requests the endpoint takes per minute, of all callers; then 429.")
-    ]
-    serving_route_optimized: Annotated[
-        Truth,
-        Field(
-            description="Whether the endpoint has a route of its own: faster, and not within the 200 requests/s that "
-            "a workspace shares, but callers sign in by OAuth alone. A change recreates the endpoint."
-        ),
-    ]
-    online_project: Annotated[
-        str,
-        AfterValidator(_project),
-        Field(description="Name of the Lakebase project, lower-case; unique in a workspace."),
-    ]
-    online_database: Annotated[
-        dict[Literal["projects", "branches", "roles", "databases", "synced_tables"], Any],
-        Field(description="Whether there is an online store: ${var.no_database} or ${var.lakebase}."),
-    ]
-    no_database: Annotated[dict[str, Any], Field(description="No online store.")]
-    lakebase: Annotated[
-        dict[str, Any], Field(description="A Lakebase database with two synced tables, see resources/online_store.yml.")
-    ]
-    stream_timeout_seconds: Annotated[
-        Seconds, Field(description="The longest that a run of the stream may take, s; 0 for no end.")
-    ]
-    stream_duration_warning_seconds: Annotated[
-        Seconds, Field(description="A run of the stream that takes longer is reported, s.")
-    ]
+    catalog: Name = Field(description="Catalog that this target writes to.")
+    schema: Name = Field(description="Schema that this target writes to; development mode adds a prefix of its own.")
+    raw_catalog: Name = Field(
+        description="Catalog that raw tables are read from. To let dev read production's, set this and raw_schema."
+    )
+    raw_schema: Name = Field(
+        description="Schema that raw tables are read from; default: the one that this target writes to."
+    )
+    service_principal: Annotated[str, AfterValidator(_application)] = Field(
+        description="Application id of the service principal that deploys and runs staging and prod; give it as "
+        "BUNDLE_VAR_service_principal. Never needed for dev."
+    )
+    experiment_folder: Annotated[str, AfterValidator(_folder)] = Field(
+        description="Where the experiment lives; a folder that exists and stays the same whoever deploys."
+    )
+    viewers_group: Text = Field(description="Group that may look at jobs, experiment, tables and models.")
+    operators_group: Text = Field(
+        description="Group on call, itself in the viewers' group; it may also run, cancel and repair jobs."
+    )
+    schema_grants: Entries = Field(description="Who may read the tables.")
+    model_grants: Entries = Field(description="Who may load the model.")
+    checkpoints_grants: Entries = Field(description="Who may look at the state of streaming queries.")
+    secret_scope: Text = Field(
+        description="Secrets that the endpoint reads. Development mode does not prefix its name."
+    )
+    secret_permissions: Entries = Field(
+        description="Who may set secrets, and so read them; READ alone is taken away, see resources/mutators.py."
+    )
+    prevent_destroy: Truth = Field(
+        description="Whether a deploy refuses to drop or recreate what lasts: the schema, the volume, the model, "
+        "the experiment, the endpoint, the secret scope and the online store."
+    )
+    notification_email: Text = Field(description="Where a failed or slow job is reported.")
+    schedule_pause_status: Literal["PAUSED", "UNPAUSED"] = Field(
+        description="For every schedule. Development mode pauses them in any case."
+    )
+    compute: dict[Literal["environment_key", "environments", "job_cluster_key", "job_clusters", "libraries"], Any] = (
+        Field(description="What every job runs on: ${var.serverless} or ${var.job_cluster}.")
+    )
+    serverless: dict[str, Any] = Field(
+        description="Databricks' own compute. A new environment_version brings other libraries."
+    )
+    job_cluster: dict[str, Any] = Field(
+        description="A cluster that one run of a job starts, shares among its tasks and ends; dedicated to whoever "
+        "the job runs as. No init script is needed: the wheel brings what the runtime lacks."
+    )
+    cluster_node_type: Text = Field(description="Azure's name of a job cluster's machines.")
+    cluster_min_workers: Count = Field(description="How many workers a job cluster keeps.")
+    cluster_max_workers: Count = Field(description="How many workers a job cluster may grow to.")
+    serving_calls_per_minute: Count = Field(
+        description="How many requests the endpoint takes per minute, of all callers; then 429."
+    )
+    serving_route_optimized: Truth = Field(
+        description="Whether the endpoint has a route of its own: faster, and not within the 200 requests/s that a "
+        "workspace shares, but callers sign in by OAuth alone. A change recreates the endpoint."
+    )
+    online_project: Annotated[str, AfterValidator(_project)] = Field(
+        description="Name of the Lakebase project, lower-case; unique in a workspace."
+    )
+    online_database: dict[Literal["projects", "branches", "roles", "databases", "synced_tables"], Any] = Field(
+        description="Whether there is an online store: ${var.no_database} or ${var.lakebase}."
+    )
+    no_database: dict[str, Any] = Field(description="No online store.")
+    lakebase: dict[str, Any] = Field(
+        description="A Lakebase database with two synced tables, see resources/online_store.yml."
+    )
+    stream_timeout_seconds: Seconds = Field(
+        description="The longest that a run of the stream may take, s; 0 for no end."
+    )
+    stream_duration_warning_seconds: Seconds = Field(
+        description="A run of the stream that takes longer is reported, s."
+    )
 
 
-def declared() -> dict[str, Setting]:
+def declared() -> dict[str, FieldInfo]:
     """Every variable of the bundle, by name."""
     of_tasks = {name: one for types in TASKS.values() for name, one in settings_of(*types).items()}
     return {**of_tasks, **settings_of(OfTheBundle)}
@@ -178,7 +147,7 @@ def problems(variables: Mapping[str, object]) -> Iterator[str]:
             yield f"variables.{name}: not declared; say in resources/variables.py what it is"
         elif not _is_reference(value):
             try:
-                known[name].value_of(value)
+                value_of(known[name], value)
             except ValueError as error:
                 yield (
                     f"variables.{name}: {str(value)!r} {error}; it is set in databricks.yml, by --var or in "
@@ -235,21 +204,21 @@ def page(defaults: Mapping[str, object]) -> str:
     """The variables as a table in Markdown, each with its default and with a value that is refused."""
     known = declared()
     rows = (
-        f"| `{name}` | {_cell(default)} | {known[name].meaning} | `{json.dumps(wrong)}`: {why} |"
+        f"| `{name}` | {_cell(default)} | {known[name].description} | `{json.dumps(wrong)}`: {why} |"
         for name, default in defaults.items()
         for wrong, why in [refused(known[name])]
     )
     return _HEAD + "\n".join(rows) + "\n"
 
 
-def refused(setting: Setting) -> tuple[object, str]:
+def refused(setting: FieldInfo) -> tuple[object, str]:
     """A value that can't work, and what is said of it."""
-    for wrong in (-1, 0, "many") if setting.kind in (int, float) else ("maybe", "", "a b"):
+    for wrong in (-1, 0, "many") if setting.annotation in (int, float) else ("maybe", "", "a b"):
         try:
-            setting.value_of(wrong)
+            value_of(setting, wrong)
         except ValueError as error:
             return wrong, str(error).replace("|", "\\|")
-    raise ValueError(f"{setting.meaning}: everything is taken")
+    raise ValueError(f"{setting.description}: everything is taken")
 
 
 def _cell(default: object) -> str:

@@ -22,9 +22,10 @@ from tests.worlds import SCHEMA, World, copied, folder_of, make_world
 from bundle_laptop.api import serve_workspace
 from bundle_laptop.spark import KIND, spark_in
 from bundle_laptop.world import mlflow_at, tracking_uri
+from flight_delays.core.training import Trial
 from flight_delays.platform.delta import Tables
 from flight_delays.platform.endpoints import Endpoints
-from flight_delays.platform.registry import NestedRun, Registry, Training, connect
+from flight_delays.platform.registry import Registry, Training, connect
 from flight_delays.platform.session import spark_session
 from flight_delays.tasks import tables as tables_task
 from flight_delays.tasks.record import artifacts
@@ -161,12 +162,9 @@ def training(flights: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) ->
             figures={},
             texts={"model_card.md": "Tiny."},
             frames={},
-            nested=tuple(
-                NestedRun(
-                    name=f"trial {number}",
-                    tags={"state": "complete"},
-                    parameters={"num_leaves": 4},
-                    metrics={"loss": [0.5, 0.25]},
+            trials=tuple(
+                Trial(
+                    number=number, parameters={"num_leaves": 4}, losses=(0.5, 0.25), rounds=(30, 30), state="complete"
                 )
                 for number in range(2)
             ),

@@ -16,13 +16,12 @@ from databricks.sdk.clock import Clock
 from databricks.sdk.config import Config
 from rich.console import Console
 
-from flight_delays.core.decisions import Decision
 from flight_delays.core.feature_set import DAY, PREDICTION_TIME
 from flight_delays.core.settings import Policy, Promote
 from flight_delays.core.use_case import LABEL_KNOWN_AT, UseCase
 from flight_delays.platform.context import Context
-from flight_delays.platform.dataset import Dataset, Labelled, LabelledTables
-from flight_delays.platform.decision_log import Decisions, DecisionTable
+from flight_delays.platform.dataset import Dataset, Labelled
+from flight_delays.platform.decision_log import Decision, Decisions
 from flight_delays.platform.delta import Tables
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.registry import Registry
@@ -110,8 +109,8 @@ def make_context(
     return Context(
         use_case=use_case,
         tables=tables or nothing,
-        labelled=labelled or (LabelledTables(tables) if tables else nothing),
-        decisions=decisions or (DecisionTable(tables) if tables else nothing),
+        labelled=labelled or (Labelled(tables) if tables else nothing),
+        decisions=decisions or (Decisions(tables) if tables else nothing),
         registry=registry or nothing,
         endpoints=endpoints,
         task_values=Values(),

@@ -7,10 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import click
+from pydantic.fields import FieldInfo
 
 from flight_delays.core import settings
 from flight_delays.core.errors import UserError
-from flight_delays.core.settings import AsOf, InSchema, Setting, made, option_of, settings_of
+from flight_delays.core.settings import ARGUMENT, AsOf, InSchema, made, option_of, settings_of, value_of
 
 if TYPE_CHECKING:
     from flight_delays.core.use_case import UseCase
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 USE_CASE = "FLIGHT_DELAYS_USE_CASE"  # names a module other than the one of this package
 STORE = "FLIGHT_DELAYS_ONLINE_STORE"
-_METAVARS = {int: "INTEGER", float: "NUMBER", bool: "true|false"}
+_METAVARS: dict[Any, str] = {int: "INTEGER", float: "NUMBER", bool: "true|false"}
 
 
 @click.group()
@@ -44,25 +45,26 @@ class _Value(click.ParamType[object]):
 
     name = "text"
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: FieldInfo) -> None:
         self._setting = setting
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> object:
         try:
-            return self._setting.value_of(value)
+            return value_of(self._setting, value)
         except ValueError as error:
             self.fail(f"{str(value)!r} {error}.", param, ctx)
 
 
-def _parameter(name: str, setting: Setting) -> click.Parameter:
-    if setting.is_flag:
-        return click.Option([option_of(name)], is_flag=True, help=setting.meaning)
+def _parameter(name: str, setting: FieldInfo) -> click.Parameter:
+    meaning, kind = setting.description, setting.annotation
+    if setting.default is False:
+        return click.Option([option_of(name)], is_flag=True, help=meaning)
     given: dict[str, Any] = {"type": _Value(setting)}
-    given |= {"required": True} if setting.is_required else {"default": setting.default}
-    if setting.is_argument:
+    given |= {"required": True} if setting.is_required() else {"default": setting.default}
+    if ARGUMENT in setting.metadata:
         return click.Argument([name], **given)
-    metavar = "|".join(get_args(setting.kind)) if get_origin(setting.kind) is Literal else _METAVARS.get(setting.kind)
-    return click.Option([option_of(name)], **given, metavar=metavar or "TEXT", help=setting.meaning, show_default=True)
+    metavar = "|".join(get_args(kind)) if get_origin(kind) is Literal else _METAVARS.get(kind, "TEXT")
+    return click.Option([option_of(name)], **given, metavar=metavar, help=meaning, show_default=True)
 
 
 def _add(group: click.Group, name: str, run: Callable[..., None], *declared: type) -> None:
@@ -72,17 +74,17 @@ def _add(group: click.Group, name: str, run: Callable[..., None], *declared: typ
         run(*(made(one, given) for one in declared))
 
     known = settings_of(*declared)
-    by_place = [f"{name.upper()}: {one.meaning}" for name, one in known.items() if one.is_argument]
-    told = "\n\n".join([declared[-1].__doc__ or "", *by_place])
+    arguments = [f"{name.upper()}: {one.description}" for name, one in known.items() if ARGUMENT in one.metadata]
+    text = "\n\n".join([declared[-1].__doc__ or "", *arguments])
     parameters = [_parameter(*each) for each in known.items()]
-    group.add_command(click.Command(name, params=parameters, callback=call, help=told))
+    group.add_command(click.Command(name, params=parameters, callback=call, help=text))
 
 
 def _task(name: str) -> Callable[[InSchema, object], None]:
-    def run(scope: InSchema, told: object) -> None:
+    def run(scope: InSchema, given: object) -> None:
         adapters = _opened(scope)
         task = import_module(f"flight_delays.tasks.{name.replace('-', '_')}")
-        task.run(adapters, *([told] if vars(told) else []))
+        task.run(adapters, *([given] if vars(given) else []))
 
     return run
 
@@ -96,48 +98,43 @@ def _opened(scope: InSchema) -> "Adapters":
     return open_adapters(use_case(), scope.schema)
 
 
-def _status(scope: InSchema, told: settings.StreamStatus) -> None:
+def _status(scope: InSchema, given: settings.StreamStatus) -> None:
     from flight_delays.tasks import stream_control
 
-    if stream_control.status(_opened(scope), told) != "PASS":
+    if stream_control.status(_opened(scope), given) != "PASS":
         raise click.exceptions.Exit(1)
 
 
-def _stop(told: settings.StreamStop) -> None:
-    from flight_delays.platform.volumes import folder
-    from flight_delays.tasks import stream_control
+def _checkpoint(action: str) -> Callable[[settings.StreamStop | settings.StreamReset], None]:
+    def run(given: settings.StreamStop | settings.StreamReset) -> None:
+        from flight_delays.platform.volumes import folder
+        from flight_delays.tasks import stream_control
 
-    click.echo(stream_control.stop(folder(told.checkpoint)))
+        click.echo(getattr(stream_control, action)(folder(given.checkpoint)))
 
-
-def _reset(told: settings.StreamReset) -> None:
-    from flight_delays.platform.volumes import folder
-    from flight_delays.tasks import stream_control
-
-    click.echo(stream_control.reset(folder(told.checkpoint)))
+    return run
 
 
-def _check_use_case(told: settings.CheckUseCase) -> None:
+def _check_use_case(given: settings.CheckUseCase) -> None:
     from datetime import UTC, datetime
 
     from flight_delays.platform.ddl import declarations
     from flight_delays.tasks import check_use_case
 
     checked = use_case()
-    found = check_use_case.run(checked, declarations(checked.sql), told.as_of or datetime.now(UTC))
+    found = check_use_case.run(checked, declarations(checked.sql), given.as_of or datetime.now(UTC))
     for finding in found.findings:
         click.echo(finding)
     if found.findings:
         raise click.exceptions.Exit(1)
     click.echo(f"{checked.name}: nothing found")
-    if found.not_sampled:
-        tables = ", ".join(found.not_sampled)
+    if tables := ", ".join(found.not_sampled):
         click.echo(
             f"NOT checked are labels, features, leaks and model: to read {tables} takes Spark; try it with Batches"
         )
 
 
-def _try(told: settings.Try) -> None:
+def _try(given: settings.Try) -> None:
     from rich.console import Console
 
     from flight_delays.platform.raw import reader_of
@@ -146,36 +143,35 @@ def _try(told: settings.Try) -> None:
 
     try_out.run(
         use_case(),
-        told,
-        read=reader_of(told.raw_tables),
-        champion=try_out.champion_of(connect(), told.model_name),
+        given,
+        read=reader_of(given.raw_tables),
+        champion=try_out.champion_of(connect(), given.model_name),
         console=Console(width=None if sys.stdout.isatty() else 140),
     )
 
 
-def _query(told: settings.Query) -> None:
+def _query(given: settings.Query) -> None:
     from rich.console import Console
 
     from flight_delays.platform.endpoints import connect
+    from flight_delays.platform.precomputed import request_columns
     from flight_delays.views.ask import answer, columns_in
 
-    columns = columns_in(told.entity)
+    columns = columns_in(given.entity)
     if columns is None:
-        store = told.store_address or os.environ.get(STORE)
+        store = given.store_address or os.environ.get(STORE)
         if not store:
             raise UserError("give the columns as JSON, or --store-address, which knows them by the entity's id")
-        from flight_delays.platform.precomputed import request_columns
-
-        columns = request_columns(store, use_case().request, told.entity)
+        columns = request_columns(store, use_case().request, given.entity)
     if columns is None:
         raise UserError(
-            f"there is no {use_case().entity} {told.entity or ''} in the online store; see the table features"
+            f"there is no {use_case().entity} {given.entity or ''} in the online store; see the table features"
         )
-    Console().print(answer(use_case(), connect(), told.endpoint, columns))
+    Console().print(answer(use_case(), connect(), given.endpoint, columns))
 
 
-def _lookup(told: settings.Lookup) -> None:
-    address = told.store_address or os.environ.get(STORE)
+def _lookup(given: settings.Lookup) -> None:
+    address = given.store_address or os.environ.get(STORE)
     if not address:
         raise UserError(f"--store-address is missing; give the address of the online store, or set {STORE}")
     import asyncio
@@ -189,7 +185,7 @@ def _lookup(told: settings.Lookup) -> None:
     try:
         # The limit of a service is for a connection that is kept; this is a first one.
         store = OnlineStore(address, limit_s=10, table=PREDICTIONS_TABLE, columns=COLUMNS[1:])
-        found = asyncio.run(find_prediction(store, told.entity_id))
+        found = asyncio.run(find_prediction(store, given.entity_id))
     except ValueError as error:
         raise UserError(str(error)) from None
     except NoTableError:
@@ -201,12 +197,12 @@ def _lookup(told: settings.Lookup) -> None:
     Console().print(precomputed(use_case(), found))
 
 
-def _report(scope: AsOf, told: settings.Report) -> None:
+def _report(scope: AsOf, given: settings.Report) -> None:
     from flight_delays.platform.context import open_context
     from flight_delays.views.report import write_report
 
-    write_report(open_context(use_case(), scope.schema, scope.as_of), told)
-    click.echo(f"Report: {told.file.absolute().as_uri()}")
+    write_report(open_context(use_case(), scope.schema, scope.as_of), given)
+    click.echo(f"Report: {given.file.absolute().as_uri()}")
 
 
 @app.command()
@@ -221,8 +217,8 @@ for _name, _declared in settings.TASKS.items():
     _add(app, _name, _task(_name), *_declared)
 _add(stream, "start", _task("score-stream"), *settings.TASKS["score-stream"])
 _add(stream, "status", _status, InSchema, settings.StreamStatus)
-_add(stream, "stop", _stop, settings.StreamStop)
-_add(stream, "reset", _reset, settings.StreamReset)
+_add(stream, "stop", _checkpoint("stop"), settings.StreamStop)
+_add(stream, "reset", _checkpoint("reset"), settings.StreamReset)
 _add(app, "check-use-case", _check_use_case, settings.CheckUseCase)
 _add(app, "try", _try, settings.Try)
 _add(app, "query", _query, settings.Query)
@@ -247,7 +243,7 @@ def check(arguments: list[str]) -> None:
             raise UserError(f"task {task} has no option {name}; it has {', '.join(known)}")
         try:
             if equals:
-                known[name].value_of(text)
+                value_of(known[name], text)
         except ValueError as error:
             raise UserError(f"{name}={text}: it {error}") from None
 

@@ -22,7 +22,7 @@ def test_what_is_declared_is_what_databricks_yml_has() -> None:
     of_tasks_alone = {"experiment", "endpoint", "git_commit", "model_name", "model_version", "verdict_id"}
     of_tasks_alone |= {"checkpoint", "payload_table", "first_date", "last_date", "full", "land_every", "max_bytes"}
     assert set(VARIABLES) == set(DECLARED) - of_tasks_alone
-    assert all(DECLARED[name].meaning.endswith(".") for name in VARIABLES)
+    assert all(DECLARED[name].description.endswith(".") for name in VARIABLES)
 
 
 def test_every_value_of_every_target_is_taken(resolver: Any, resolved: dict[str, Any]) -> None:

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from typing import Any
 
 import pandas as pd
 import pytest
 from tests.contexts import MemoryDecisions, MemoryRows
 
-from flight_delays.core.decisions import Decision
-from flight_delays.platform.dataset import LabelledTables
-from flight_delays.platform.decision_log import Decisions, DecisionTable
+from flight_delays.platform.dataset import Labelled
+from flight_delays.platform.decision_log import Decision, Decisions
 from flight_delays.platform.delta import Tables
 
 FIRST = Decision(
@@ -35,7 +35,7 @@ DECISIONS = (
 
 @pytest.mark.parametrize("memory", [True, False], ids=["in memory", "a table"])
 def test_decisions_are_added_once_and_found_by_their_values_the_first_first(tables: Tables, memory: bool) -> None:
-    log: Decisions = MemoryDecisions() if memory else DecisionTable(tables)
+    log: Any = MemoryDecisions() if memory else Decisions(tables)
     for decision in DECISIONS:
         log.append(decision)
     first, second, third, _ = DECISIONS
@@ -67,7 +67,7 @@ def test_labelled_rows_are_those_of_the_days_that_were_known_in_one_order(
     tables = new_tables("ports")
     if tables.read("features").isEmpty():
         write_flights(tables)
-    found = LabelledTables(tables).read(as_of=as_of, first=first, end=end)
+    found = Labelled(tables).read(as_of=as_of, first=first, end=end)
     fake = MemoryRows(flights.sample(frac=1, random_state=1)).read(as_of=as_of, first=first, end=end)
     assert len(found.rows) == rows
     named = [*fake.rows.columns]

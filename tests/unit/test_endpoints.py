@@ -137,12 +137,6 @@ def test_an_endpoint_without_a_configuration_serves_nothing(world: World) -> Non
     assert world.endpoints.configuration("empty") == ()
 
 
-def test_what_is_no_configuration_is_never_sent(world: World) -> None:
-    with pytest.raises(ValueError, match=r"^the traffic does not sum to 100 %"):
-        world.configure(served(2, 90))
-    assert world.asked == []
-
-
 def test_an_update_under_way_is_waited_for_and_then_ours_is_sent(world: World) -> None:
     world.start_update(SLOW)
 

@@ -15,6 +15,7 @@ from bench.error_rates import (
     Pair,
     Tally,
     drawn_days,
+    of_days,
     pair,
     row_level,
     tally,
@@ -23,7 +24,6 @@ from bench.error_rates import (
 from bench.gate import CELLS, CHALLENGERS, TIMES, Cell, default_policy, page, picture, policy_line, rate, worst
 
 from flight_delays.core.gates import Evidence, Outcome, judge, judge_days
-from flight_delays.core.metrics import row_log_loss
 from flight_delays.core.objective import BinaryClassification, Regression
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -62,7 +62,7 @@ def made(delta: float) -> tuple[Evidence, Pair]:
 
 
 def mean_loss(labels: np.ndarray, forecast: np.ndarray) -> float:
-    return float(row_log_loss(labels, forecast).mean())
+    return float(LATE.loss(labels, forecast).mean())
 
 
 @pytest.mark.parametrize("delta", [0.0, 0.005, 0.02])
@@ -128,7 +128,7 @@ def test_a_drawn_holdout_is_judged_as_its_rows_are() -> None:
             ),
             POLICY,
         )
-        quick = judge_days(totals.totals.of_days(drawn), POLICY)
+        quick = judge_days(of_days(totals.totals, drawn), POLICY)
         for slow_check, quick_check in zip(told.checks, quick.checks, strict=True):
             assert slow_check.name == quick_check.name
             exact = "calibr" not in slow_check.name
@@ -142,7 +142,7 @@ def test_the_normal_limit_agrees_with_rows_that_are_really_resampled() -> None:
     evidence, totals = made(0.005)
     days = np.arange(30)
     found = row_level(totals, days, 0.95)
-    worse = row_log_loss(evidence.labels, evidence.forecasts) - row_log_loss(evidence.labels, evidence.champion)
+    worse = LATE.loss(evidence.labels, evidence.forecasts) - LATE.loss(evidence.labels, evidence.champion)
     worse = worse[: 30 * PER_DAY]
     rng = np.random.default_rng(3)
     means = [worse[rng.integers(len(worse), size=len(worse))].mean() for _ in range(2_000)]

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from datetime import UTC, datetime
@@ -29,7 +30,8 @@ LIMITS = Limits(max_p99_ms=10, max_error_rate=0.25, min_requests_per_second=4)
 
 
 def measured(*, latencies: list[float], errors: int = 0, seconds: float = 1) -> Measured:
-    return Measured(requests=len(latencies) + errors, errors=errors, seconds=seconds, latencies_ms=latencies)
+    reasons = Counter({"status 503": errors})
+    return Measured(seconds=seconds, latencies_ms=latencies, reasons=reasons)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +44,7 @@ def test_a_percentile_is_a_latency_that_was_seen(percent: float, nearest_rank: f
 
 def test_errors_count_as_requests_but_not_as_throughput() -> None:
     found = measured(latencies=[1, 2, 3], errors=1, seconds=2)
-    assert (found.requests, found.error_rate, found.requests_per_second) == (4, 0.25, 1.5)
+    assert (found.requests, found.errors, found.requests_per_second) == (4, 1, 1.5)
 
 
 @pytest.mark.parametrize(
@@ -90,12 +92,6 @@ def test_nothing_measured_breaks_the_widest_limits() -> None:
 def test_a_limit_that_makes_no_sense_is_refused(wrong: dict[str, float], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         Limits(**{"max_p99_ms": 1, "max_error_rate": 0, "min_requests_per_second": 0, **wrong})
-
-
-@pytest.mark.parametrize(("requests", "errors", "seconds"), [(1, 0, 1.0), (1, 2, 1.0), (0, 0, 0.0)])
-def test_numbers_that_do_not_add_up_are_refused(requests: int, errors: int, seconds: float) -> None:
-    with pytest.raises(ValueError, match="either has a latency or is an error"):
-        Measured(requests=requests, errors=errors, seconds=seconds, latencies_ms=[])
 
 
 @pytest.fixture
@@ -167,9 +163,9 @@ def test_every_answer_has_a_latency_and_bodies_go_in_turn_with_the_headers(serve
         seen.append((await request.read(), request.headers["Authorization"], request.content_type))
         return web.Response()
 
-    found, reasons = drive(serve(remember), {"Authorization": "Bearer token"}, [b"1", b"2", b"3"], 1, 0.2)
+    found = drive(serve(remember), {"Authorization": "Bearer token"}, [b"1", b"2", b"3"], 1, 0.2)
     assert found.requests == len(found.latencies_ms) == len(seen) > 3
-    assert (found.errors, reasons.total()) == (0, 0)
+    assert found.errors == 0
     assert seen[:4] == [(body, "Bearer token", "application/json") for body in (b"1", b"2", b"3", b"1")]
     # One connection is never answered twice at once.
     assert 0 < sum(found.latencies_ms) / 1000 <= found.seconds
@@ -185,8 +181,8 @@ def test_each_connection_sends_at_the_same_time_and_is_kept(serve: Serve) -> Non
         await together.wait()
         return web.Response()
 
-    found, reasons = drive(serve(all_at_once), {}, [b"{}"], 3, 0, timeout_s=5)
-    assert (found.requests, reasons.total(), len(set(ports))) == (3, 0, 3)
+    found = drive(serve(all_at_once), {}, [b"{}"], 3, 0, timeout_s=5)
+    assert (found.requests, found.errors, len(set(ports))) == (3, 0, 3)
 
 
 def test_a_connection_is_used_again(serve: Serve) -> None:
@@ -211,13 +207,13 @@ def test_a_connection_is_used_again(serve: Serve) -> None:
     ],
 )
 def test_an_error_is_counted_with_its_reason(serve: Serve, handler: Handler, reason: str) -> None:
-    found, reasons = drive(serve(handler), {}, [b"{}"], 2, 0, timeout_s=0.3)
-    assert (found.requests, found.errors, found.latencies_ms, reasons) == (2, 2, [], {reason: 2})
+    found = drive(serve(handler), {}, [b"{}"], 2, 0, timeout_s=0.3)
+    assert (found.requests, found.latencies_ms, found.reasons) == (2, [], {reason: 2})
 
 
 def test_nobody_there_is_an_error(unused_tcp_port: int) -> None:
-    found, reasons = drive(f"http://127.0.0.1:{unused_tcp_port}", {}, [b"{}"], 2, 0)
-    assert (found.requests, found.errors, reasons) == (2, 2, {"no connection": 2})
+    found = drive(f"http://127.0.0.1:{unused_tcp_port}", {}, [b"{}"], 2, 0)
+    assert (found.requests, found.reasons) == (2, {"no connection": 2})
 
 
 @pytest.fixture
@@ -233,20 +229,20 @@ def test_answers_and_errors_are_told_apart(serve: Serve) -> None:
     async def every_second(request: web.Request) -> web.Response:
         return await (fine if await request.read() == b"good" else failing)(request)
 
-    found, reasons = drive(serve(every_second), {}, [b"good", b"bad"], 2, 0)
-    assert (found.requests, len(found.latencies_ms), reasons) == (2, 1, {"status 503": 1})
+    found = drive(serve(every_second), {}, [b"good", b"bad"], 2, 0)
+    assert (found.requests, len(found.latencies_ms), found.reasons) == (2, 1, {"status 503": 1})
 
 
 def test_progress_is_told_what_was_sent_so_far(serve: Serve) -> None:
     told: list[tuple[float, int]] = []
-    found, _ = drive(serve(fine), {}, [b"{}"], 1, 1.2, lambda seconds, requests: told.append((seconds, requests)))
+    found = drive(serve(fine), {}, [b"{}"], 1, 1.2, lambda seconds, requests: told.append((seconds, requests)))
     assert 0 < told[0][0] < told[-1][0] <= found.seconds
     assert 0 < told[0][1] < told[-1][1] <= found.requests
 
 
 def test_it_runs_where_an_event_loop_runs_already(serve: Serve) -> None:
     async def notebook() -> Measured:
-        return drive(serve(fine), {}, [b"{}"], 1, 0)[0]
+        return drive(serve(fine), {}, [b"{}"], 1, 0)
 
     assert asyncio.run(notebook()).requests == 1
 

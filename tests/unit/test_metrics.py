@@ -1,4 +1,4 @@
-"""Losses and bins against cases counted by hand, ranked pairs against scikit-learn's area under the curve."""
+"""Bins against cases counted by hand, ranked pairs against scikit-learn's area under the curve."""
 
 import numpy as np
 import pytest
@@ -6,32 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from flight_delays.core.metrics import calibration_bins, log_odds, pairs_ranked, probability, row_log_loss
+from flight_delays.core.metrics import calibration_bins, pairs_ranked
 
 PROBABILITIES = st.lists(st.floats(0.001, 0.999), min_size=1, max_size=60).map(np.array)
-
-
-@pytest.mark.parametrize(
-    ("label", "probability", "loss"),
-    [(1, 1.0, 0.0), (0, 0.0, 0.0), (1, 0.0, -np.log(1e-7)), (0, 1.0, -np.log(1e-7)), (1, 0.5, np.log(2))],
-)
-def test_certainty_costs_nothing_when_right_and_much_but_not_everything_when_wrong(
-    label: int, probability: float, loss: float
-) -> None:
-    assert row_log_loss(np.array([float(label)]), np.array([probability])) == pytest.approx([loss], abs=1e-6)
-
-
-@given(PROBABILITIES)
-def test_log_odds_of_a_probability_are_those_of_its_odds_and_lead_back_to_it(probabilities: np.ndarray) -> None:
-    odds = log_odds(probabilities)
-    assert np.exp(odds) == pytest.approx(probabilities / (1 - probabilities))
-    assert probability(odds) == pytest.approx(probabilities)
-
-
-def test_certainty_has_large_log_odds_but_finite_ones() -> None:
-    never, always = log_odds(np.array([0.0, 1.0]))
-    assert never == pytest.approx(np.log(1e-15))
-    assert always == pytest.approx(-np.log(1e-15), rel=0.01)  # numbers just below 1 are further apart
 
 
 @pytest.mark.parametrize(("rows", "filled"), [(100, [5] * 20), (20, [1] * 20)])

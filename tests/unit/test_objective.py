@@ -23,7 +23,6 @@ from flight_delays.core.objective import (
     Objective,
     Regression,
     calibration,
-    calibration_error,
     corrected,
     day_intervals,
 )
@@ -71,7 +70,6 @@ def test_the_loss_is_among_the_metrics_by_its_own_name_after_rows_and_label_mean
     assert [*found][:2] == ["rows", "label_mean"]
     assert (found["rows"], found["label_mean"]) == (30, pytest.approx(labels.mean()))
     assert found[objective.loss_name.replace(" ", "_")] == pytest.approx(objective.loss(labels, forecasts).mean())
-    assert found["calibration_error"] == calibration_error(objective, labels, forecasts)
 
 
 @given(PROBABLE)
@@ -138,6 +136,10 @@ def test_no_constant_forecast_loses_less_than_the_mean_of_the_labels(objective: 
         assert best <= objective.loss(labels, np.full_like(labels, other)).mean() + 1e-6
 
 
+def calibration_error(objective: Objective, *rows: np.ndarray) -> float:
+    return objective.metrics(*rows)["calibration_error"]
+
+
 @pytest.mark.parametrize(
     ("labels", "forecasts", "error"),
     [
@@ -200,6 +202,29 @@ def test_what_is_linked_and_unlinked_is_as_it_was_and_so_is_what_is_corrected_by
     _, forecasts = data.draw(rows_of(objective))
     assert objective.unlink(objective.link(forecasts)) == pytest.approx(forecasts)
     assert corrected(objective, forecasts, 1.0, 0.0) == pytest.approx(forecasts)
+
+
+@pytest.mark.parametrize(
+    ("label", "probability", "loss"),
+    [(1, 1.0, 0.0), (0, 0.0, 0.0), (1, 0.0, -np.log(1e-7)), (0, 1.0, -np.log(1e-7)), (1, 0.5, np.log(2))],
+)
+def test_certainty_costs_nothing_when_right_and_much_but_not_everything_when_wrong(
+    label: int, probability: float, loss: float
+) -> None:
+    assert LATE.loss(np.array([float(label)]), np.array([probability])) == pytest.approx([loss], abs=1e-6)
+
+
+@given(st.lists(st.floats(0.001, 0.999), min_size=1, max_size=60).map(np.array))
+def test_log_odds_of_a_probability_are_those_of_its_odds_and_lead_back_to_it(probabilities: np.ndarray) -> None:
+    odds = LATE.link(probabilities)
+    assert np.exp(odds) == pytest.approx(probabilities / (1 - probabilities))
+    assert LATE.unlink(odds) == pytest.approx(probabilities)
+
+
+def test_certainty_has_large_log_odds_but_finite_ones() -> None:
+    never, always = LATE.link(np.array([0.0, 1.0]))
+    assert never == pytest.approx(np.log(1e-15))
+    assert always == pytest.approx(-np.log(1e-15), rel=0.01)  # numbers just below 1 are further apart
 
 
 def test_a_correction_of_numbers_is_a_line_through_them_and_of_probabilities_through_their_log_odds() -> None:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from flight_delays.core.bootstrap import Interval
 from flight_delays.core.gates import Check, Outcome, Slice, SliceOutcome, at_most
-from flight_delays.core.objective import BinaryClassification, Objective, Regression, calibration_error
+from flight_delays.core.objective import BinaryClassification, Objective, Regression
 from flight_delays.views import plots
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -52,7 +52,7 @@ def test_quality_is_shown_by_calibration_and_by_what_suits_the_objective(
 @pytest.mark.parametrize(("objective", "forecast"), [(LATE, "probability"), (MINUTES, "prediction")])
 def test_calibration_shows_each_filled_bin_and_the_error(objective: Objective, forecast: str) -> None:
     figure = plots.calibration(objective, LABELS, PROBABILITIES)
-    error = calibration_error(objective, LABELS, PROBABILITIES)
+    error = objective.metrics(LABELS, PROBABILITIES)["calibration_error"]
     assert words(figure) == (f"Calibration: expected error {error:.4f}", f"forecast {forecast}", "mean outcome")
     assert model_line(figure) == (pytest.approx(PROBABILITIES), pytest.approx(LABELS))
 

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from tests.contexts import POLICY, MemoryDecisions, MemoryRows, make_context, promotion
 
-from flight_delays.core.decisions import Decision
 from flight_delays.core.errors import UserError
 from flight_delays.core.settings import Judge
 from flight_delays.platform.context import Context
+from flight_delays.platform.decision_log import Decision
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.registry import Registry
 from flight_delays.tasks import judge, promote

@@ -1,5 +1,6 @@
 """Which days are held out, told in New York's days whatever the time zone of as_of."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -10,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flight_delays.core.errors import UserError
-from flight_delays.core.splits import Fold, Holdout, expanding_folds, last_whole_days, midnight, split_at
+from flight_delays.core.splits import Fold, Holdout, expanding_folds, split_at
+from flight_delays.use_case import USE_CASE
 
 NEW_YORK = ZoneInfo("America/New_York")
 SECOND = timedelta(seconds=1)
@@ -33,7 +35,7 @@ def test_a_day_counts_from_the_second_on_at_which_it_ended_long_enough_ago(
     as_of = datetime.fromisoformat(day_ended) + maturity + late
     last = day if late >= timedelta(0) else day - timedelta(days=1)
     end = last + timedelta(days=1)
-    assert last_whole_days(as_of, 7, zone=NEW_YORK, maturity=maturity) == Holdout(
+    assert replace(USE_CASE, zone=NEW_YORK, maturity=maturity).holdout(as_of, 7) == Holdout(
         first=end - timedelta(days=7), end=end
     )
 
@@ -41,14 +43,7 @@ def test_a_day_counts_from_the_second_on_at_which_it_ended_long_enough_ago(
 def test_the_same_instant_told_in_another_time_zone_gives_the_same_days() -> None:
     utc = datetime(2013, 6, 1, 23, tzinfo=UTC)
     tokyo = utc.astimezone(ZoneInfo("Asia/Tokyo"))
-    kept = {"zone": NEW_YORK, "maturity": timedelta(hours=18)}
-    assert last_whole_days(utc, 3, **kept) == last_whole_days(tokyo, 3, **kept)
-
-
-@pytest.mark.parametrize("days", [0, -1])
-def test_a_holdout_of_no_days_is_refused(days: int) -> None:
-    with pytest.raises(UserError, match=f"a holdout of {days} days holds nothing; set holdout_days"):
-        last_whole_days(datetime(2013, 6, 1, tzinfo=UTC), days, zone=NEW_YORK, maturity=timedelta(0))
+    assert USE_CASE.holdout(utc, 3) == USE_CASE.holdout(tokyo, 3)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +71,9 @@ def test_a_holdout_that_ends_before_it_begins_has_no_days() -> None:
 
 @pytest.mark.parametrize(("day", "hour"), [(date(2013, 7, 1), 4), (date(2013, 3, 10), 5), (date(2013, 3, 11), 4)])
 def test_a_day_begins_at_local_midnight(day: date, hour: int) -> None:
-    assert midnight(day, NEW_YORK) == datetime(day.year, day.month, day.day, hour, tzinfo=UTC)
+    midnight = pd.Timestamp(day) + pd.Timedelta(hours=hour)
+    rows = pd.DataFrame({"day": [day - timedelta(days=1)] * 2, "label_known_at": [midnight, midnight + SECOND]})
+    assert split_at(rows, day, NEW_YORK).training.index.tolist() == [0]
 
 
 @pytest.mark.parametrize(

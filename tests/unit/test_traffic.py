@@ -1,61 +1,16 @@
 """What a release may set, and how requests fall on versions."""
 
 import math
-import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flight_delays.core.traffic import Configuration, Served, choose, in_words
+from flight_delays.core.traffic import Served, choose, in_words
 
 
 def served(name: str, version: int, percentage: int) -> Served:
     return Served(name=name, model_name="dev.flights.delay", model_version=version, percentage=percentage)
-
-
-@pytest.mark.parametrize("share", [0, 1, 50, 99, 100])
-def test_champion_and_challenger_share_the_traffic(share: int) -> None:
-    both = (served("champion", 3, 100 - share), served("challenger", 4, share))
-    assert Configuration(both) == both
-
-
-def test_a_champion_may_have_all_of_it() -> None:
-    assert Configuration([served("champion", 3, 100)]) == (served("champion", 3, 100),)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ([], "the traffic does not sum to 100 %: nothing"),
-        ([("champion", 3, 99)], "the traffic does not sum to 100 %: champion version 3 at 99 %"),
-        (
-            [("champion", 3, 100), ("challenger", 4, 1)],
-            "the traffic does not sum to 100 %: champion version 3 at 100 %, challenger version 4 at 1 %",
-        ),
-        ([("champion", 3, 101)], "champion has 101 % of the traffic; give a whole number, 0 to 100"),
-        (
-            [("champion", 3, 101), ("challenger", 4, -1)],
-            "champion has 101 % of the traffic; give a whole number, 0 to 100",
-        ),
-        (
-            [("champion", 3, 100), ("challenger", 4, -1)],
-            "challenger has -1 % of the traffic; give a whole number, 0 to 100",
-        ),
-        ([("champion", 3, 100.0)], "champion has 100.0 % of the traffic; give a whole number, 0 to 100"),
-        ([("champion", 3, math.nan)], "champion has nan % of the traffic; give a whole number, 0 to 100"),
-        ([("champion", 0, 100)], "champion has version 0; versions count from 1"),
-        ([("shadow", 3, 100)], "'shadow' is served under no known name; there are champion and challenger"),
-        (
-            [("champion", 3, 50), ("champion", 4, 50)],
-            "two versions are served under one name: champion version 3 at 50 %, champion version 4 at 50 %",
-        ),
-    ],
-)
-def test_what_no_release_may_set_is_refused_in_one_line(wrong: list[tuple[str, int, int]], message: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(message)) as error:
-        Configuration(served(*each) for each in wrong)
-    assert str(error.value) == message
 
 
 def test_what_is_served_is_told_in_words() -> None:

@@ -20,10 +20,13 @@ class Interval:
     estimate: float
     high: float
 
+    def __str__(self) -> str:
+        return f"{self.estimate:.4f} [{self.low:.4f}, {self.high:.4f}]"
+
 
 @lru_cache(maxsize=16)
 def day_weights(days: int, draws: int, seed: int) -> Floats:
-    """How often each resample draws each day: draws x days, whole numbers; kept, so not to be written to."""
+    """How often each resample draws each day: draws x days, whole numbers. Cached, and therefore read-only."""
     drawn = np.random.default_rng(seed).integers(days, size=(draws, days)) + days * np.arange(draws)[:, None]
     weights = np.bincount(drawn.ravel(), minlength=draws * days).reshape(draws, days).astype(np.float64)
     weights.flags.writeable = False

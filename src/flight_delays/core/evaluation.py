@@ -1,4 +1,4 @@
-"""How good a model is on rows that it has not seen, as a whole and in each slice."""
+"""How good a model is on unseen rows, in total and by slice."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -17,7 +17,7 @@ from flight_delays.core.settings import Policy
 
 
 class Outcome(StrEnum):
-    """What a check, or a whole verdict, says. Only PASS lets a version serve."""
+    """Of a check or a whole verdict. Only PASS lets a version serve."""
 
     PASS = "PASS"  # noqa: S105
     FAIL = "FAIL"
@@ -25,7 +25,7 @@ class Outcome(StrEnum):
 
 
 class SliceOutcome(StrEnum):
-    """What is known of one slice."""
+    """Of one slice."""
 
     HARMED = "harmed"
     NOT_SHOWN = "no harm shown"
@@ -71,9 +71,18 @@ class Evidence:
     labels: Floats
     forecasts: Floats
     days: npt.NDArray[np.int64]
-    baseline: float  # what a model that knows nothing forecasts, from the candidate's training period
+    baseline: float  # the constant forecast, from the candidate's training period
     champion: Floats | None  # None where no version serves yet
     slices: Mapping[str, npt.NDArray[np.str_]] = field(default_factory=dict)  # dimension to each row's value
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceTotals:
+    """Rows, and how much more is lost than by the other model, summed by day and slice."""
+
+    names: tuple[tuple[str, str], ...]  # dimension and value
+    rows: Floats
+    worse: Floats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,23 +95,7 @@ class DayTotals:
     excess: Floats  # labels minus forecasts, by bin of equally filled calibration bins
     worse: Floats | None  # loss minus the champion's
     champion_excess: Floats | None
-    slices: tuple[tuple[str, str], ...]  # dimension and value, in the order of the two below
-    slice_rows: Floats
-    slice_worse: Floats  # loss minus the champion's, or the baseline's where no version serves
-
-    def of_days(self, days: npt.NDArray[np.int64]) -> "DayTotals":
-        """The totals of these days, in this order; one may be there more than once."""
-        return DayTotals(
-            objective=self.objective,
-            rows=self.rows[days],
-            gain=self.gain[days],
-            excess=self.excess[days],
-            worse=None if self.worse is None else self.worse[days],
-            champion_excess=None if self.champion_excess is None else self.champion_excess[days],
-            slices=self.slices,
-            slice_rows=self.slice_rows[days],
-            slice_worse=self.slice_worse[days],
-        )
+    slices: SliceTotals  # against the champion, or the baseline where no version serves
 
 
 def verdict(checks: Sequence[Check], slices: Sequence[Slice] = ()) -> Verdict:
@@ -124,44 +117,48 @@ def judge(evidence: Evidence, policy: Policy) -> Verdict:
 
 def by_day(evidence: Evidence) -> DayTotals:
     """What the checks look at, summed by day. Raises ValueError for a day without rows."""
-    days, objective, labels = evidence.days, evidence.objective, evidence.labels
-    n_days = int(days.max()) + 1
-
-    def totals(values: Floats, groups: npt.NDArray[np.int64], n: int) -> Floats:
-        sums = np.bincount(days * n + groups, weights=values, minlength=n_days * n)
-        return sums.astype(np.float64).reshape(n_days, n)
-
-    def excess(forecasts: Floats) -> Floats:
-        return totals(objective.excess(labels, forecasts), calibration_bins(forecasts), CALIBRATION_BINS)
-
-    all_rows = np.zeros_like(days)
-    ones = np.ones(len(days))
-    rows = totals(ones, all_rows, 1)[:, 0]
+    days, objective, labels, champion = evidence.days, evidence.objective, evidence.labels, evidence.champion
+    rows = np.bincount(days).astype(np.float64)
     if not rows.all():
         raise ValueError("days must be numbered 0 to n - 1, each with a row")
+
+    def excess(forecasts: Floats) -> Floats:
+        bins = calibration_bins(forecasts)
+        return _by_day_and_group(objective.excess(labels, forecasts), days, bins, CALIBRATION_BINS)
+
     loss = objective.loss(labels, evidence.forecasts)
     gain = loss - objective.loss(labels, np.full_like(loss, evidence.baseline))
-    worse = None if evidence.champion is None else loss - objective.loss(labels, evidence.champion)
-    harm = gain if worse is None else worse
-
-    slices: list[tuple[str, str]] = []
-    slice_rows, slice_worse = [np.empty((n_days, 0))], [np.empty((n_days, 0))]
-    for dimension, values in evidence.slices.items():
-        names, codes = np.unique(values, return_inverse=True)
-        slices += [(dimension, str(name)) for name in names]
-        slice_rows.append(totals(ones, codes, len(names)))
-        slice_worse.append(totals(harm, codes, len(names)))
+    worse = None if champion is None else loss - objective.loss(labels, champion)
     return DayTotals(
         objective=objective,
         rows=rows,
-        gain=totals(gain, all_rows, 1)[:, 0],
+        gain=np.bincount(days, weights=gain).astype(np.float64),
         excess=excess(evidence.forecasts),
-        worse=None if worse is None else totals(worse, all_rows, 1)[:, 0],
-        champion_excess=None if evidence.champion is None else excess(evidence.champion),
-        slices=tuple(slices),
-        slice_rows=np.hstack(slice_rows),
-        slice_worse=np.hstack(slice_worse),
+        worse=None if worse is None else np.bincount(days, weights=worse).astype(np.float64),
+        champion_excess=None if champion is None else excess(champion),
+        slices=by_slice(gain if worse is None else worse, days, evidence.slices),
     )
+
+
+def by_slice(worse: Floats, days: npt.NDArray[np.int64], slices: Mapping[str, npt.NDArray[np.str_]]) -> SliceTotals:
+    """`worse` of each row summed by its day, 0 to n - 1, and by its value in each dimension of `slices`."""
+    n_days = int(days.max()) + 1
+    names: list[tuple[str, str]] = []
+    rows, totals = [np.empty((n_days, 0))], [np.empty((n_days, 0))]
+    for dimension, values in slices.items():
+        found, codes = np.unique(values, return_inverse=True)
+        names += [(dimension, str(value)) for value in found]
+        rows.append(_by_day_and_group(np.ones_like(worse), days, codes, len(found)))
+        totals.append(_by_day_and_group(worse, days, codes, len(found)))
+    return SliceTotals(names=tuple(names), rows=np.hstack(rows), worse=np.hstack(totals))
+
+
+def _by_day_and_group(
+    values: Floats, days: npt.NDArray[np.int64], groups: npt.NDArray[np.int64], n_groups: int
+) -> Floats:
+    n_days = int(days.max()) + 1
+    sums = np.bincount(days * n_groups + groups, weights=values, minlength=n_days * n_groups)
+    return sums.astype(np.float64).reshape(n_days, n_groups)
 
 
 def judge_days(totals: DayTotals, policy: Policy) -> Verdict:
@@ -170,41 +167,31 @@ def judge_days(totals: DayTotals, policy: Policy) -> Verdict:
     if enough.outcome is not Outcome.PASS:
         return verdict([enough])
     weights = day_weights(len(totals.rows), policy.draws, policy.seed)
-    loss, baseline = totals.objective.loss_name, totals.objective.baseline_name
-    rows, resampled_rows = totals.rows.sum(), weights @ totals.rows
+    loss, baseline, error = totals.objective.loss_name, totals.objective.baseline_name, "expected calibration error"
+    # The first resample is the evidence itself: every day once.
+    drawn = np.vstack([np.ones(len(totals.rows)), weights])
+    rows = drawn @ totals.rows
 
-    def mean(values: Floats) -> Interval:
-        return interval(float(values.sum() / rows), weights @ values / resampled_rows, policy.confidence)
+    def check(name: str, what: str, values: Floats, limit: float) -> Check:
+        return at_most(name, what, interval(float(values[0]), values[1:], policy.confidence), limit)
 
-    error, resampled_error = _calibration_error(totals.excess, weights, totals.rows)
+    def calibration_error(excess: Floats) -> Floats:  # over the bins of the whole holdout
+        return np.asarray(np.abs(drawn @ excess).sum(axis=1) / rows)
+
+    less, calibration = f"{loss} minus that of the training period's {baseline}", calibration_error(totals.excess)
     checks = [
         enough,
-        at_most(
-            "better_than_baseline",
-            f"{loss} minus that of the training period's {baseline}",
-            mean(totals.gain),
-            -policy.min_gain,
-        ),
-        at_most(
-            "calibrated",
-            "expected calibration error",
-            interval(error, resampled_error, policy.confidence),
-            policy.max_calibration_error,
-        ),
+        check("better_than_baseline", less, drawn @ totals.gain / rows, -policy.min_gain),
+        check("calibrated", error, calibration, policy.max_calibration_error),
     ]
     if totals.worse is not None and totals.champion_excess is not None:
-        champion, resampled_champion = _calibration_error(totals.champion_excess, weights, totals.rows)
+        worse, above = drawn @ totals.worse / rows, calibration - calibration_error(totals.champion_excess)
         checks += [
-            at_most("not_worse_than_champion", f"{loss} minus the champion's", mean(totals.worse), policy.loss_margin),
-            at_most(
-                "calibration_not_worse",
-                "expected calibration error minus the champion's",
-                interval(error - champion, resampled_error - resampled_champion, policy.confidence),
-                policy.calibration_margin,
-            ),
+            check("not_worse_than_champion", f"{loss} minus the champion's", worse, policy.loss_margin),
+            check("calibration_not_worse", f"{error} minus the champion's", above, policy.calibration_margin),
         ]
     slices = harm_by_slice(
-        totals,
+        totals.slices,
         weights,
         margin=policy.slice_margin,
         confidence=policy.confidence,
@@ -230,7 +217,7 @@ def enough_days(days: int, policy: Policy) -> Check:
 def at_most(name: str, what: str, interval: Interval, limit: float) -> Check:
     """PASS if the whole interval is at or below the limit, FAIL if it lies above, else INCONCLUSIVE.
 
-    Numbers count to the ninth digit, so that the last bits of another processor make no other verdict.
+    Evidence is rounded to nine digits, so that another processor's last bits do not change a verdict's id.
     """
     if interval.high <= limit:
         outcome, how = Outcome.PASS, "at most"
@@ -242,20 +229,18 @@ def at_most(name: str, what: str, interval: Interval, limit: float) -> Check:
     return Check(
         name=name,
         outcome=outcome,
-        reason=f"{what} is {in_words(interval)}, {how} {limit:g}",
+        reason=f"{what} is {interval}, {how} {limit:g}",
         evidence={"low": interval.low, "estimate": interval.estimate, "high": interval.high, "limit": limit},
     )
 
 
 def no_slice_harmed(slices: Sequence[Slice], what: str, policy: Policy) -> Check:
-    """FAIL if harm is shown in a slice. Never INCONCLUSIVE: what is too small to be measured is listed and no more."""
+    """FAIL if harm is shown in a slice. Never INCONCLUSIVE: slices too small to be measured are only listed."""
     measured = [found for found in slices if found.worse_by is not None]
     harmed = [found for found in measured if found.outcome is SliceOutcome.HARMED]
     scope = f"{len(measured)} of {len(slices)} slices had enough days and rows to be measured"
     more = f"{what} by more than {policy.slice_margin:g}"
-    named = ", ".join(
-        f"{found.dimension} {found.value} {in_words(found.worse_by)}" for found in harmed if found.worse_by
-    )
+    named = ", ".join(f"{found.dimension} {found.value} {found.worse_by}" for found in harmed)
     return Check(
         name="no_slice_harmed",
         outcome=Outcome.FAIL if harmed else Outcome.PASS,
@@ -264,47 +249,40 @@ def no_slice_harmed(slices: Sequence[Slice], what: str, policy: Policy) -> Check
     )
 
 
-def in_words(interval: Interval) -> str:
-    """The estimate and its bounds, to four digits."""
-    return f"{interval.estimate:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
-
-
-def _calibration_error(excess: Floats, weights: Floats, rows: Floats) -> tuple[float, Floats]:
-    """Expected calibration error over the bins of the whole holdout, and that of each resample."""
-    estimate = float(np.abs(excess.sum(axis=0)).sum() / rows.sum())
-    return estimate, np.abs(weights @ excess).sum(axis=1) / (weights @ rows)
-
-
 def harm_by_slice(
-    totals: DayTotals, weights: Floats, *, margin: float, confidence: float, min_days: int, min_rows: int
+    totals: SliceTotals,
+    weights: Floats,
+    *,
+    margin: float,
+    confidence: float,
+    min_days: int = Policy.min_slice_days,
+    min_rows: int = Policy.min_slice_rows,
 ) -> list[Slice]:
     """How much more is lost in each slice, between bounds that hold for all at once with this confidence."""
-    rows, days = totals.slice_rows.sum(axis=0), (totals.slice_rows > 0).sum(axis=0)
-    total = totals.slice_worse.sum(axis=0)
-    measured = (rows >= min_rows) & (days >= min_days) & np.isfinite(total)
-    estimates = total[measured] / rows[measured]
-    resampled_rows = weights @ totals.slice_rows[:, measured]
+    rows, days, worse = totals.rows.sum(axis=0), (totals.rows > 0).sum(axis=0), totals.worse.sum(axis=0)
+    measured = (rows >= min_rows) & (days >= min_days) & np.isfinite(worse)
+    estimates = worse[measured] / rows[measured]
+    resampled_rows = weights @ totals.rows[:, measured]
     # A resample that drew none of a slice's days says nothing against its estimate.
     resampled = np.divide(
-        weights @ totals.slice_worse[:, measured],
+        weights @ totals.worse[:, measured],
         resampled_rows,
         out=np.broadcast_to(estimates, resampled_rows.shape).copy(),
         where=resampled_rows > 0,
     )
     bounds = iter(simultaneous(estimates, resampled, confidence))
     found = []
-    for position, (dimension, value) in enumerate(totals.slices):
-        worse_by = _rounded(next(bounds)) if measured[position] else None
-        if worse_by is None:
-            outcome = SliceOutcome.NOT_MEASURED
-        else:
+    for (dimension, value), n_rows, n_days, is_measured in zip(totals.names, rows, days, measured, strict=True):
+        worse_by, outcome = None, SliceOutcome.NOT_MEASURED
+        if is_measured:
+            worse_by = _rounded(next(bounds))
             outcome = SliceOutcome.HARMED if worse_by.low > margin else SliceOutcome.NOT_SHOWN
         found.append(
             Slice(
                 dimension=dimension,
                 value=value,
-                rows=int(rows[position]),
-                days=int(days[position]),
+                rows=int(n_rows),
+                days=int(n_days),
                 outcome=outcome,
                 worse_by=worse_by,
             )

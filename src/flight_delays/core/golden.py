@@ -12,9 +12,10 @@ _GROUPS = 16  # where no text groups the rows
 
 
 def choose_golden_requests(use_case: UseCase, rows: pd.DataFrame) -> pd.DataFrame:
-    """Of `rows`, for each value of the request's first text the first with the most looked-up values, or one of each of
-    sixteen parts; three again with nothing looked up, and one with texts that no model has seen.
-    """  # fmt: skip
+    """For each value of the first text column, the row with the most looked-up values (without a text: one per part).
+
+    Then three of these again with nothing looked up, and one with texts that no model has seen.
+    """
     requests = rows.reindex(columns=[*use_case.inputs]).reset_index(drop=True)
     looked_up = requests[[*use_case.looked_up]].notna().sum(axis=1)
     texts = [column.name for column in use_case.signature.inputs if column.type == "string"]
@@ -27,7 +28,6 @@ def choose_golden_requests(use_case: UseCase, rows: pd.DataFrame) -> pd.DataFram
 
 def golden_json(use_case: UseCase, requests: pd.DataFrame, forecasts: Floats) -> str:
     """Column to its values, times as ISO text, a missing value as null; the forecasts as the output's column."""
-    times = [column.name for column in use_case.signature.inputs if column.type == "datetime"]
-    told = requests.assign(**{name: requests[name].map(pd.Timestamp.isoformat, na_action="ignore") for name in times})
-    told = told.assign(**{use_case.objective.forecast: forecasts})
-    return json.dumps({name: [None if pd.isna(value) else value for value in told[name].tolist()] for name in told})
+    columns = requests.assign(**{use_case.objective.forecast: forecasts})
+    values = {name: [None if pd.isna(value) else value for value in columns[name].tolist()] for name in columns}
+    return json.dumps(values, default=pd.Timestamp.isoformat)

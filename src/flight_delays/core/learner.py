@@ -1,7 +1,7 @@
-"""How models are fitted, whatever library does it.
+"""How models are fitted, with any library.
 
-A learner's file travels with each version that it made: beside this protocol it has a function `load(folder)` that
-gives back, of what `Model.save` wrote, something with the same `predict`. It imports nothing of this project.
+A learner's file is logged with each version. Beside this protocol it has a function `load(folder)` that returns, from
+what `Model.save` wrote, an object with the same `predict`. It imports nothing of this project.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ class Model(Protocol):
 
 
 class Fold(Protocol):
-    """Rows to learn from and rows to judge by, made ready once for all parameters that are tried."""
+    """Rows to learn from and rows to evaluate on, prepared once for all parameters that are tried."""
 
     def fit(self, parameters: Parameters, repeat: int = 0) -> tuple[Floats, int]:
         """Forecasts of the rows to judge by, and the best number of rounds; 0 where a learner has no rounds.
@@ -47,11 +47,11 @@ class Learner(Protocol):
 
     @property
     def parameters(self) -> Parameters:
-        """Those that the search begins with."""
+        """Where the search begins."""
 
     @property
     def code(self) -> Path:
-        """The file that travels."""
+        """The file that is logged with each version."""
 
     @property
     def requirements(self) -> Sequence[str]:

@@ -1,86 +1,81 @@
-"""What a model is to forecast, and how good a forecast is: loss per row, metrics, calibration, what knows nothing.
+"""What a model forecasts, and how good a forecast is: loss per row, metrics, calibration, what a baseline is.
 
 Labels and forecasts are one-dimensional arrays of equal length.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from flight_delays.core.bootstrap import Interval, day_weights, interval
-from flight_delays.core.metrics import (
-    CALIBRATION_BINS,
-    Floats,
-    auc,
-    calibration_bins,
-    log_odds,
-    pairs_ranked,
-    probability,
-    row_log_loss,
-)
+from flight_delays.core.metrics import CALIBRATION_BINS, Floats, calibration_bins, pairs_ranked
 
 _DRAWS = 1_000
 _SEED = 20130101
+_CLIP = 1e-7  # the loss of a probability of exactly 0 or 1 can be infinite
+_CERTAIN = 1e-15  # and its log odds are
 
 
-class Objective(Protocol):
-    """What training, gate, slices and model card ask."""
+class Objective(ABC):
+    """What kind of forecast a model makes, and how it is scored.
 
-    @property
-    def kind(self) -> Literal["binary", "regression"]:
-        """How a model that travels is told what to answer."""
+    `kind` tells a registered model what to answer; `outputs` are the columns of its answers with MLflow's names of
+    their types; the one named `forecast` is compared with the label. The baseline is a constant forecast.
+    """
 
-    @property
-    def outputs(self) -> Mapping[str, str]:
-        """What a model answers: columns and their types, in the registry's words."""
+    kind: ClassVar[Literal["binary", "regression"]]
+    outputs: ClassVar[Mapping[str, str]]
+    forecast: ClassVar[str]
+    loss_name: ClassVar[str]
+    baseline_name: ClassVar[str]
 
-    @property
-    def forecast(self) -> str:
-        """The output that is compared with the label."""
-
-    @property
-    def loss_name(self) -> str:
-        """Of the loss, for people."""
-
-    @property
-    def baseline_name(self) -> str:
-        """Of what a model forecasts that knows nothing."""
-
+    @abstractmethod
     def loss(self, labels: Floats, forecasts: Floats) -> Floats:
-        """Of each row; the less the better."""
+        """Loss of each row; lower is better."""
 
+    @abstractmethod
     def excess(self, labels: Floats, forecasts: Floats) -> Floats:
         """How much each outcome is above its forecast, in units of the calibration error."""
 
     def link(self, forecasts: Floats) -> Floats:
         """Forecasts on the scale on which they are corrected and blended."""
+        return forecasts
 
     def unlink(self, values: Floats) -> Floats:
         """The reverse of `link`."""
+        return values
 
+    @abstractmethod
     def correction(self, labels: Floats, forecasts: Floats) -> tuple[float, float]:
-        """Slope and intercept that correct these forecasts best, after `link`."""
+        """Slope and intercept of the best correction, on the scale of `link`."""
 
     def learnable(self, labels: Floats) -> bool:
-        """Whether there is anything to be learnt from these labels."""
+        """Whether labels differ."""
+        return len(np.unique(labels)) > 1
 
     def metrics(self, labels: Floats, forecasts: Floats) -> dict[str, float]:
-        """All scores of one model, by name; `rows` and `label_mean` first. NaN where one cannot be had."""
+        """All scores by name; `rows` and `label_mean` first. NaN where a score is undefined."""
+        once = self.resampled(labels, forecasts, np.zeros(len(labels), dtype=np.int64), np.ones((1, 1)))
+        scores = {name: float(values[0]) if len(values) else float("nan") for name, values in once.items()}
+        return {"rows": len(labels), "label_mean": float(labels.mean()), **scores}
 
+    @abstractmethod
     def resampled(
         self, labels: Floats, forecasts: Floats, days: npt.NDArray[np.int64], drawn: Floats
     ) -> dict[str, Floats]:
-        """Each metric in each resample; `drawn` is how often it has each day."""
+        """Each metric in each resample where it is defined; `drawn` (resamples x days) is how often it has each day."""
 
+    @abstractmethod
     def describe(self, labels: Floats) -> str:
-        """What the outcomes are, in a few words."""
+        """Summary of the labels for people."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class BinaryClassification:
+class BinaryClassification(Objective):
     """Labels are 1 and 0, called `positive` and `negative`; a forecast is the probability of 1.
 
     The loss is the log loss, in nats. From `threshold` on, 1 is predicted.
@@ -90,64 +85,57 @@ class BinaryClassification:
     negative: str
     threshold: float = 0.5
 
-    kind: ClassVar[Literal["binary"]] = "binary"
-    outputs: ClassVar[Mapping[str, str]] = {"probability": "double", "prediction": "long"}
-    forecast: ClassVar[str] = "probability"
-    loss_name: ClassVar[str] = "log loss"
-    baseline_name: ClassVar[str] = "base rate"
+    kind = "binary"
+    outputs = {"probability": "double", "prediction": "long"}  # noqa: RUF012
+    forecast = "probability"
+    loss_name = "log loss"
+    baseline_name = "base rate"
 
     def loss(self, labels: Floats, forecasts: Floats) -> Floats:
         """Negative log likelihood, in nats."""
-        return row_log_loss(labels, forecasts)
+        p = np.clip(forecasts, _CLIP, 1 - _CLIP)
+        return -(labels * np.log(p) + (1 - labels) * np.log1p(-p))
 
     def excess(self, labels: Floats, forecasts: Floats) -> Floats:
         """In probability."""
         return labels - forecasts
 
     def link(self, forecasts: Floats) -> Floats:
-        """Log odds."""
-        return log_odds(forecasts)
+        """Log odds, of probabilities that are kept from being exactly 0 or 1."""
+        p = np.clip(forecasts, _CERTAIN, 1 - _CERTAIN)
+        log_odds: Floats = np.log(p) - np.log1p(-p)
+        return log_odds
 
     def unlink(self, values: Floats) -> Floats:
         """Probabilities of log odds."""
-        return probability(values)
+        probabilities: Floats = 1 / (1 + np.exp(-values))
+        return probabilities
 
     def correction(self, labels: Floats, forecasts: Floats) -> tuple[float, float]:
         """By logistic regression (Platt 1999)."""
         from sklearn.linear_model import LogisticRegression  # a second to import
 
         fitted = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10)
-        fitted.fit(log_odds(forecasts)[:, None], labels)
+        fitted.fit(self.link(forecasts)[:, None], labels)
         return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
 
     def learnable(self, labels: Floats) -> bool:
-        """Of both classes there is one at least."""
+        """Whether both classes are there, and no other."""
         return len(np.unique(labels)) == 2
-
-    def metrics(self, labels: Floats, forecasts: Floats) -> dict[str, float]:
-        """Lower is better for all but AUC, which is NaN when only one class is there."""
-        return {
-            "rows": len(labels),
-            "label_mean": float(labels.mean()),
-            "log_loss": float(row_log_loss(labels, forecasts).mean()),
-            "brier": float(np.square(labels - forecasts).mean()),
-            "auc": auc(labels, forecasts),
-            "calibration_error": calibration_error(self, labels, forecasts),
-        }
 
     def resampled(
         self, labels: Floats, forecasts: Floats, days: npt.NDArray[np.int64], drawn: Floats
     ) -> dict[str, Floats]:
-        """A resample with one class only has no AUC and is left out of it."""
-        per_day = _PerDay(days, drawn)
-        rows, positive = per_day.total(np.ones_like(labels)), per_day.total(labels)
+        """Lower is better for all but AUC, which a resample with one class only does not have."""
+        resamples = _Resamples(days, drawn)
+        positive, negative = resamples.total(labels), resamples.total(1 - labels)
         ranked = np.einsum("rd,de,re->r", drawn, pairs_ranked(labels, forecasts, days), drawn, optimize=True)
-        both = positive * (rows - positive) > 0
+        both = positive * negative > 0
         return {
-            "log_loss": per_day.total(row_log_loss(labels, forecasts)) / rows,
-            "brier": per_day.total(np.square(labels - forecasts)) / rows,
-            "auc": ranked[both] / (positive * (rows - positive))[both],
-            "calibration_error": per_day.calibration_error(self, labels, forecasts),
+            "log_loss": resamples.mean(self.loss(labels, forecasts)),
+            "brier": resamples.mean(np.square(labels - forecasts)),
+            "auc": ranked[both] / (positive * negative)[both],
+            "calibration_error": resamples.calibration_error(self, labels, forecasts),
         }
 
     def describe(self, labels: Floats) -> str:
@@ -156,20 +144,20 @@ class BinaryClassification:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Regression:
-    """Labels are numbers, in `unit`. The loss is the squared error in units of `scale`, and so has none of its own.
+class Regression(Objective):
+    """Labels are numbers, in `unit`. The loss is the squared error in units of `scale`, and so has no unit.
 
-    `scale` is what an error is to be measured by, above 0: the spread of the labels, unless something else is known.
+    `scale` is what an error is measured by, above 0: the spread of the labels, unless something else is known.
     """
 
     unit: str
     scale: float
 
-    kind: ClassVar[Literal["regression"]] = "regression"
-    outputs: ClassVar[Mapping[str, str]] = {"prediction": "double"}
-    forecast: ClassVar[str] = "prediction"
-    loss_name: ClassVar[str] = "squared error"
-    baseline_name: ClassVar[str] = "mean"
+    kind = "regression"
+    outputs = {"prediction": "double"}  # noqa: RUF012
+    forecast = "prediction"
+    loss_name = "squared error"
+    baseline_name = "mean"
 
     def __post_init__(self) -> None:
         if not 0 < self.scale < np.inf:
@@ -183,14 +171,6 @@ class Regression:
         """In units of scale."""
         return (labels - forecasts) / self.scale
 
-    def link(self, forecasts: Floats) -> Floats:
-        """As they are."""
-        return forecasts
-
-    def unlink(self, values: Floats) -> Floats:
-        """As they are."""
-        return values
-
     def correction(self, labels: Floats, forecasts: Floats) -> tuple[float, float]:
         """By least squares."""
         from sklearn.linear_model import LinearRegression  # a second to import
@@ -198,55 +178,30 @@ class Regression:
         fitted = LinearRegression().fit(forecasts[:, None], labels)
         return float(fitted.coef_[0]), float(fitted.intercept_)
 
-    def learnable(self, labels: Floats) -> bool:
-        """Two at least differ."""
-        return len(np.unique(labels)) > 1
-
-    def metrics(self, labels: Floats, forecasts: Floats) -> dict[str, float]:
-        """Lower is better for all but R2, which is NaN where all labels are equal; errors are in unit."""
-        spread = np.square(labels - labels.mean()).mean()
-        squared = np.square(labels - forecasts).mean()
-        return {
-            "rows": len(labels),
-            "label_mean": float(labels.mean()),
-            "squared_error": float(self.loss(labels, forecasts).mean()),
-            "rmse": float(np.sqrt(squared)),
-            "mae": float(np.abs(labels - forecasts).mean()),
-            "r2": float("nan") if labels.min() == labels.max() else float(1 - squared / spread),
-            "calibration_error": calibration_error(self, labels, forecasts),
-        }
-
     def resampled(
         self, labels: Floats, forecasts: Floats, days: npt.NDArray[np.int64], drawn: Floats
     ) -> dict[str, Floats]:
-        """A resample whose labels are all equal has no R2 and is left out of it."""
-        per_day = _PerDay(days, drawn)
-        rows = per_day.total(np.ones_like(labels))
-        squared = per_day.total(np.square(labels - forecasts)) / rows
+        """Lower is better for all but R2, which a resample whose labels are all equal does not have.
+
+        RMSE and MAE are in `unit`.
+        """
+        resamples = _Resamples(days, drawn)
+        squared = resamples.mean(np.square(labels - forecasts))
         # From a fixed point: from zero, the spread of labels that hardly differ would be lost in rounding.
         centred = labels - labels.mean()
-        spread = per_day.total(np.square(centred)) / rows - np.square(per_day.total(centred) / rows)
+        spread = resamples.mean(np.square(centred)) - np.square(resamples.mean(centred))
         differ = spread > 1e-12 * np.square(centred).max()
         return {
             "squared_error": squared / np.square(self.scale),
             "rmse": np.sqrt(squared),
-            "mae": per_day.total(np.abs(labels - forecasts)) / rows,
+            "mae": resamples.mean(np.abs(labels - forecasts)),
             "r2": 1 - squared[differ] / spread[differ],
-            "calibration_error": per_day.calibration_error(self, labels, forecasts),
+            "calibration_error": resamples.calibration_error(self, labels, forecasts),
         }
 
     def describe(self, labels: Floats) -> str:
         """Their mean."""
         return f"{labels.mean():,.4g} {self.unit} on average"
-
-
-def calibration_error(objective: Objective, labels: Floats, forecasts: Floats) -> float:
-    """Expected calibration error over equally filled bins: the mean distance of forecast and outcome.
-
-    Naeini, Cooper, Hauskrecht 2015 (AAAI); equally filled bins after Nixon et al. 2019.
-    """
-    excess = np.bincount(calibration_bins(forecasts), weights=objective.excess(labels, forecasts))
-    return float(np.abs(excess).sum() / len(labels))
 
 
 def corrected(objective: Objective, forecasts: Floats, slope: float, intercept: float) -> Floats:
@@ -283,8 +238,8 @@ def day_intervals(
 
 
 @dataclass(frozen=True)
-class _PerDay:
-    """Sums over the days of each resample. Bins stay those of all rows."""
+class _Resamples:
+    """Sums and means of rows in each resample."""
 
     days: npt.NDArray[np.int64]
     drawn: Floats
@@ -293,8 +248,14 @@ class _PerDay:
         by_day = np.bincount(self.days, weights=values, minlength=self.drawn.shape[1]).astype(np.float64)
         return self.drawn @ by_day
 
+    def mean(self, values: Floats) -> Floats:
+        return self.total(values) / self.total(np.ones_like(values))
+
     def calibration_error(self, objective: Objective, labels: Floats, forecasts: Floats) -> Floats:
+        """Expected calibration error: mean distance of forecast and outcome over the equally filled bins of all rows.
+
+        Naeini, Cooper, Hauskrecht 2015 (AAAI); equally filled bins after Nixon et al. 2019.
+        """
         bins, excess = calibration_bins(forecasts), objective.excess(labels, forecasts)
-        binned = [self.total(excess * (bins == each)) for each in range(CALIBRATION_BINS)]
-        found: Floats = np.abs(np.stack(binned)).sum(axis=0) / self.total(np.ones_like(labels))
-        return found
+        binned = [np.abs(self.mean(excess * (bins == each))) for each in range(CALIBRATION_BINS)]
+        return np.asarray(np.sum(binned, axis=0))

@@ -1,4 +1,4 @@
-"""Every setting, declared once: its type, range and meaning. Frozen values, checked when they are made.
+"""Every setting, declared once: its type, range and meaning. Frozen values, validated when they are created.
 
 The command line, the parameters of the bundle's tasks, the check of its variables and docs/settings.md derive from
 this. A default that a team changes is the value of a variable in databricks.yml.
@@ -6,25 +6,25 @@ this. A default that a team changes is the value of a variable in databricks.yml
 
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import is_dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
+from pydantic.fields import FieldInfo
 
 from flight_delays.core.errors import UserError
 
 T = TypeVar("T")
 
 AVAILABLE_NOW = "available_now"
-_UNITS = ("millisecond", "second", "minute", "hour")
-_ARGUMENT = "argument"  # marks a setting that is given by its place
+ARGUMENT = "argument"  # marks a setting that the command line takes by position
 
 
 def moment_of(value: object) -> datetime:
-    """A time in UTC from a time, or from an ISO 8601 text, UTC where it names no offset. Raises ValueError."""
+    """A time in UTC from a time or an ISO 8601 text; UTC if it has no offset. Raises ValueError."""
     try:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
     except ValueError:
@@ -52,8 +52,7 @@ def _schema(text: str) -> str:
 
 
 def _trigger(text: str) -> str:
-    number, _, unit = text.partition(" ")
-    if text != AVAILABLE_NOW and not (number.isdecimal() and unit.removesuffix("s") in _UNITS):
+    if text != AVAILABLE_NOW and not re.fullmatch(r"\d+ (millisecond|second|minute|hour)s?", text):
         raise ValueError("should be available_now, or a time like 10 seconds")
     return text
 
@@ -61,75 +60,66 @@ def _trigger(text: str) -> str:
 Moment = Annotated[datetime, BeforeValidator(moment_of)]
 Day = Annotated[date | None, BeforeValidator(_day)]
 Truth = Annotated[bool, BeforeValidator(_truth)]
+Count = Annotated[int, Field(ge=1)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
-Share = Annotated[Number, Field(ge=0, le=1)]
+AtLeast0 = Annotated[Number, Field(ge=0)]
+Above0 = Annotated[Number, Field(gt=0)]
 Text = Annotated[str, Field(min_length=1)]
-SchemaName = Annotated[str, AfterValidator(_schema)]
+Schema = Annotated[str, AfterValidator(_schema)]
 Trigger = Annotated[str, AfterValidator(_trigger)]
 
-RawSchema = Annotated[SchemaName, Field(description="Schema to read raw tables from: <catalog>.<schema>.")]
+RawSchema = Annotated[Schema, Field(description="Schema to read raw tables from: <catalog>.<schema>.")]
 ModelName = Annotated[Text, Field(description="Registered model: <catalog>.<schema>.<name>.")]
-ModelVersion = Annotated[int, Field(ge=1, description="Version number.")]
+ModelVersion = Annotated[Count, Field(description="Version number.")]
 Endpoint = Annotated[Text, Field(description="Serving endpoint.")]
 Checkpoint = Annotated[Text, Field(description="Folder of the stream's checkpoint.")]
 OnlineStore = Annotated[
     Truth,
-    Field(
-        description="Whether jobs fill the online store and the endpoint asks it; see docs/operate.md first."
-    ),
+    Field(description="Whether jobs fill the online store and the endpoint asks it; see docs/operate.md first."),
 ]
 StoreAddress = Annotated[
     str | None, Field(description="Address of the online store; default: FLIGHT_DELAYS_ONLINE_STORE.")
 ]
 HoldoutDays = Annotated[
-    int, Field(ge=1, description="Length of the holdout, days: the last whole ones before as_of, never trained on.")
+    Count, Field(description="Length of the holdout, days: the last whole ones before as_of, never trained on.")
 ]
-MaxLag = Annotated[Number, Field(ge=0, description="Policy. Maximum time from event to prediction, s.")]
+MaxLag = Annotated[AtLeast0, Field(description="Policy. Maximum time from event to prediction, s.")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class InSchema:
     """Where a task works."""
 
-    schema: Annotated[SchemaName, Field(description="Schema to write to: <catalog>.<schema>.")]
+    schema: Schema = Field(description="Schema to write to: <catalog>.<schema>.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class AsOf(InSchema):
     """Where, and as of when."""
 
-    as_of: Annotated[
-        Moment,
-        Field(description="The current time: nothing that became known later is used. UTC unless it has an offset."),
-    ]
+    as_of: Moment = Field(
+        description="The current time: nothing that became known later is used. UTC unless it has an offset."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """When a version may serve. What has a default is no option: the error rates in docs/ hold for these values."""
+    """When a version may serve. A value with a default here is no option: the error rates in docs/ hold for it."""
 
-    min_holdout_days: Annotated[
-        int, Field(ge=1, description="Policy. Minimum unseen days; with fewer the verdict is INCONCLUSIVE.")
-    ]
-    loss_margin: Annotated[
-        Number, Field(ge=0, description="Policy. How much worse in loss than the champion a challenger may be.")
-    ]
-    max_calibration_error: Annotated[
-        Number, Field(ge=0, description="Policy. The largest expected calibration error that passes.")
-    ]
-    calibration_margin: Annotated[
-        Number, Field(ge=0, description="Policy. How much above the champion's calibration error it may be.")
-    ]
-    slice_margin: Annotated[
-        Number, Field(ge=0, description="Policy. A slice shown to be worse in loss by more than this fails.")
-    ]
-    max_latency_ms: Annotated[Number, Field(gt=0, description="Policy. Maximum median latency of one request, ms.")]
-    max_size_mb: Annotated[Number, Field(gt=0, description="Policy. Maximum size of the model's files, MB.")]
-    min_slice_days: Annotated[int, Field(ge=1)] = 10  # with fewer a slice is not measured
-    min_slice_rows: Annotated[int, Field(ge=1)] = 200
-    min_gain: Annotated[Number, Field(gt=0)] = 0.001  # in loss over what knows nothing, which is not enough
+    min_holdout_days: Count = Field(description="Policy. Minimum unseen days; with fewer the verdict is INCONCLUSIVE.")
+    loss_margin: AtLeast0 = Field(description="Policy. How much worse in loss than the champion a challenger may be.")
+    max_calibration_error: AtLeast0 = Field(description="Policy. The largest expected calibration error that passes.")
+    calibration_margin: AtLeast0 = Field(
+        description="Policy. How much above the champion's calibration error it may be."
+    )
+    slice_margin: AtLeast0 = Field(description="Policy. A slice shown to be worse in loss by more than this fails.")
+    max_latency_ms: Above0 = Field(description="Policy. Maximum median latency of one request, ms.")
+    max_size_mb: Above0 = Field(description="Policy. Maximum size of the model's files, MB.")
+    min_slice_days: Count = 10  # with fewer a slice is not measured
+    min_slice_rows: Count = 200
+    min_gain: Above0 = 0.001  # in loss over the constant baseline
     confidence: Annotated[Number, Field(gt=0.5, lt=1)] = 0.95  # of each one-sided bound
-    draws: Annotated[int, Field(ge=1)] = 2_000  # bootstrap resamples
+    draws: Count = 2_000  # bootstrap resamples
     seed: int = 20130101
 
 
@@ -137,11 +127,9 @@ class Policy:
 class Limits:
     """What a service must keep under load."""
 
-    max_p99_ms: Annotated[Number, Field(gt=0, description="Policy. Maximum p99 latency under load, ms.")]
-    max_error_rate: Annotated[Share, Field(description="Policy. Maximum error rate under load, 0 to 1.")]
-    min_requests_per_second: Annotated[
-        Number, Field(ge=0, description="Policy. Minimum throughput under load, requests/s.")
-    ]
+    max_p99_ms: Above0 = Field(description="Policy. Maximum p99 latency under load, ms.")
+    max_error_rate: AtLeast0 = Field(le=1, description="Policy. Maximum error rate under load, 0 to 1.")
+    min_requests_per_second: AtLeast0 = Field(description="Policy. Minimum throughput under load, requests/s.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,12 +168,10 @@ class Train:
     """Fit a model and register it. Sets model_name and model_version."""
 
     model_name: ModelName
-    experiment: Annotated[Text, Field(description="MLflow experiment.")]
+    experiment: Text = Field(description="MLflow experiment.")
     holdout_days: HoldoutDays
-    trials: Annotated[
-        int, Field(ge=1, description="How many models the search tries; the first is the use case's own setting.")
-    ]
-    git_commit: Annotated[str, Field(description="Commit that was deployed.")]
+    trials: Count = Field(description="How many models the search tries; the first is the use case's own setting.")
+    git_commit: str = Field(description="Commit that was deployed.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,15 +190,13 @@ class Promote:
 
     model_name: ModelName
     model_version: ModelVersion
-    verdict_id: Annotated[Text, Field(description="Id of the verdict that allows the promotion.")]
+    verdict_id: Text = Field(description="Id of the verdict that allows the promotion.")
     endpoint: Endpoint
-    serving_workload_size: Annotated[
-        Literal["Small", "Medium", "Large"], Field(description="Compute size of a served version.")
-    ]
-    serving_scale_to_zero: Annotated[
-        Truth, Field(description="Whether an idle endpoint scales to zero; the next request waits for its start.")
-    ]
-    secret_scope: Annotated[Text, Field(description="Secret scope that holds the online store's address.")]
+    serving_workload_size: Literal["Small", "Medium", "Large"] = Field(description="Compute size of a served version.")
+    serving_scale_to_zero: Truth = Field(
+        description="Whether an idle endpoint scales to zero; the next request waits for its start."
+    )
+    secret_scope: Text = Field(description="Secret scope that holds the online store's address.")
     online_store: OnlineStore
 
 
@@ -222,9 +206,9 @@ class ScoreBatch:
 
     model_name: ModelName
     online_store: OnlineStore
-    first_date: Annotated[Day, Field(description="First day to score, 2013-01-31; empty: no limit.")] = None
-    last_date: Annotated[Day, Field(description="Last day to score; empty: no limit.")] = None
-    full: Annotated[bool, Field(description="Consider all rows, not only those since the last run.")] = False
+    first_date: Day = Field(default=None, description="First day to score, 2013-01-31; empty: no limit.")
+    last_date: Day = Field(default=None, description="Last day to score; empty: no limit.")
+    full: bool = Field(default=False, description="Consider all rows, not only those since the last run.")
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -245,22 +229,19 @@ class ScoreStream:
     raw_schema: RawSchema
     model_name: ModelName
     checkpoint: Checkpoint
-    stream_watermark_minutes: Annotated[
-        int, Field(ge=1, description="Maximum lateness: how much older than the newest event an event may be, minutes.")
-    ]
-    stream_trigger: Annotated[
-        Trigger,
-        Field(
-            description="available_now: process what has come in, then end. An interval like 10 seconds: run until "
-            "stopped; needs compute job_cluster and stream_timeout_seconds 0."
-        ),
-    ]
+    stream_watermark_minutes: Count = Field(
+        description="Maximum lateness: how much older than the newest event an event may be, minutes."
+    )
+    stream_trigger: Trigger = Field(
+        description="available_now: process what has come in, then end. An interval like 10 seconds: run until "
+        "stopped; needs compute job_cluster and stream_timeout_seconds 0."
+    )
     max_lag_seconds: MaxLag
     online_store: OnlineStore
-    land_every: Annotated[
-        int, Field(ge=1, description="A continuous stream lands raw tables after this many micro-batches.")
-    ] = 200
-    max_bytes: Annotated[Text, Field(description="Maximum size of one micro-batch.")] = "16m"
+    land_every: Count = Field(
+        default=200, description="A continuous stream lands raw tables after this many micro-batches."
+    )
+    max_bytes: Text = Field(default="16m", description="Maximum size of one micro-batch.")
 
     @property
     def delay(self) -> timedelta:
@@ -273,10 +254,10 @@ class ScoreServed:
     """Add the endpoint's answers to predictions. Sets served."""
 
     model_name: ModelName
-    payload_table: Annotated[Text, Field(description="Inference table: <catalog>.<schema>.<table>.")]
-    served_entities_table: Annotated[
-        Text, Field(description="System table that maps ids of served entities to model versions; needs SELECT.")
-    ]
+    payload_table: Text = Field(description="Inference table: <catalog>.<schema>.<table>.")
+    served_entities_table: Text = Field(
+        description="System table that maps ids of served entities to model versions; needs SELECT."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,8 +275,8 @@ class LoadTest:
 
     endpoint: Endpoint
     online_store: OnlineStore
-    load_test_connections: Annotated[int, Field(ge=1, description="How many callers send at the same time.")]
-    load_test_seconds: Annotated[int, Field(ge=1, description="How long a load test takes, s.")]
+    load_test_connections: Count = Field(description="How many callers send at the same time.")
+    load_test_seconds: Count = Field(description="How long a load test takes, s.")
     limits: Limits
 
 
@@ -323,7 +304,7 @@ class StreamStatus:
 
     checkpoint: Checkpoint
     max_lag_seconds: MaxLag
-    last: Annotated[int, Field(ge=1, description="How many micro-batches to show.")] = 10
+    last: Count = Field(default=10, description="How many micro-batches to show.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -344,22 +325,20 @@ class StreamReset:
 class CheckUseCase:
     """Verify the use case on a sample of what it delivers, in seconds: each finding is a line with its fix."""
 
-    as_of: Annotated[Moment | None, Field(description="What counts as now; default: now.")] = None
+    as_of: Moment | None = Field(default=None, description="What counts as now; default: now.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Try:
     """Fit the current code and compare it with the champion, within a minute; registers nothing."""
 
-    raw_tables: Annotated[Text, Field(description="Schema of the raw tables, or a folder of Delta tables.")]
+    raw_tables: Text = Field(description="Schema of the raw tables, or a folder of Delta tables.")
     model_name: ModelName
     holdout_days: HoldoutDays
-    as_of: Annotated[Moment, Field(description="What counts as now.")]
-    folder: Annotated[Path, Field(description="Where to keep the history and plots.")]
-    note: Annotated[str, Field(description="What is tried, for the history.")] = ""
-    own_parameters: Annotated[bool, Field(description="Use the use case's parameters instead of the champion's.")] = (
-        False
-    )
+    as_of: Moment = Field(description="What counts as now.")
+    folder: Path = Field(description="Where to keep the history and plots.")
+    note: str = Field(default="", description="What is tried, for the history.")
+    own_parameters: bool = Field(default=False, description="Use the use case's parameters instead of the champion's.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -367,11 +346,9 @@ class Query:
     """Ask a serving endpoint for a forecast."""
 
     endpoint: Endpoint
-    entity: Annotated[
-        str | None,
-        Field(description="Its columns as JSON or, with an online store, its id; default: the newest there."),
-        _ARGUMENT,
-    ] = None
+    entity: Annotated[str | None, ARGUMENT] = Field(
+        default=None, description="Its columns as JSON or, with an online store, its id; default: the newest there."
+    )
     store_address: StoreAddress = None
 
 
@@ -379,7 +356,7 @@ class Query:
 class Lookup:
     """Look up an entity's newest precomputed prediction."""
 
-    entity_id: Annotated[Text, Field(description="An entity's id."), _ARGUMENT]
+    entity_id: Annotated[Text, ARGUMENT] = Field(description="An entity's id.")
     store_address: StoreAddress = None
 
 
@@ -389,34 +366,7 @@ class Report:
 
     raw_schema: RawSchema
     model_name: ModelName
-    file: Annotated[Path, Field(description="Where to write the page.")]
-
-
-class Setting(NamedTuple):
-    """What is known of one setting: its type, with and without its range; `default` is MISSING if it must be given."""
-
-    type: Any
-    kind: Any
-    meaning: str
-    default: object
-    is_argument: bool
-
-    @property
-    def is_required(self) -> bool:
-        """Whether it has no default."""
-        return self.default is MISSING
-
-    @property
-    def is_flag(self) -> bool:
-        """Whether naming it says it all."""
-        return self.default is False
-
-    def value_of(self, given: object) -> object:
-        """Of its type. Raises ValueError that says how it should be."""
-        try:
-            return TypeAdapter(self.type).validate_python(given)
-        except ValidationError as error:
-            raise ValueError(_said(error)) from None
+    file: Path = Field(description="Where to write the page.")
 
 
 def option_of(name: str) -> str:
@@ -424,38 +374,47 @@ def option_of(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def settings_of(*declared: type) -> dict[str, Setting]:
-    """By name; those of a policy within are options of their own, except what has a default there."""
-    found: dict[str, Setting] = {}
-    for one in declared:
-        hints = get_type_hints(one, include_extras=True)
-        for field in fields(one):
-            hint = hints[field.name]
-            if isinstance(hint, type) and is_dataclass(hint):
-                found |= {name: each for name, each in settings_of(hint).items() if each.is_required}
-            else:
-                info = one.__pydantic_fields__[field.name]  # type: ignore[attr-defined]
-                default = MISSING if info.is_required() else info.default
-                given_by_place = _ARGUMENT in info.metadata
-                found[field.name] = Setting(hint, info.annotation, info.description or "", default, given_by_place)
+def settings_of(*declared: type) -> dict[str, FieldInfo]:
+    """Settings by name. A nested policy's settings are included, except those with a default."""
+    found: dict[str, FieldInfo] = {}
+    for name, setting in (each for one in declared for each in _fields(one).items()):
+        if isinstance(setting.annotation, type) and is_dataclass(setting.annotation):
+            nested = settings_of(setting.annotation)
+            found |= {name: each for name, each in nested.items() if each.is_required()}
+        else:
+            found[name] = setting
     return found
 
 
+def value_of(setting: FieldInfo, given: object) -> object:
+    """`given` as the setting's type. Raises ValueError that says how it should be."""
+    kind: Any = Annotated[(setting.annotation, Field(), *setting.metadata)]
+    try:
+        return TypeAdapter(kind).validate_python(given)
+    except ValidationError as error:
+        raise ValueError(_message(error)) from None
+
+
 def made(declared: type[T], given: Mapping[str, object]) -> T:
-    """The settings, of values by name; others are left alone. Raises UserError for what can't be, alone or together."""
-    hints = get_type_hints(declared)
-    values: dict[str, object] = {
-        field.name: made(hints[field.name], given) if is_dataclass(hints[field.name]) else given[field.name]
-        for field in fields(declared)  # type: ignore[arg-type]
-        if is_dataclass(hints[field.name]) or field.name in given
-    }
+    """Settings from values by name; other names are ignored. Raises UserError for values out of range."""
+    values: dict[str, object] = {}
+    for name, setting in _fields(declared).items():
+        if isinstance(setting.annotation, type) and is_dataclass(setting.annotation):
+            values[name] = made(setting.annotation, given)
+        elif name in given:
+            values[name] = given[name]
     try:
         return declared(**values)
     except ValidationError as error:
         first = error.errors()[0]
         named = "".join(f"{name} is {first['input']!r}: it " for name in first["loc"])
-        raise UserError(named + _said(error)) from None
+        raise UserError(named + _message(error)) from None
 
 
-def _said(error: ValidationError) -> str:
+def _fields(declared: type) -> dict[str, FieldInfo]:
+    found: dict[str, FieldInfo] = declared.__pydantic_fields__  # type: ignore[attr-defined]
+    return found
+
+
+def _message(error: ValidationError) -> str:
     return re.sub("^(Value error, |Input (?=should)|String (?=should))", "", error.errors()[0]["msg"])

@@ -1,7 +1,7 @@
-"""Whole days to learn from and whole days to judge by."""
+"""Whole days to train on and whole days to evaluate on."""
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -28,23 +28,6 @@ class Holdout:
         return Holdout(first=min(first, self.end), end=self.end)
 
 
-def last_whole_days(as_of: datetime, days: int, *, zone: ZoneInfo, maturity: timedelta) -> Holdout:
-    """The last `days` local days that had ended at least `maturity` before `as_of` (time zone aware).
-
-    The maturity lets outcomes come in: a day that is judged too early lacks those that take long.
-    Raises UserError for fewer than one day.
-    """
-    if days < 1:
-        raise UserError(f"a holdout of {days} days holds nothing; set holdout_days to 1 or more")
-    end = (as_of - maturity).astimezone(zone).date()
-    return Holdout(first=end - timedelta(days=days), end=end)
-
-
-def midnight(day: date, zone: ZoneInfo) -> datetime:
-    """The instant at which the local `day` begins."""
-    return datetime(day.year, day.month, day.day, tzinfo=zone)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Split:
     """Rows to learn from, rows of the holdout, and the first day that no model may have seen."""
@@ -58,7 +41,7 @@ def split_at(rows: pd.DataFrame, first: date, zone: ZoneInfo) -> Split:
     """Labelled rows: those from `first` on, and earlier ones whose outcome was known when that day began."""
     earlier = rows["day"] < first
     # What was not known by then could not have been learnt from.
-    known = rows["label_known_at"].dt.tz_localize("UTC") <= midnight(first, zone)
+    known = rows["label_known_at"].dt.tz_localize("UTC") <= datetime.combine(first, time(), tzinfo=zone)
     return Split(training=rows[earlier & known], test=rows[~earlier], trained_until=first)
 
 

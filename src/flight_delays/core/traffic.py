@@ -1,6 +1,6 @@
 """Which versions an endpoint serves, and how its traffic is split between them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -19,26 +19,6 @@ class Served:
 
     def __str__(self) -> str:
         return f"{self.name} version {self.model_version} at {self.percentage} %"
-
-
-class Configuration(tuple[Served, ...]):
-    """All that an endpoint is to serve. Raises ValueError for what no release may set."""
-
-    def __new__(cls, served: Iterable[Served]) -> "Configuration":
-        """Of `served`, in that order."""
-        made = super().__new__(cls, served)
-        for each in made:
-            if each.name not in NAMES:
-                raise ValueError(f"{each.name!r} is served under no known name; there are {' and '.join(NAMES)}")
-            if each.model_version < 1:
-                raise ValueError(f"{each.name} has version {each.model_version}; versions count from 1")
-            if type(each.percentage) is not int or not 0 <= each.percentage <= 100:
-                raise ValueError(f"{each.name} has {each.percentage} % of the traffic; give a whole number, 0 to 100")
-        if len({each.name for each in made}) < len(made):
-            raise ValueError(f"two versions are served under one name: {in_words(made)}")
-        if sum(each.percentage for each in made) != 100:
-            raise ValueError(f"the traffic does not sum to 100 %: {in_words(made)}")
-        return made
 
 
 def in_words(served: Sequence[Served]) -> str:

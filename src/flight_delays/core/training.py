@@ -1,6 +1,6 @@
 """How a model is made: a search over expanding folds, a correction by their forecasts, a fit on all rows."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from statistics import fmean, median
@@ -22,9 +22,9 @@ from flight_delays.core.use_case import LABEL, UseCase
 
 SEED = 20130101
 FOLDS = 3
-FOLD_DAYS = 56  # together half a year: what suits one season only is neither chosen nor corrected for
+FOLD_DAYS = 56  # together half a year, so that no choice suits one season only
 FEWEST_FOLD_DAYS = 7  # each weekday once
-GAP_DAYS = 1  # the day before is not over when a forecast is asked for
+GAP_DAYS = 1  # the day before is not over at prediction time
 REPEATS = ("forecast_1", "forecast_2", "forecast_3")
 RANDOM_TRIALS = 4  # before the sampler follows what it has seen
 
@@ -52,9 +52,9 @@ class Trial:
 class Fitted:
     """A model, what was learnt to prepare rows for it, and how both were found.
 
-    `correction` holds the slope and the intercept that correct its forecasts; `judged` what models of the setting that
-    was taken, fitted with other random numbers than those that it was chosen by, forecast of the folds' days: columns
-    entity_id, prediction_ts, day, label and REPEATS, uncorrected.
+    `correction` holds the slope and the intercept that correct its forecasts. `judged` holds uncorrected forecasts for
+    the folds' days, by models with the chosen parameters and other random seeds than in the search: columns entity_id,
+    prediction_ts, day, label and REPEATS.
     """
 
     use_case: UseCase
@@ -79,7 +79,7 @@ class Fitted:
 
 
 def columns_of(use_case: UseCase, rows: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
-    """The columns that a model takes, one that is looked up and not there as unknown."""
+    """The columns that a model takes; a looked-up column that is missing is all NaN."""
     unknown = np.full(len(rows), np.nan)
     return {
         **{name: rows[name].to_numpy() for name in use_case.request},
@@ -88,7 +88,7 @@ def columns_of(use_case: UseCase, rows: pd.DataFrame) -> dict[str, npt.NDArray[A
 
 
 def prepared(use_case: UseCase, rows: pd.DataFrame, learnt: Mapping[str, Any]) -> pd.DataFrame:
-    """Rows of features as the learner takes them."""
+    """Rows of features as input of the learner."""
     return pd.DataFrame(use_case.prepare.prepare(columns_of(use_case, rows), learnt), index=rows.index)
 
 
@@ -112,44 +112,39 @@ def fit(
     fitted; its forecasts of the folds' days give the correction. `on_trial` sees each trial as it ends. The same rows
     give the same model. Raises UserError if there are too few days, or in a fold nothing to be learnt.
     """
-    folds = folds_before(rows[DAY].min(), until)
     start = {name: use_case.learner.parameters[name] for name in use_case.search_space}
-    return _fit(use_case, rows, folds, start, trials, on_trial)
+    return refit(use_case, rows, folds_before(rows[DAY].min(), until), start, trials, on_trial)
 
 
-def refit(use_case: UseCase, rows: pd.DataFrame, folds: tuple[Fold, ...], parameters: Parameters) -> Fitted:
-    """The same with these folds, and one setting of the search space."""
-    return _fit(use_case, rows, folds, parameters, 1, lambda _: None)
-
-
-def _fit(
+def refit(
     use_case: UseCase,
     rows: pd.DataFrame,
     folds: tuple[Fold, ...],
-    first: Parameters,
-    trials: int,
-    on_trial: Callable[[Trial], None],
+    parameters: Parameters,
+    trials: int = 1,
+    on_trial: Callable[[Trial], None] = lambda _: None,
 ) -> Fitted:
+    """The same with these folds, where the search begins with `parameters`, a setting of the search space."""
     learnt = use_case.prepare.learn(columns_of(use_case, rows))
     ready = prepared(use_case, rows, learnt)
-    data = [_fold_data(use_case, rows, ready, fold) for fold in folds]
-    tried, forecasts = _search(use_case, data, first, trials, on_trial)
-    best = _best(tried)
-    parameters = {**use_case.learner.parameters, **best.parameters}
-    rounds = int(median(best.rounds))
     labels = rows[LABEL].to_numpy(dtype="float64")
+    data = [_fold_data(use_case, rows, ready, labels, fold) for fold in folds]
+    tried, forecasts = _search(use_case, data, parameters, trials, on_trial)
+    best = _best(tried)
+    taken = {**use_case.learner.parameters, **best.parameters}
+    rounds = int(median(best.rounds))
     judged = [
         rows.loc[each.judged, [*KEY, DAY, LABEL]].assign(
-            **{name: each.fold.fit(parameters, repeat)[0] for repeat, name in enumerate(REPEATS, 1)}
+            **{name: each.fold.fit(taken, repeat)[0] for repeat, name in enumerate(REPEATS, 1)}
         )
         for each in data
     ]
     return Fitted(
         use_case=use_case,
-        model=use_case.learner.fit(ready, labels, use_case.prepare.CATEGORIES, parameters, rounds),
+        model=use_case.learner.fit(ready, labels, use_case.prepare.CATEGORIES, taken, rounds),
         learnt=learnt,
         rounds=rounds,
-        parameters=parameters,
+        parameters=taken,
         correction=calibration(use_case.objective, [fold.labels for fold in data], forecasts),
         folds=folds,
         trials=tried,
@@ -157,7 +152,7 @@ def _fit(
     )
 
 
-def behind(losses: tuple[float, ...], complete: list[Trial]) -> bool:
+def behind(losses: Sequence[float], complete: Sequence[Trial]) -> bool:
     """Whether a trial's mean loss so far is above the median of what complete ones (three or more) had by then.
 
     Not optuna's pruner, which takes a trial's best step so far: folds differ more than trials do.
@@ -168,11 +163,27 @@ def behind(losses: tuple[float, ...], complete: list[Trial]) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class _FoldData:
-    """What a trial meets in one fold."""
+    """One fold for all trials: `judged` marks the rows that it is evaluated on, `labels` are theirs."""
 
     fold: Fitting
     judged: npt.NDArray[np.bool_]
     labels: Floats
+
+
+def _fold_data(use_case: UseCase, rows: pd.DataFrame, ready: pd.DataFrame, labels: Floats, fold: Fold) -> _FoldData:
+    earlier = (rows[DAY] < fold.train_end).to_numpy()
+    judged = ((rows[DAY] >= fold.first) & (rows[DAY] < fold.end)).to_numpy()
+    is_long = fold.end - fold.first >= timedelta(days=FEWEST_FOLD_DAYS)
+    if not (is_long and all(use_case.objective.learnable(labels[side]) for side in (earlier, judged))):
+        days = (1 + FOLDS) * FEWEST_FOLD_DAYS + GAP_DAYS
+        raise UserError(
+            f"too little to learn from: {len(rows)} rows with a label before the holdout, and at least {days} days, "
+            f"with labels that differ before and after {fold.first}, are needed; lower holdout_days or move as_of"
+        )
+    fitting = use_case.learner.fold(
+        ready[earlier], labels[earlier], ready[judged], labels[judged], use_case.prepare.CATEGORIES
+    )
+    return _FoldData(fold=fitting, judged=judged, labels=labels[judged])
 
 
 def _search(
@@ -181,33 +192,29 @@ def _search(
     """All trials, and the best one's forecasts of each fold's days."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=SEED, n_startup_trials=RANDOM_TRIALS))
-    start, space = use_case.learner.parameters, dict(use_case.search_space)
-    study.enqueue_trial(dict(first))
+    study.enqueue_trial({**first})
     tried: list[Trial] = []
     best: list[Floats] = []
     for number in range(trials):
-        asked = study.ask(space)
+        asked = study.ask({**use_case.search_space})
         complete = [trial for trial in tried if trial.state == "complete"]
-        losses: tuple[float, ...] = ()
-        rounds: tuple[int, ...] = ()
+        losses: list[float] = []
+        rounds: list[int] = []
         forecasts: list[Floats] = []
         for each in data:
-            forecast, best_rounds = each.fold.fit({**start, **asked.params})
-            losses = (*losses, float(use_case.objective.loss(each.labels, forecast).mean()))
-            rounds = (*rounds, best_rounds)
+            forecast, best_rounds = each.fold.fit({**use_case.learner.parameters, **asked.params})
+            losses.append(float(use_case.objective.loss(each.labels, forecast).mean()))
+            rounds.append(best_rounds)
             forecasts.append(forecast)
             asked.report(fmean(losses), len(losses))
             if len(losses) < len(data) and behind(losses, complete):
+                study.tell(asked, state=optuna.trial.TrialState.PRUNED)
+                state = "pruned"
                 break
-        done = len(losses) == len(data)
-        study.tell(asked, fmean(losses) if done else None, None if done else optuna.trial.TrialState.PRUNED)
-        trial = Trial(
-            number=number,
-            parameters=asked.params,
-            losses=losses,
-            rounds=rounds,
-            state="complete" if done else "pruned",
-        )
+        else:
+            study.tell(asked, fmean(losses))
+            state = "complete"
+        trial = Trial(number=number, parameters=asked.params, losses=tuple(losses), rounds=tuple(rounds), state=state)
         tried.append(trial)
         if _best(tried) is trial:
             best = forecasts
@@ -215,30 +222,6 @@ def _search(
     return tuple(tried), best
 
 
-def _best(trials: tuple[Trial, ...] | list[Trial]) -> Trial:
+def _best(trials: Sequence[Trial]) -> Trial:
     """The complete trial with the lowest loss, the first of equals."""
     return min((trial for trial in trials if trial.state == "complete"), key=lambda trial: trial.loss)
-
-
-def _fold_data(use_case: UseCase, rows: pd.DataFrame, ready: pd.DataFrame, fold: Fold) -> _FoldData:
-    earlier = (rows[DAY] < fold.train_end).to_numpy()
-    judged = ((rows[DAY] >= fold.first) & (rows[DAY] < fold.end)).to_numpy()
-    labels = rows[LABEL].to_numpy(dtype="float64")
-    learnable = use_case.objective.learnable
-    if (
-        fold.end - fold.first < timedelta(days=FEWEST_FOLD_DAYS)
-        or not learnable(labels[earlier])
-        or not learnable(labels[judged])
-    ):
-        days = (1 + FOLDS) * FEWEST_FOLD_DAYS + GAP_DAYS
-        raise UserError(
-            f"too little to learn from: {len(rows)} rows with a label before the holdout, and at least {days} days, "
-            f"with labels that differ before and after {fold.first}, are needed; lower holdout_days or move as_of"
-        )
-    return _FoldData(
-        fold=use_case.learner.fold(
-            ready[earlier], labels[earlier], ready[judged], labels[judged], use_case.prepare.CATEGORIES
-        ),
-        judged=judged,
-        labels=labels[judged],
-    )

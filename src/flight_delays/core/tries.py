@@ -3,7 +3,7 @@
 Both are what the folds' models of the search forecast, so the holdout has no part in it: that is the release's.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ import pandas as pd
 from flight_delays.core.bootstrap import Interval, day_weights, interval
 from flight_delays.core.errors import UserError
 from flight_delays.core.feature_set import DAY, KEY
-from flight_delays.core.gates import Evidence, Slice, by_day, harm_by_slice
+from flight_delays.core.gates import Slice, by_slice, harm_by_slice
 from flight_delays.core.settings import Policy
 from flight_delays.core.training import REPEATS
 from flight_delays.core.use_case import LABEL, UseCase
@@ -22,10 +22,9 @@ _CONFIDENCE = 0.975  # of each bound: 95 % between them
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Mean losses, and how much higher the new one is, between bounds that hold 95 % of
-    resampled days and random numbers; below 0 is better.
+    """Mean losses, and how much higher the new one is, between bounds that hold 95 % of resampled days and fits.
 
-    `slices` have bounds that hold for all of them at once.
+    Below 0 is better. `slices` have bounds that hold for all of them at once.
     """
 
     rows: int
@@ -38,8 +37,7 @@ class Comparison:
     @property
     def moved(self) -> tuple[Slice, ...]:
         """Slices that are shown to be better or worse."""
-        measured = [(one, one.worse_by) for one in self.slices if one.worse_by is not None]
-        return tuple(one for one, by in measured if by.high < 0 or by.low > 0)
+        return tuple(one for one in self.slices if one.worse_by and (one.worse_by.high < 0 or one.worse_by.low > 0))
 
     @property
     def in_words(self) -> str:
@@ -63,46 +61,22 @@ def compare(use_case: UseCase, rows: pd.DataFrame, judged: pd.DataFrame, champio
             "the champion's folds judged none of these rows: its data is of other days; train a new version"
         )
     labels, days = pairs[LABEL].to_numpy(dtype=np.float64), pd.factorize(pairs[DAY], sort=True)[0].astype(np.int64)
-    slices, loss = use_case.slices(pairs), use_case.objective.loss
     losses, of_champion = (
-        np.array([loss(labels, pairs[name + end].to_numpy(dtype=np.float64)) for name in REPEATS])
+        np.array([use_case.objective.loss(labels, pairs[name + end].to_numpy(dtype=np.float64)) for name in REPEATS])
         for end in ("", _CHAMPION)
     )
-    totals = [
-        by_day(
-            Evidence(
-                objective=use_case.objective,
-                labels=labels,
-                forecasts=pairs[name].to_numpy(dtype=np.float64),
-                days=days,
-                baseline=float(labels.mean()),
-                champion=pairs[name + _CHAMPION].to_numpy(dtype=np.float64),
-                slices=slices,
-            )
-        )
-        for name in REPEATS
-    ]
-    mean = replace(totals[0], slice_worse=np.mean([each.slice_worse for each in totals], axis=0))
-    weights = day_weights(len(mean.rows), Policy.draws, Policy.seed)
-    by_days = np.bincount(days, weights=(losses - of_champion).mean(axis=0)).astype(np.float64)
-    estimate = float(by_days.sum() / len(pairs))
-    resampled = weights @ by_days / (weights @ mean.rows)
+    worse = (losses - of_champion).mean(axis=0)
+    rows_by_day, worse_by_day = np.bincount(days), np.bincount(days, weights=worse)
+    weights = day_weights(len(rows_by_day), Policy.draws, Policy.seed)
+    resampled = weights @ worse_by_day / (weights @ rows_by_day)
     spread = float(np.sqrt(sum(each.mean(axis=1).var(ddof=1) for each in (losses, of_champion)) / len(REPEATS)))
     by_chance = spread * np.random.default_rng(Policy.seed).standard_t(2 * (len(REPEATS) - 1), len(resampled))
+    slices = by_slice(worse, days, use_case.slices(pairs))
     return Comparison(
         rows=len(pairs),
-        days=len(mean.rows),
+        days=len(rows_by_day),
         loss=float(losses.mean()),
         champion_loss=float(of_champion.mean()),
-        worse_by=interval(estimate, resampled + by_chance, _CONFIDENCE),
-        slices=tuple(
-            harm_by_slice(
-                mean,
-                weights,
-                margin=0,
-                confidence=_CONFIDENCE,
-                min_days=Policy.min_slice_days,
-                min_rows=Policy.min_slice_rows,
-            )
-        ),
+        worse_by=interval(float(worse.mean()), resampled + by_chance, _CONFIDENCE),
+        slices=tuple(harm_by_slice(slices, weights, margin=0, confidence=_CONFIDENCE)),
     )

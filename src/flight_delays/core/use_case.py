@@ -23,7 +23,7 @@ from flight_delays.core.learner import Learner
 from flight_delays.core.objective import Objective
 from flight_delays.core.quarantine import Contract
 from flight_delays.core.signature import Column, Signature
-from flight_delays.core.splits import Holdout, last_whole_days
+from flight_delays.core.splits import Holdout
 
 LABEL, KNOWN_AT, LABEL_KNOWN_AT = "label", "known_at", "label_known_at"
 LABELS = pa.schema({ENTITY: pa.string(), DAY: pa.date32(), LABEL: pa.float64(), KNOWN_AT: UTC_TIME})
@@ -186,8 +186,12 @@ class UseCase:
         )
 
     def holdout(self, as_of: datetime, days: int) -> Holdout:
-        """The last whole days before `as_of` whose outcomes are known by then."""
-        return last_whole_days(as_of, days, zone=self.zone, maturity=self.maturity)
+        """The last `days` local days that had ended at least `maturity` before `as_of` (time zone aware).
+
+        The maturity lets outcomes come in: a day that is judged too early lacks those that take long.
+        """
+        end = (as_of - self.maturity).astimezone(self.zone).date()
+        return Holdout(first=end - timedelta(days=days), end=end)
 
     @property
     def told(self) -> list[tuple[Contract, Events]]:

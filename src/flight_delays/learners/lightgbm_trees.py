@@ -46,29 +46,6 @@ def load(folder: Path) -> Trees:
     return Trees(lgb.Booster(model_file=folder / FILE))
 
 
-@dataclass(frozen=True)
-class _Fold:
-    training: "lgb.Dataset"
-    validation: "lgb.Dataset"
-    judged: npt.NDArray[np.float64]
-    given: Mapping[str, Any]
-    most_rounds: int
-    patience: int
-
-    def fit(self, parameters: Mapping[str, Any], repeat: int = 0) -> tuple[npt.NDArray[np.float64], int]:
-        import lightgbm as lgb
-
-        settings = {**self.given, **parameters}
-        booster = lgb.train(
-            {**settings, "seed": settings.get("seed", 0) + repeat},
-            self.training,
-            self.most_rounds,
-            valid_sets=[self.validation],
-            callbacks=[lgb.early_stopping(self.patience, verbose=False)],
-        )
-        return np.asarray(booster.predict(self.judged)), booster.best_iteration
-
-
 @dataclass(frozen=True, kw_only=True)
 class LightGBM:
     """LightGBM with `parameters` by its own names, `objective` among them.
@@ -91,17 +68,10 @@ class LightGBM:
         judged: pd.DataFrame,
         judged_labels: npt.NDArray[np.float64],
         categories: Sequence[str],
-    ) -> _Fold:
+    ) -> "_Fold":
         """Binned once, for whatever parameters are tried."""
         training = self._dataset(rows, labels, categories)
-        return _Fold(
-            training=training,
-            validation=training.create_valid(judged, judged_labels),
-            judged=judged.to_numpy(),
-            given=self._given,
-            most_rounds=self.most_rounds,
-            patience=self.patience,
-        )
+        return _Fold(self, training, training.create_valid(judged, judged_labels), judged.to_numpy())
 
     def fit(
         self,
@@ -114,10 +84,10 @@ class LightGBM:
         """So many rounds."""
         import lightgbm as lgb
 
-        return Trees(lgb.train({**self._given, **parameters}, self._dataset(rows, labels, categories), rounds))
+        return Trees(lgb.train({**self.given, **parameters}, self._dataset(rows, labels, categories), rounds))
 
     @property
-    def _given(self) -> dict[str, Any]:
+    def given(self) -> dict[str, Any]:
         """Same rows, same model, whatever the number of cores; binned for whatever size of a leaf is tried."""
         fixed = {"deterministic": True, "force_row_wise": True, "feature_pre_filter": False, "verbose": -1}
         return {**fixed, **self.parameters}
@@ -126,4 +96,25 @@ class LightGBM:
         import lightgbm as lgb
 
         # The parameters already: they rule how values are binned.
-        return lgb.Dataset(rows, labels, categorical_feature=list(categories), params=self._given)
+        return lgb.Dataset(rows, labels, categorical_feature=list(categories), params=self.given)
+
+
+@dataclass(frozen=True)
+class _Fold:
+    learner: LightGBM
+    training: "lgb.Dataset"
+    validation: "lgb.Dataset"
+    judged: npt.NDArray[np.float64]
+
+    def fit(self, parameters: Mapping[str, Any], repeat: int = 0) -> tuple[npt.NDArray[np.float64], int]:
+        import lightgbm as lgb
+
+        settings = {**self.learner.given, **parameters}
+        booster = lgb.train(
+            {**settings, "seed": settings.get("seed", 0) + repeat},
+            self.training,
+            self.learner.most_rounds,
+            valid_sets=[self.validation],
+            callbacks=[lgb.early_stopping(self.learner.patience, verbose=False)],
+        )
+        return np.asarray(booster.predict(self.judged)), booster.best_iteration

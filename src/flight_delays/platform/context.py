@@ -9,8 +9,8 @@ from rich.console import Console
 
 from flight_delays.core.settings import AsOf, InSchema, made
 from flight_delays.core.use_case import UseCase
-from flight_delays.platform.dataset import Labelled, LabelledTables
-from flight_delays.platform.decision_log import Decisions, DecisionTable
+from flight_delays.platform.dataset import Labelled
+from flight_delays.platform.decision_log import Decisions
 from flight_delays.platform.delta import Tables
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.endpoints import connect as connect_endpoints
@@ -60,8 +60,8 @@ def open_adapters(use_case: UseCase, schema: str) -> Adapters:
     return Adapters(
         use_case=use_case,
         tables=tables,
-        labelled=LabelledTables(tables),
-        decisions=DecisionTable(tables),
+        labelled=Labelled(tables),
+        decisions=Decisions(tables),
         registry=connect(),
         task_values=JobTaskValues(),
         console=console,

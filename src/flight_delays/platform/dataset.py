@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Protocol
 
 import pandas as pd
 from pyspark.sql import Column, DataFrame
@@ -23,21 +22,17 @@ class Dataset:
     versions: dict[str, int]
 
 
-class Labelled(Protocol):
-    """Where labelled rows come from."""
-
-    def read(self, *, as_of: datetime, first: date | None, end: date) -> Dataset:
-        """Columns of table features plus `label` and `label_known_at`, `day` from `first` up to before `end`."""
-
-
 @dataclass(frozen=True)
-class LabelledTables:
-    """The Delta tables `features` and `labels`."""
+class Labelled:
+    """Labelled rows from the Delta tables `features` and `labels`."""
 
     tables: Tables
 
     def read(self, *, as_of: datetime, first: date | None, end: date) -> Dataset:
-        """Their rows of these days, as far as known by `as_of`."""
+        """Columns of table features plus `label` and `label_known_at`, `day` from `first` up to before `end`.
+
+        Nothing that became known after `as_of`.
+        """
         versions = {table: self.tables.version(table) for table in ("features", "labels")}
         features, labels = (self.tables.read(table, version=version) for table, version in versions.items())
         return Dataset(

@@ -1,38 +1,43 @@
 """The log of decisions: rows are only added."""
 
 from dataclasses import dataclass, fields
-from typing import Protocol
+from datetime import datetime
 
-from flight_delays.core.decisions import Decision
 from flight_delays.platform.delta import Tables, collected
 
 
-class Decisions(Protocol):
-    """Where decisions are kept."""
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """A row of table decisions, whose SQL says what each column holds."""
 
-    def find(self, **values: str | int) -> list[Decision]:
-        """Those with these values, by column; the one recorded first comes first."""
-
-    def append(self, decision: Decision) -> None:
-        """Add a decision, unless its id is there."""
+    decision_id: str
+    kind: str
+    model_name: str
+    model_version: int
+    other_version: int | None
+    outcome: str
+    reasons: tuple[str, ...]
+    evidence: str = "{}"
+    policy: str = "{}"
+    allowed_by: str | None = None
+    as_of: datetime
 
 
 @dataclass(frozen=True)
-class DecisionTable:
+class Decisions:
     """Decisions in a Delta table."""
 
     tables: Tables
 
     def find(self, **values: str | int) -> list[Decision]:
-        """Those with these values."""
+        """Those with these values, by column; the one recorded first comes first."""
         rows = self.tables.read("decisions")
         for name, value in values.items():
             rows = rows.where(rows[name] == value)
-        named = [field.name for field in fields(Decision)]
-        found = collected(rows.orderBy("recorded_at").select(*named))
+        found = collected(rows.orderBy("recorded_at").select(*(field.name for field in fields(Decision))))
         return [Decision(**{**row, "reasons": tuple(row["reasons"])}) for row in found]
 
     def append(self, decision: Decision) -> None:
-        """Add it, with the time of the clock."""
+        """Add it, with the time of the clock, unless its id is there."""
         row = self.tables.decision("decisions", {**vars(decision), "reasons": [*decision.reasons]})
         self.tables.append_new("decisions", row, key=["decision_id"])

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
 
@@ -22,17 +22,13 @@ from databricks.sdk.service.serving import (
 )
 
 from flight_delays.core.errors import UserError
-from flight_delays.core.traffic import Configuration, Served, in_words
+from flight_delays.core.traffic import Served, in_words
 from flight_delays.platform.sdk_errors import REFUSED, one_line
 
 ONLINE_STORE_SECRET = "online-store"  # noqa: S105  # the name of the secret that holds the store's address
 
-LIMIT_S = 3600
-"""How long a version may take until it serves; its container alone can take half an hour to build."""
-
-_PATIENCE_S = 30
-"""How long the SDK itself repeats one call that is throttled, or that finds nobody."""
-
+LIMIT_S = 3600  # until a version serves; its container alone can take half an hour to build
+_PATIENCE_S = 30  # that the SDK itself repeats one call that is throttled, or that finds nobody
 _FIRST_WAITS_S, _WAIT_S = (0.1, 0.2, 0.5, 1.0, 2.0), 5.0
 _SERVED_NAME, _REQUEST_ID = "served-model-name", "x-request-id"
 _FAILED = (EndpointStateConfigUpdate.UPDATE_FAILED, EndpointStateConfigUpdate.UPDATE_CANCELED)
@@ -40,14 +36,12 @@ _FAILED = (EndpointStateConfigUpdate.UPDATE_FAILED, EndpointStateConfigUpdate.UP
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """To one request: a prediction for each of its rows; who gave it and the request's id, where the endpoint says so;
-    how long the caller waited.
-    """  # fmt: skip
+    """To one request: a prediction for each row; who gave it and the request's id, where the endpoint says so."""
 
     predictions: tuple[Mapping[str, object], ...]
     served_name: str | None
     request_id: str | None
-    duration_ms: float
+    duration_ms: float  # that the caller waited
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +64,7 @@ class Endpoints:
     def configure(
         self,
         endpoint: str,
-        wanted: Iterable[Served],
+        wanted: Sequence[Served],
         *,
         workload_size: str,
         scale_to_zero: bool,
@@ -83,7 +77,6 @@ class Endpoints:
         An update under way is waited for. Throttling, conflicts, server errors and time-outs are tried again until
         `limit_s` has passed. Raises UserError for what remains; then what served before still does.
         """
-        configuration = Configuration(wanted)
         entities = [
             ServedEntityInput(
                 name=served.name,
@@ -93,16 +86,16 @@ class Endpoints:
                 scale_to_zero_enabled=scale_to_zero,
                 environment_vars=dict(environment),
             )
-            for served in configuration
+            for served in wanted
         ]
         traffic = TrafficConfig(
-            routes=[Route(served_model_name=each.name, traffic_percentage=each.percentage) for each in configuration]
+            routes=[Route(served_model_name=each.name, traffic_percentage=each.percentage) for each in wanted]
         )
         deadline, sent, serving, trouble = self.clock() + limit_s, False, "unknown", ""
 
         def failed(why: str) -> UserError:
             return UserError(
-                f"endpoint {endpoint} does not serve {in_words(configuration)}: {why}; still serving: {serving}; "
+                f"endpoint {endpoint} does not serve {in_words(wanted)}: {why}; still serving: {serving}; "
                 "fix that and run the release job again"
             )
 
@@ -113,14 +106,14 @@ class Endpoints:
                 serving, is_ready = in_words(served), state.ready is EndpointStateReady.READY
                 if state.config_update is EndpointStateConfigUpdate.IN_PROGRESS:
                     trouble = "an update is in progress"
-                elif not sent and not (is_ready and set(served) == set(configuration) and _runs(live, entities)):
+                elif not sent and not (is_ready and set(served) == set(wanted) and _runs(live, entities)):
                     self.client.serving_endpoints.update_config(
                         endpoint, served_entities=entities, traffic_config=traffic
                     )
                     sent, trouble = True, "the update was sent"
                 elif sent and state.config_update in _FAILED:
                     raise failed(f"the update failed: {_why_failed(live)}")
-                elif set(served) != set(configuration):
+                elif set(served) != set(wanted):
                     raise failed("it was set to that, but someone else has changed it since")
                 elif is_ready:
                     return
@@ -188,16 +181,11 @@ def _served(live: ServingEndpointDetailed) -> tuple[Served, ...]:
     }
     served = []
     for entity in _entities(live):
-        if not (entity.name and entity.entity_name and (entity.entity_version or "").isdecimal()):
-            raise UserError(f"endpoint {live.name} serves {entity.name}, which is no version of a model; remove it")
-        served.append(
-            Served(
-                name=entity.name,
-                model_name=entity.entity_name,
-                model_version=int(entity.entity_version or 0),
-                percentage=shares.get(entity.name, 0),
-            )
-        )
+        name, model, version = entity.name, entity.entity_name, entity.entity_version or ""
+        if not (name and model and version.isdecimal()):
+            raise UserError(f"endpoint {live.name} serves {name}, which is no version of a model; remove it")
+        share = shares.get(name, 0)
+        served.append(Served(name=name, model_name=model, model_version=int(version), percentage=share))
     return tuple(served)
 
 
@@ -206,7 +194,7 @@ def _entities(live: ServingEndpointDetailed) -> list[ServedEntityOutput]:
 
 
 def _runs(live: ServingEndpointDetailed, wanted: Sequence[ServedEntityInput]) -> bool:
-    """Whether what serves was set in the same words, size and environment included."""
+    """Whether size and environment of what serves are as wanted."""
 
     def key(entity: ServedEntityInput | ServedEntityOutput) -> tuple[object, ...]:
         environment = sorted((entity.environment_vars or {}).items())
@@ -217,10 +205,8 @@ def _runs(live: ServingEndpointDetailed, wanted: Sequence[ServedEntityInput]) ->
 
 def _why_failed(live: ServingEndpointDetailed) -> str:
     pending = (live.pending_config.served_entities if live.pending_config else None) or []
-    states = [entity.state for entity in (*pending, *_entities(live)) if entity.state]
-    said = [
-        state.deployment_state_message
-        for state in states
-        if state.deployment is ServedModelStateDeployment.DEPLOYMENT_FAILED and state.deployment_state_message
-    ]
-    return said[0] if said else "see the build log on the endpoint's page"
+    for state in (entity.state for entity in (*pending, *_entities(live)) if entity.state):
+        failed = state.deployment is ServedModelStateDeployment.DEPLOYMENT_FAILED
+        if failed and state.deployment_state_message:
+            return state.deployment_state_message
+    return "see the build log on the endpoint's page"

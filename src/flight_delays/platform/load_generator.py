@@ -4,7 +4,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 from itertools import cycle
 from threading import Event
 from time import perf_counter
@@ -15,10 +14,6 @@ from flight_delays.core.load_limits import Measured
 if TYPE_CHECKING:
     from aiohttp import ClientSession
 
-Progress = Callable[[float, int], None]
-"""Told the seconds and the requests so far, from another thread."""
-
-_OK = 200
 _PROGRESS_S = 0.5
 
 
@@ -28,45 +23,23 @@ def drive(
     bodies: Sequence[bytes],
     connections: int,
     seconds: float,
-    progress: Progress = lambda seconds, requests: None,  # noqa: ARG005
+    progress: Callable[[float, int], None] = lambda seconds, requests: None,  # noqa: ARG005
     *,
     timeout_s: float = 30,
-) -> tuple[Measured, Counter[str]]:
-    """POST `bodies`, which are JSON, in turn for `seconds`, and wait for what was sent by then; each connection sends
-    at least one. Also counts the errors by reason: a status other than 200, a connection that fails, no answer within
-    `timeout_s`.
-    """  # fmt: skip
-    stop = Event()
+) -> Measured:
+    """POST `bodies`, which are JSON, in turn for `seconds`, and wait for what was sent by then.
 
-    def run() -> tuple[Measured, Counter[str]]:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_drive(url, headers, bodies, connections, seconds, progress, timeout_s, stop))
-
-    # A thread of its own, since a notebook's has an event loop that is running already.
-    with ThreadPoolExecutor(1) as thread:
-        try:
-            return thread.submit(run).result()
-        finally:
-            stop.set()
-
-
-async def _drive(
-    url: str,
-    headers: Mapping[str, str],
-    bodies: Sequence[bytes],
-    connections: int,
-    seconds: float,
-    progress: Progress,
-    timeout_s: float,
-    stop: Event,
-) -> tuple[Measured, Counter[str]]:
+    Each connection sends at least one. An error is a status other than 200, a connection that fails, no answer within
+    `timeout_s`. `progress` gets the seconds and the requests so far, from another thread.
+    """
     import aiohttp  # takes most of a second
 
+    stop = Event()
+    turns = cycle(bodies)
     latencies_ms: list[float] = []
     reasons: Counter[str] = Counter()
-    turns = cycle(bodies)
 
-    async def connection(session: aiohttp.ClientSession) -> None:
+    async def connection(session: aiohttp.ClientSession, begun: float) -> None:
         while True:
             sent = perf_counter()
             reason = await _error(session, url, next(turns))
@@ -78,29 +51,31 @@ async def _drive(
             if now >= begun + seconds or stop.is_set():
                 return
 
-    async def report() -> None:
+    async def report(begun: float) -> None:
         while True:
             await asyncio.sleep(_PROGRESS_S)
             progress(perf_counter() - begun, len(latencies_ms) + reasons.total())
 
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=connections),
-        headers={**headers, "Content-Type": "application/json"},
-        timeout=aiohttp.ClientTimeout(total=timeout_s),
-        cookie_jar=aiohttp.DummyCookieJar(),
-    ) as session:
-        begun = perf_counter()
-        reporting = asyncio.create_task(report())
-        await asyncio.gather(*(connection(session) for _ in range(connections)))
-        taken = perf_counter() - begun
-        reporting.cancel()
-    measured = Measured(
-        requests=len(latencies_ms) + reasons.total(),
-        errors=reasons.total(),
-        seconds=taken,
-        latencies_ms=latencies_ms,
-    )
-    return measured, reasons
+    async def run() -> Measured:
+        async with aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=connections),
+            headers={**headers, "Content-Type": "application/json"},
+            timeout=aiohttp.ClientTimeout(total=timeout_s),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        ) as session:
+            begun = perf_counter()
+            reporting = asyncio.create_task(report(begun))
+            await asyncio.gather(*(connection(session, begun) for _ in range(connections)))
+            taken = perf_counter() - begun
+            reporting.cancel()
+        return Measured(seconds=taken, latencies_ms=latencies_ms, reasons=reasons)
+
+    # A thread of its own, since a notebook's has an event loop that is running already.
+    with ThreadPoolExecutor(1) as thread:
+        try:
+            return thread.submit(asyncio.run, run()).result()
+        finally:
+            stop.set()
 
 
 async def _error(session: "ClientSession", url: str, body: bytes) -> str | None:
@@ -116,13 +91,4 @@ async def _error(session: "ClientSession", url: str, body: bytes) -> str | None:
         return "no connection"
     except ClientError:
         return "connection dropped"
-    return None if answer.status == _OK else f"status {answer.status}"
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """The quicker loop where it is installed; None is Python's own."""
-    if find_spec("uvloop") is None:
-        return None
-    import uvloop
-
-    return uvloop.new_event_loop
+    return None if answer.status == 200 else f"status {answer.status}"

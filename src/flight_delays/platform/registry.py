@@ -14,17 +14,17 @@ from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.data.delta_dataset_source import DeltaDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import Metric, Param, RunInfo
 from mlflow.environment_variables import MLFLOW_REGISTRY_URI, MLFLOW_TRACKING_URI
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.pyfunc import PyFuncModel
 from mlflow.types import ColSpec, DataType, Schema
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from flight_delays.core.contract import Documentation
 from flight_delays.core.errors import UserError
 from flight_delays.core.signature import Column, Signature
+from flight_delays.core.training import Trial
 
 _FINGERPRINT = "fingerprint"
 _SHELL = Path(__file__).with_name("shell.py")
@@ -33,20 +33,12 @@ _VERSION = "version."  # prefix of the run's tags that its version gets too
 
 
 @dataclass(frozen=True, kw_only=True)
-class NestedRun:
-    """A run beneath a training run; of each metric, the values in the order of their steps."""
-
-    name: str
-    tags: Mapping[str, str]
-    parameters: Mapping[str, object]
-    metrics: Mapping[str, Sequence[float]]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Training:
-    """All that is kept of one training run. `inputs` maps a table to the Delta version that was read, `texts` a file to
-    what it says, `frames` one to the rows that it holds as Parquet.
-    """  # fmt: skip
+    """Everything that a training run records.
+
+    `inputs` maps a table to the Delta version that was read, `texts` a file to what it says, `frames` one to the rows
+    that it holds as Parquet; each of `trials` becomes a child run.
+    """
 
     fingerprint: str
     tags: Mapping[str, str]
@@ -55,7 +47,7 @@ class Training:
     figures: Mapping[str, Figure]
     texts: Mapping[str, str]
     frames: Mapping[str, pd.DataFrame]
-    nested: tuple[NestedRun, ...]
+    trials: tuple[Trial, ...]
     inputs: Mapping[str, int]
     artifacts: Mapping[str, Path]
     signature: Signature
@@ -77,7 +69,7 @@ class Version:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What the run that made a version has kept of it; `pictures` maps a name to a PNG image."""
+    """What the run that made a version recorded; `pictures` maps a name to a PNG image."""
 
     description: str
     tags: Mapping[str, str]
@@ -105,7 +97,7 @@ class Registry:
         return Version(name=name, number=number, run_id=found.run_id, tags=found.tags)
 
     def load(self, name: str, number: int) -> PyFuncModel:
-        """The model itself, by number, never by alias."""
+        """The model itself."""
         model: PyFuncModel = mlflow.pyfunc.load_model(f"models:/{name}/{number}")
         return model
 
@@ -114,22 +106,23 @@ class Registry:
         return Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{number}", dst_path=str(folder)))
 
     def record(self, version: Version) -> Record:
-        """What the run that made a version has kept."""
+        """What the run that made a version recorded."""
         run = self.client.get_run(version.run_id)
-        with tempfile.TemporaryDirectory() as folder:
-            files = [found.path for found in self.client.list_artifacts(version.run_id, _PICTURES)]
-            pictures = {
-                Path(file).stem: Path(self.client.download_artifacts(version.run_id, file, folder)).read_bytes()
-                for file in files
-            }
+        files = [found.path for found in self.client.list_artifacts(version.run_id, _PICTURES)]
         return Record(
-            description=run.data.tags[MLFLOW_RUN_NOTE], tags=version.tags, metrics=run.data.metrics, pictures=pictures
+            description=run.data.tags[MLFLOW_RUN_NOTE],
+            tags=version.tags,
+            metrics=run.data.metrics,
+            pictures={Path(file).stem: self._read(version, file) for file in files},
         )
 
     def kept(self, version: Version, file: str) -> bytes:
         """A file of the run that made a version. Raises UserError if there is none."""
         if file not in {found.path for found in self.client.list_artifacts(version.run_id)}:
             raise UserError(f"{version.name} version {version.number} has kept no {file}; register it by the train job")
+        return self._read(version, file)
+
+    def _read(self, version: Version, file: str) -> bytes:
         with tempfile.TemporaryDirectory() as folder:
             return Path(self.client.download_artifacts(version.run_id, file, folder)).read_bytes()
 
@@ -164,17 +157,12 @@ class Registry:
         return min(made, default=None)
 
     def register(self, experiment: str, name: str, training: Training) -> int:
-        """Log a run with its model; the number that the registry gave the new version."""
+        """Log a run with its model. Returns the number of the new version."""
         self.aliases(name)
-        with mlflow.start_run(experiment_id=self._experiment_id(experiment)) as run:
-            mlflow.set_tags(
-                {
-                    **training.tags,
-                    **{_VERSION + key: value for key, value in training.version_tags.items()},
-                    _FINGERPRINT: training.fingerprint,
-                    MLFLOW_RUN_NOTE: training.description,
-                }
-            )
+        of_version = {_VERSION + key: value for key, value in training.version_tags.items()}
+        tags = {**training.tags, **of_version, _FINGERPRINT: training.fingerprint}
+        experiment_id = self._experiment_id(experiment)
+        with mlflow.start_run(experiment_id=experiment_id, description=training.description, tags=tags):
             mlflow.log_params(dict(training.parameters))
             mlflow.log_metrics(dict(training.metrics))
             for file, figure in training.figures.items():
@@ -185,8 +173,16 @@ class Registry:
                 for file, rows in training.frames.items():
                     rows.to_parquet(Path(folder) / file, index=False)
                 mlflow.log_artifacts(folder)
-            for nested in training.nested:
-                self._log_nested(run.info, nested)
+            for trial in training.trials:
+                with mlflow.start_run(
+                    experiment_id=experiment_id,
+                    run_name=f"trial {trial.number}",
+                    tags={"state": trial.state},
+                    nested=True,
+                ):
+                    mlflow.log_params({**trial.parameters})
+                    for fold, (loss, rounds) in enumerate(zip(trial.losses, trial.rounds, strict=True)):
+                        mlflow.log_metrics({"loss": loss, "rounds": rounds}, step=fold)
             for table, delta_version in training.inputs.items():
                 source = DeltaDatasetSource(delta_table_name=table, delta_table_version=delta_version)
                 dataset = MetaDataset(source, name=table.rsplit(".", 1)[-1])  # type: ignore[abstract]  # has no profile
@@ -205,9 +201,9 @@ class Registry:
         return number
 
     def finish(self, name: str, number: int) -> None:
-        """Give a version the description and tags that its run holds for it, and end that run.
+        """Copy description and tags from a version's run to the version, and end that run.
 
-        Safe to do again: the run of a killed process is found by its fingerprint and finished so.
+        Idempotent: the run of a killed process is found by its fingerprint and finished this way.
         """
         version = self.version(name, number)
         run = self.client.get_run(version.run_id)
@@ -216,20 +212,6 @@ class Registry:
         self.client.update_model_version(name, str(number), description=run.data.tags[MLFLOW_RUN_NOTE])
         self.client.set_terminated(version.run_id)
 
-    def _log_nested(self, parent: RunInfo, nested: NestedRun) -> None:
-        tags = {**nested.tags, MLFLOW_PARENT_RUN_ID: parent.run_id}
-        run = self.client.create_run(parent.experiment_id, tags=tags, run_name=nested.name).info
-        self.client.log_batch(
-            run.run_id,
-            metrics=[
-                Metric(name, value, run.start_time, step)
-                for name, values in nested.metrics.items()
-                for step, value in enumerate(values)
-            ],
-            params=[Param(name, str(value)) for name, value in nested.parameters.items()],
-        )
-        self.client.set_terminated(run.run_id)
-
     def _experiment_id(self, experiment: str) -> str:
         found = self.client.get_experiment_by_name(experiment)
         if found is None:
@@ -237,16 +219,13 @@ class Registry:
         return str(found.experiment_id)
 
     def documentation(self, version: Version) -> Documentation:
-        """What is kept of a version and of the run that made it."""
+        """What documents a version, from the version and the run that made it."""
         run = self.client.get_run(version.run_id)
-        sources = {
-            read.dataset.name: json.loads(read.dataset.source)
-            for read in (run.inputs.dataset_inputs if run.inputs else [])
-        }
+        datasets = [read.dataset for read in run.inputs.dataset_inputs] if run.inputs else []
         return Documentation(
             description=self.client.get_model_version(version.name, str(version.number)).description or "",
             tags=version.tags,
-            lineage={name: source.get("delta_table_version") for name, source in sources.items()},
+            lineage={one.name: json.loads(one.source).get("delta_table_version") for one in datasets},
             files=frozenset(file.path for file in self.client.list_artifacts(version.run_id)),
         )
 
@@ -299,7 +278,7 @@ def connect() -> Registry:
     tracking, registry = MLFLOW_TRACKING_URI.get(), MLFLOW_REGISTRY_URI.get()
     if tracking in (None, "", "databricks"):  # a runtime may name it, and the older registry
         tracking, registry = "databricks", "databricks-uc"
-    # Told, since MLflow itself would go on with what this process has used before.
+    # Set here, because MLflow itself would keep those that this process used before.
     return connect_to(Uris(tracking, registry))
 
 
@@ -312,22 +291,17 @@ class Uris:
 
 
 def uris() -> Uris:
-    """Those of this process, once connected."""
+    """The addresses that this process is connected to."""
     return Uris(mlflow.get_tracking_uri(), mlflow.get_registry_uri())
 
 
 def connect_to(uris: Uris) -> Registry:
-    """In another process of the same job."""
-    quieten()
+    """The registry at these addresses; also in another process of the same job."""
+    for noisy in ("mlflow", "alembic"):  # what MLflow says of its own work
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     mlflow.set_tracking_uri(uris.tracking)
     mlflow.set_registry_uri(uris.registry)
     return Registry(client=MlflowClient())
-
-
-def quieten() -> None:
-    """Leave out what MLflow says of its own work."""
-    for noisy in ("mlflow", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
 @contextmanager

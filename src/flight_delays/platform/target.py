@@ -1,12 +1,12 @@
 """The options that a target's jobs give their tasks, as the Databricks CLI resolves them."""
 
+import json
 import re
 import shutil
 import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
-
-from pydantic import BaseModel
+from typing import Any
 
 from flight_delays.core.errors import UserError
 
@@ -15,35 +15,11 @@ _PARAMETER = re.compile(r"\{\{job\.parameters\.(\w+)\}\}")
 _NOW = "{{job.trigger.time.iso_datetime}}"
 # In Unity Catalog these ids follow from the names.
 _IDS = {
-    "registered_models": {"id": "{catalog_name}.{schema_name}.{name}"},
-    "schemas": {"id": "{catalog_name}.{name}"},
-    "volumes": {"volume_path": "/Volumes/{catalog_name}/{schema_name}/{name}"},
+    ("registered_models", "id"): "{catalog_name}.{schema_name}.{name}",
+    ("schemas", "id"): "{catalog_name}.{name}",
+    ("volumes", "volume_path"): "/Volumes/{catalog_name}/{schema_name}/{name}",
 }
-_Resources = Mapping[str, Mapping[str, Mapping[str, object]]]
-
-
-class _Wheel(BaseModel):
-    parameters: tuple[str, ...] = ()
-
-
-class _Task(BaseModel):
-    python_wheel_task: _Wheel = _Wheel()
-
-
-class _Parameter(BaseModel):
-    name: str
-    default: str = ""
-
-
-class _Job(BaseModel):
-    tasks: tuple[_Task, ...] = ()
-    parameters: tuple[_Parameter, ...] = ()
-
-
-class _Answer(BaseModel):
-    """What is read of `databricks bundle validate --output json`."""
-
-    resources: dict[str, dict[str, dict[str, object]]] = {}
+_Resources = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
 def options_of(target: str) -> dict[str, dict[str, str]]:
@@ -64,12 +40,13 @@ def options_of(target: str) -> dict[str, dict[str, str]]:
 
 
 def options_in(answer: str, now: str) -> dict[str, dict[str, str]]:
-    """The same of what the CLI has answered, with `now` as the time of the run."""
-    resources = _Answer.model_validate_json(answer).resources
+    """The same from the CLI's answer, with `now` as the time of the run."""
+    resources: _Resources = json.loads(answer).get("resources", {})
     found: dict[str, dict[str, str]] = {}
-    for job in map(_Job.model_validate, resources.get("jobs", {}).values()):
-        defaults = {one.name: one.default for one in job.parameters}
-        for command, *arguments in (task.python_wheel_task.parameters or ("",) for task in job.tasks):
+    for job in resources.get("jobs", {}).values():
+        defaults = {one["name"]: one.get("default", "") for one in job.get("parameters", ())}
+        for task in job.get("tasks", ()):
+            command, *arguments = task.get("python_wheel_task", {}).get("parameters") or [""]
             for name, _, text in (argument.removeprefix("--").partition("=") for argument in arguments):
                 filled = _PARAMETER.sub(lambda match: defaults.get(match[1], match[0]), text)  # noqa: B023
                 value = _resolved(filled, resources).replace(_NOW, now)
@@ -82,8 +59,8 @@ def _resolved(text: str, resources: _Resources) -> str:
     def field(match: re.Match[str]) -> str:
         kind, key, name = match.groups()
         resource = resources.get(kind, {}).get(key, {})
-        pattern = _IDS.get(kind, {}).get(name)
-        known = resource.get(name, pattern.format_map(resource) if pattern and resource else None)
-        return match[0] if known is None else _resolved(str(known), resources)
+        pattern = _IDS.get((kind, name), "")
+        known = resource.get(name, pattern.format_map(resource) if resource else "")
+        return _resolved(str(known), resources) if known else match[0]
 
     return _FIELD.sub(field, text)

@@ -1,17 +1,15 @@
 """Put an endpoint under load with real rows, and judge how it did."""
 
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 from pyspark.sql import functions as F
-from rich.console import Console
 from rich.progress import Progress
 
 from flight_delays.core.errors import UserError
 from flight_delays.core.feature_set import ENTITY, PREDICTION_TIME
-from flight_delays.core.load_limits import Measured, broken
+from flight_delays.core.load_limits import broken
 from flight_delays.core.settings import LoadTest
 from flight_delays.platform.context import Context
 from flight_delays.platform.load_generator import drive
@@ -40,21 +38,34 @@ def run(context: Context, settings: LoadTest) -> None:
 
 def put_under_load(context: Context, bodies: Sequence[bytes], settings: LoadTest) -> None:
     """Wake the endpoint, which may have scaled to zero, then measure and judge it."""
-    endpoint, connections = settings.endpoint, settings.load_test_connections
-    config = context.endpoints().client.config
+    endpoint, connections, seconds = settings.endpoint, settings.load_test_connections, settings.load_test_seconds
+    console, config = context.console, context.endpoints().client.config
     url, headers = f"{config.host}/serving-endpoints/{endpoint}/invocations", config.authenticate()
-    _, asleep = drive(url, headers, bodies, connections, 0, timeout_s=_WAKE_S)
-    if asleep:
+    first = drive(url, headers, bodies, connections, 0, timeout_s=_WAKE_S)
+    if first.errors:
         raise UserError(
-            f"endpoint {endpoint} does not serve: {in_words(asleep)}; see its events and logs, and run the train job "
+            f"endpoint {endpoint} does not serve: {first.why}; see its events and logs, and run the train job "
             "if no version was released yet"
         )
-    measured, reasons = _measured(context.console, url, headers, bodies, connections, settings.load_test_seconds)
+    console.print(f"Sending {len(bodies):,} rows in turn over {connections} connections for {seconds} s ...")
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("Sending", total=seconds)
+
+        def on_progress(so_far: float, requests: int) -> None:
+            progress.update(bar, completed=so_far, description=f"{requests:,} requests")
+
+        measured = drive(url, headers, bodies, connections, seconds, on_progress)
+    percentiles = [measured.percentile_ms(percent) for percent in (50, 95, 99)]
+    show(
+        console,
+        f"{url}: {measured.requests:,} requests",
+        ("requests/s", "p50 (ms)", "p95 (ms)", "p99 (ms)", "errors", "reasons"),
+        [(measured.requests_per_second, *percentiles, measured.errors, measured.why)],
+    )
     context.task_values.set("requests_per_second", f"{measured.requests_per_second:,.1f}")
     context.task_values.set("p99_ms", f"{measured.percentile_ms(99):,.1f}")
-    failed = broken(measured, settings.limits)
-    if failed:
-        why = f" ({in_words(reasons)})" if reasons else ""
+    if failed := broken(measured, settings.limits):
+        why = f" ({measured.why})" if measured.errors else ""
         raise UserError(
             f"endpoint {endpoint} under load: {'; '.join(failed)}{why}; fix the service, raise serving_workload_size "
             "or move the limits in databricks.yml"
@@ -69,41 +80,7 @@ def request_bodies(rows: pd.DataFrame, columns: Sequence[str]) -> list[bytes]:
 
 def cells(rows: pd.DataFrame, columns: Sequence[str]) -> list[list[object]]:
     """Of each row the columns' values, as JSON takes them: times are ISO 8601 text, a missing value is null."""
-    told = [
-        [None if pd.isna(value) else value for value in row] for row in rows[list(columns)].astype(object).to_numpy()
-    ]
-    plain: list[list[object]] = json.loads(json.dumps(told, default=pd.Timestamp.isoformat))
+    values = rows[list(columns)].astype(object).to_numpy()
+    known = [[None if pd.isna(value) else value for value in row] for row in values]
+    plain: list[list[object]] = json.loads(json.dumps(known, default=pd.Timestamp.isoformat))
     return plain
-
-
-def in_words(reasons: Counter[str]) -> str:
-    """Each reason and how often it came, the most frequent first."""
-    return ", ".join(f"{count:,} x {reason}" for reason, count in reasons.most_common())
-
-
-def _measured(
-    console: Console, url: str, headers: Mapping[str, str], bodies: Sequence[bytes], connections: int, seconds: int
-) -> tuple[Measured, Counter[str]]:
-    """What `drive` says, with a bar on a terminal, then as a table."""
-    console.print(f"Sending {len(bodies):,} rows in turn over {connections} connections for {seconds} s ...")
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("Sending", total=seconds)
-
-        def on_progress(so_far: float, requests: int) -> None:
-            progress.update(bar, completed=so_far, description=f"{requests:,} requests")
-
-        measured, reasons = drive(url, headers, bodies, connections, seconds, on_progress)
-    show(
-        console,
-        f"{url}: {measured.requests:,} requests",
-        ("requests/s", "p50 (ms)", "p95 (ms)", "p99 (ms)", "errors", "reasons"),
-        [
-            (
-                measured.requests_per_second,
-                *(measured.percentile_ms(percent) for percent in (50, 95, 99)),
-                measured.errors,
-                in_words(reasons),
-            )
-        ],
-    )
-    return measured, reasons

@@ -2,12 +2,12 @@
 
 from hashlib import sha256
 
-from flight_delays.core.decisions import Decision
 from flight_delays.core.errors import UserError
 from flight_delays.core.gates import Outcome
 from flight_delays.core.settings import Promote
 from flight_delays.core.traffic import Served
 from flight_delays.platform.context import Context
+from flight_delays.platform.decision_log import Decision
 from flight_delays.platform.endpoints import ONLINE_STORE_SECRET
 from flight_delays.platform.online_table import ONLINE_STORE
 from flight_delays.tasks.judge import VERDICT
@@ -18,11 +18,12 @@ PROMOTION = "promotion"  # kind of decision
 def run(context: Context, settings: Promote) -> None:
     """Let the endpoint serve the version, then move `previous_champion` and `champion` and append to `decisions`.
 
-    Safe to run again after any interruption: the aliases follow an endpoint that serves, never the other way round.
+    Idempotent after any interruption: the aliases follow an endpoint that serves, never the other way round.
 
     Raises UserError unless the verdict is a PASS on this very version, against the version that serves now.
     """
     model_name, model_version, verdict_id = settings.model_name, settings.model_version, settings.verdict_id
+    registry = context.registry
     found = context.decisions.find(decision_id=verdict_id, kind=VERDICT)
     if not found:
         raise UserError(f"no verdict {verdict_id}; run the release job, whose judge task writes one")
@@ -35,7 +36,7 @@ def run(context: Context, settings: Promote) -> None:
     if verdict.outcome != Outcome.PASS:
         raise UserError(f"the verdict on version {model_version} is {verdict.outcome}: only PASS is promoted")
 
-    champion = context.registry.aliases(model_name).get("champion")
+    champion = registry.aliases(model_name).get("champion")
     previous = verdict.other_version
     if champion not in (previous, model_version):
         raise UserError(
@@ -58,10 +59,10 @@ def run(context: Context, settings: Promote) -> None:
     )
     if champion != model_version:
         if previous is not None:
-            context.registry.set_alias(model_name, "previous_champion", previous)
-        context.registry.set_alias(model_name, "champion", model_version)
-    if context.registry.aliases(model_name).get("challenger") == model_version:
-        context.registry.delete_alias(model_name, "challenger")
+            registry.set_alias(model_name, "previous_champion", previous)
+        registry.set_alias(model_name, "champion", model_version)
+    if registry.aliases(model_name).get("challenger") == model_version:
+        registry.delete_alias(model_name, "challenger")
 
     # A version that serves and is judged once more changes nothing; one whose promotion was killed is logged now.
     if all(one.other_version != previous for one in logged):

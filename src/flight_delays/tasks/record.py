@@ -20,7 +20,7 @@ from flight_delays.core.splits import Split
 from flight_delays.core.training import FOLDS, GAP_DAYS, Fitted
 from flight_delays.core.use_case import LABEL
 from flight_delays.platform import online_table
-from flight_delays.platform.registry import NestedRun, Training
+from flight_delays.platform.registry import Training
 from flight_delays.views import plots
 from flight_delays.views.model_card import model_card
 
@@ -109,15 +109,7 @@ def record(
             ),
         },
         frames={FOLDS_FILE: fitted.judged},
-        nested=tuple(
-            NestedRun(
-                name=f"trial {trial.number}",
-                tags={"state": trial.state},
-                parameters=trial.parameters,
-                metrics={"loss": trial.losses, "rounds": trial.rounds},
-            )
-            for trial in fitted.trials
-        ),
+        trials=fitted.trials,
         inputs=versions,
         artifacts=kept,
         signature=use_case.signature,

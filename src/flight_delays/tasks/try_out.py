@@ -2,11 +2,9 @@
 
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +15,6 @@ from rich.console import Console
 from flight_delays.core.columns import from_arrow, to_pandas
 from flight_delays.core.errors import UserError
 from flight_delays.core.feature_set import ENTITY, PREDICTION_TIME
-from flight_delays.core.gates import in_words
 from flight_delays.core.learner import Parameters
 from flight_delays.core.settings import Try
 from flight_delays.core.splits import Fold, split_at
@@ -35,7 +32,7 @@ _SHOWN = 10  # tries, and features by importance
 
 @dataclass(frozen=True, kw_only=True)
 class Champion:
-    """What is kept of how a version was found: its setting, its folds, its columns, and what the folds forecast."""
+    """How a version was found: its parameters, folds and columns, and the forecasts of its folds."""
 
     name: str
     number: int
@@ -46,7 +43,7 @@ class Champion:
 
 
 def champion_of(registry: Registry, model_name: str) -> Champion | None:
-    """The version that serves, read and nothing else; None if none does."""
+    """The version that serves; None if none does."""
     number = registry.aliases(model_name).get("champion")
     if number is None:
         return None
@@ -76,12 +73,18 @@ def run(
     begin with. Pictures go to `folder`.
     """
     console.print("Making features and labels from the raw tables ...")
-    as_of, folder = settings.as_of, settings.folder
-    rows = labelled_now(use_case, read, as_of)
-    folds = champion.folds if champion else _folds(use_case, rows, as_of, settings.holdout_days)
+    objective, folder = use_case.objective, settings.folder
+    rows = labelled_now(use_case, read, settings.as_of)
+    if champion:
+        folds = champion.folds
+    elif rows.empty:
+        raise UserError(f"no row has a label as of {settings.as_of:%Y-%m-%d}; run the features job with this as_of")
+    else:
+        folds = folds_before(rows["day"].min(), use_case.holdout(settings.as_of, settings.holdout_days).first)
     rows = split_at(rows[rows["day"] < folds[-1].end], folds[-1].end, use_case.zone).training
-    declared = {name: use_case.learner.parameters[name] for name in use_case.search_space}
-    parameters = declared if settings.own_parameters or champion is None else {**declared, **champion.parameters}
+    parameters = {name: use_case.learner.parameters[name] for name in use_case.search_space}
+    if champion and not settings.own_parameters:
+        parameters |= champion.parameters
     told = ", ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in parameters.items()
     )
@@ -89,27 +92,46 @@ def run(
     fitted = refit(use_case, rows, folds, parameters)
     importance = fitted.model.importance()
     new = tuple(name for name in importance if champion and name not in champion.columns)
-    folder.mkdir(parents=True, exist_ok=True)
-    plots.importance(importance, always=new).savefig(folder / "importance.png")
-    found = None if champion is None else compare(use_case, rows, fitted.judged, champion.judged)
+    found = compare(use_case, rows, fitted.judged, champion.judged) if champion else None
     labels = fitted.judged[LABEL].to_numpy()
-    losses = [use_case.objective.loss(labels, fitted.judged[name].to_numpy()).mean() for name in REPEATS]
     entry = {
         "tried_at": f"{datetime.now(tz=UTC):%Y-%m-%d %H:%M}",
         "note": settings.note,
-        "loss": float(np.mean(losses)),
+        "loss": float(np.mean([objective.loss(labels, fitted.judged[name].to_numpy()).mean() for name in REPEATS])),
         "champion": f"version {champion.number}" if champion else "none",
-        "difference": in_words(found.worse_by) if found else "",
+        "difference": str(found.worse_by) if found else "",
         "found": found.in_words if found else "",
         "new": ", ".join(new),
     }
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / HISTORY).open("a", encoding="utf-8") as history:
         history.write(json.dumps(entry) + "\n")
+    plots.importance(importance, always=new).savefig(folder / "importance.png")
     if champion and found:
-        plots.slices(found.slices, use_case.objective.loss_name).savefig(folder / "slices.png")
-        _show(console, use_case, found, champion)
-    _show_importance(console, importance, new)
-    _show_history(console, folder / HISTORY, use_case.objective.loss_name)
+        plots.slices(found.slices, objective.loss_name).savefig(folder / "slices.png")
+        console.print(f"Against {champion.name} version {champion.number}: {found.in_words}.", soft_wrap=True)
+        _show_comparison(console, objective.loss_name, found)
+    total = sum(importance.values()) or 1.0
+    ordered = sorted(importance, key=lambda name: -importance[name])
+    show(
+        console,
+        "What the model looks at",
+        ("feature", "share (%)", ""),
+        [
+            (name, 100 * importance[name] / total, "new" if name in new else "")
+            for position, name in enumerate(ordered)
+            if position < _SHOWN or name in new
+        ],
+        decimals=2,
+    )
+    tries = (folder / HISTORY).read_text(encoding="utf-8").splitlines()[-_SHOWN:]
+    show(
+        console,
+        "Tries",
+        ("when (UTC)", "note", objective.loss_name, "against", "difference [95 %]", "found", "new features"),
+        [tuple(json.loads(line).values()) for line in tries],
+        decimals=5,
+    )
     console.print(f"Pictures: {folder}", soft_wrap=True)
 
 
@@ -127,56 +149,20 @@ def labelled_now(use_case: UseCase, read: Callable[[str], pa.Table], as_of: date
     return features.merge(labels, on=ENTITY).sort_values([PREDICTION_TIME, ENTITY], ignore_index=True)
 
 
-def _folds(use_case: UseCase, rows: pd.DataFrame, as_of: datetime, holdout_days: int) -> tuple[Fold, ...]:
-    if rows.empty:
-        raise UserError(f"no row has a label as of {as_of:%Y-%m-%d}; run the features job with this as_of")
-    return folds_before(rows["day"].min(), use_case.holdout(as_of, holdout_days).first)
-
-
-def _show(console: Console, use_case: UseCase, found: Comparison, champion: Champion) -> None:
-    loss = use_case.objective.loss_name
-    console.print(f"Against {champion.name} version {champion.number}: {found.in_words}.", soft_wrap=True)
+def _show_comparison(console: Console, loss: str, found: Comparison) -> None:
     show(
         console,
         "On days that neither has seen",
         ("rows", "days", loss, "of the champion", "difference [95 %]"),
-        [(found.rows, found.days, found.loss, found.champion_loss, in_words(found.worse_by))],
+        [(found.rows, found.days, found.loss, found.champion_loss, found.worse_by)],
         decimals=5,
     )
-    if found.moved:
-        show(
-            console,
-            "Slices that moved (bounds hold for all slices at once)",
-            ("slice", "rows", "days", f"difference in {loss}"),
-            [
-                (f"{one.dimension} {one.value}", one.rows, one.days, in_words(one.worse_by))
-                for one in found.moved
-                if one.worse_by
-            ],
-        )
-    else:
+    if not found.moved:
         console.print("No slice is shown to have moved.")
-
-
-def _show_importance(console: Console, importance: Mapping[str, float], new: tuple[str, ...]) -> None:
-    total = sum(importance.values()) or 1.0
-    ordered = sorted(importance, key=lambda name: -importance[name])
-    kept = [name for at, name in enumerate(ordered) if at < _SHOWN or name in new]
+        return
     show(
         console,
-        "What the model looks at",
-        ("feature", "share (%)", ""),
-        [(name, 100 * importance[name] / total, "new" if name in new else "") for name in kept],
-        decimals=2,
-    )
-
-
-def _show_history(console: Console, file: Path, loss: str) -> None:
-    tries: list[dict[str, Any]] = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()][-_SHOWN:]
-    show(
-        console,
-        "Tries",
-        ("when (UTC)", "note", loss, "against", "difference [95 %]", "found", "new features"),
-        [tuple(one.values()) for one in tries],
-        decimals=5,
+        "Slices that moved (bounds hold for all slices at once)",
+        ("slice", "rows", "days", f"difference in {loss}"),
+        [(f"{one.dimension} {one.value}", one.rows, one.days, one.worse_by) for one in found.moved],
     )

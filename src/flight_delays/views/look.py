@@ -16,7 +16,7 @@ from flight_delays.core.bootstrap import Interval
 from flight_delays.core.errors import UserError
 from flight_delays.core.evaluation import evaluate
 from flight_delays.core.feature_set import DAY, ENTITY
-from flight_delays.core.gates import Check, Outcome, Slice, SliceOutcome, in_words
+from flight_delays.core.gates import Check, Outcome, Slice, SliceOutcome
 from flight_delays.core.objective import BinaryClassification, Objective
 from flight_delays.core.splits import split_at
 from flight_delays.core.training import fit
@@ -198,7 +198,7 @@ def verdict(context: Context, model_name: str) -> Look:
                         f"{found.dimension} {found.value}",
                         found.rows,
                         found.days,
-                        "" if found.worse_by is None else in_words(found.worse_by),
+                        "" if found.worse_by is None else str(found.worse_by),
                         str(found.outcome),
                     )
                     for found in slices

@@ -7,11 +7,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
-from sklearn.metrics import roc_curve
+from sklearn.metrics import auc, roc_curve
 
 from flight_delays.core.gates import Check, Outcome, Slice, SliceOutcome
-from flight_delays.core.metrics import Floats, auc, calibration_bins
-from flight_delays.core.objective import Objective, calibration_error
+from flight_delays.core.metrics import Floats, calibration_bins
+from flight_delays.core.objective import Objective
 
 _COLOURS = {Outcome.PASS: "tab:green", Outcome.FAIL: "tab:red", Outcome.INCONCLUSIVE: "tab:orange"}
 
@@ -37,7 +37,7 @@ def calibration(objective: Objective, labels: Floats, forecasts: Floats) -> Figu
     axes.set(
         xlabel=f"forecast {objective.forecast}",
         ylabel="mean outcome",
-        title=f"Calibration: expected error {calibration_error(objective, labels, forecasts):.4f}",
+        title=f"Calibration: expected error {objective.metrics(labels, forecasts)['calibration_error']:.4f}",
         xlim=ends,
         ylim=ends,
     )
@@ -63,7 +63,7 @@ def roc(labels: Floats, probabilities: Floats) -> Figure:
     axes.set(
         xlabel="false positive rate",
         ylabel="true positive rate",
-        title=f"ROC: area {auc(labels, probabilities):.4f}",
+        title=f"ROC: area {auc(false_positive, true_positive):.4f}",
     )
     axes.legend(loc="lower right")
     return figure
