@@ -4,7 +4,7 @@ Rows of history ("facts") answer questions as of a time T. Every question is one
 per row that asks: n log n, no loop over rows. NumPy alone: `platform/spark_as_of.py` runs it on Spark, chunk by chunk.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import reduce
@@ -20,14 +20,8 @@ Times: TypeAlias = npt.NDArray[np.datetime64]
 Codes: TypeAlias = npt.NDArray[np.int64]
 
 NEVER = np.datetime64("NaT", "us")
-SUPERSEDED = "superseded"
-FOREVER = np.datetime64(np.iinfo("int64").max, "us")
 _LONGEST = timedelta(days=36_525)
 _BITS = 62  # that a key's code and a time may take together, in one sortable number
-
-
-def _nothing(_: Columns) -> Columns:
-    return {}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,7 +34,7 @@ class Table:
     name: str
     columns: tuple[str, ...]
     times: tuple[str, ...]
-    derive: Callable[[Columns], Columns] = _nothing
+    derive: Callable[[Columns], Columns] = field(default=lambda _: {})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -168,7 +162,7 @@ def look_backs(questions: Sequence[Question]) -> dict[str, timedelta | None]:
     found = dict[str, timedelta | None]()
     for question in questions:
         facts, own = question.facts, reach(question)
-        spans: list[tuple[str, timedelta | None]] = [(facts.table.name, own)]
+        spans = [(facts.table.name, own)]
         for name, span in look_backs(facts.asks).items():
             spans.append((name, None if own is None or span is None else own + facts.before + span))
         for name, span in spans:
@@ -183,60 +177,6 @@ def tables_of(questions: Sequence[Question]) -> dict[str, Table]:
     for question in questions:
         found |= {question.facts.table.name: question.facts.table, **tables_of(question.facts.asks)}
     return found
-
-
-def matters(questions: Sequence[Question], table: str, columns: Columns) -> tuple[Times, Times]:
-    """The first and the last time at which each row of `table` can change an answer; NaT for a row that never can.
-
-    What a `Newest` without tolerance uses matters forever; with a column SUPERSEDED, until then.
-    """
-    rows = len(next(iter(columns.values())))
-    first, last = np.full(rows, NEVER), np.full(rows, NEVER)
-    for start, end in _spans(questions, table, columns, timedelta(0), timedelta(0)):
-        there = start <= end
-        first[there] = np.fmin(first[there], start[there])
-        last[there] = np.fmax(last[there], end[there])
-    return first, last
-
-
-def superseded(question: Newest, columns: Columns) -> Times:
-    """Until when each row is the newest of its key, FOREVER for the last; NaT for a row that never is.
-
-    `columns` holds every row of each key that it holds.
-    """
-    by = [columns[name] for name in question.by]
-    code, _ = codes(by, [key[:0] for key in by])
-    start = usable(question.facts, columns)
-    rows, newest = _running(question, columns, code, start)
-    until = np.full(len(code), NEVER)
-    # A row that is the newest when it becomes usable is so until the next such row of its key.
-    heads = rows[newest == rows]
-    until[heads] = FOREVER
-    same = code[heads[1:]] == code[heads[:-1]]
-    until[heads[:-1][same]] = start[heads[1:][same]]
-    return until
-
-
-def _spans(
-    questions: Sequence[Question], table: str, columns: Columns, later: timedelta, longer: timedelta
-) -> Iterator[tuple[Times, Times]]:
-    """What `matters` says, per question; facts that other facts ask matter `later` than by themselves, and `longer`."""
-    for question in questions:
-        facts = question.facts
-        own = reach(question)
-        if facts.table.name == table:
-            start = usable(facts, columns)
-            end: Times
-            if isinstance(question, Sums):
-                there = question.end is None or question.end in columns or not facts.asks
-                end = _end(question, columns, start) if there else start + _us(question.within)
-            elif own is not None:
-                event: Times = columns[facts.event_time].astype("datetime64[us]")
-                end = event + _us(own)
-            else:
-                end = columns.get(SUPERSEDED, np.where(np.isnat(start), NEVER, FOREVER))
-            yield start + _us(later), np.where(end == FOREVER, end, end + _us(later + longer))
-        yield from _spans(facts.asks, table, columns, later + facts.before, longer + (own or timedelta(0)))
 
 
 def _with_answers(facts: Facts, tables: Mapping[str, Columns]) -> Columns:
@@ -330,12 +270,8 @@ def _end(question: Sums, facts: Columns, start: Times) -> Times:
 
 def codes(facts: Sequence[Column], asking: Sequence[Column]) -> tuple[Codes, Codes]:
     """A number for each different key of several columns; -1 where one of them is null."""
-    code = np.zeros(len(facts[0]) + len(asking[0]), dtype="int64")
-    for of_facts, of_asking in zip(facts, asking, strict=True):
-        part, known = pd.factorize(_together(of_facts, of_asking))
-        null = (part < 0) | (code < 0)
-        code = pd.factorize(code * (len(known) + 1) + part)[0]
-        code[null] = -1
+    both = pd.DataFrame({at: _together(*pair) for at, pair in enumerate(zip(facts, asking, strict=True))})
+    code = both.groupby([*both], sort=False).ngroup().fillna(-1).to_numpy(dtype="int64")
     return code[: len(facts[0])], code[len(facts[0]) :]
 
 
