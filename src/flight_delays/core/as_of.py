@@ -71,10 +71,8 @@ class Newest:
     tolerance: timedelta | None = None
 
     def __post_init__(self) -> None:
-        _check_by(self.by)
-        if self.tolerance is not None:
-            _check_span("tolerance", self.tolerance)
-        elif self.facts.asks:
+        _check_span("tolerance", self.tolerance or timedelta(0))
+        if self.tolerance is None and self.facts.asks:
             raise ValueError(f"facts of {self.facts.table.name} that ask need a tolerance: look-backs add up")
 
 
@@ -95,13 +93,7 @@ class Sums:
     sums: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check_by(self.by)
         _check_span("within", self.within)
-
-
-def _check_by(by: tuple[str, ...]) -> None:
-    if not by:
-        raise ValueError("a question needs a column to be asked by")
 
 
 def _check_span(name: str, span: timedelta) -> None:
@@ -209,36 +201,25 @@ def _newest(question: Newest, facts: Columns, code: Codes, asking: Codes, at: Ti
 
 def _running(question: Newest, facts: Columns, code: Codes, start: Times) -> tuple[Codes, Codes]:
     """The rows that become usable, by key and time; with each the row of its key that is the newest from then on."""
-    rows = np.flatnonzero((code >= 0) & ~np.isnat(start))
-    times = (question.facts.known_time, question.facts.event_time)
-    keys = [*(facts[name][rows].astype("datetime64[us]").view("int64") for name in times), code[rows]]
-    order = np.lexsort(keys)
-    tied = np.ones(max(len(rows) - 1, 0), dtype=bool)
-    for key in keys:
-        tied &= key[order[1:]] == key[order[:-1]]
-    if tied.any():
-        among = order[np.append(tied, False) | np.append(False, tied)]
-        order = np.lexsort(
-            [*(_greatness(facts[name][rows], among) for name in [*question.values.values()][::-1]), *keys]
-        )
+    rows = np.flatnonzero((code >= 0) & ~np.isnat(start)).astype("int64")
+    # Of rows that are equal in both times the greatest values are taken, null being the least.
+    values = [pd.factorize(facts[name][rows], sort=True)[0] for name in question.values.values()]
+    known, event = (facts[name][rows].view("int64") for name in (question.facts.known_time, question.facts.event_time))
+    order = np.lexsort([*reversed(values), known, event, code[rows]])
     # A key's rows rank above those of the keys before it, so that one running maximum serves all keys.
     rank = np.empty(len(rows), dtype="int64")
     rank[order] = np.arange(len(rows))
     by_time = np.lexsort([start[rows].view("int64"), code[rows]])
-    return rows[by_time], rows[order[np.maximum.accumulate(rank[by_time])]]
-
-
-def _greatness(values: Column, among: Codes) -> Codes:
-    """Numbers that sort as the values of these rows do, null first; 0 for other rows."""
-    found = np.zeros(len(values), dtype="int64")
-    found[among] = pd.factorize(values[among], sort=True)[0]
-    return found
+    newest: Codes = rows[order[np.maximum.accumulate(rank[by_time])]]
+    return rows[by_time], newest
 
 
 def _sums(question: Sums, facts: Columns, code: Codes, asking: Codes, at: Times) -> Columns:
     wanted = dict(question.sums) | ({question.count: None} if question.count else {})
     start = usable(question.facts, facts)
-    end = _end(question, facts, start)
+    end = start + _us(question.within)
+    if question.end is not None:
+        end = np.fmin(facts[question.end], end)
     rows = np.flatnonzero((code >= 0) & (start < end))
     both = np.concatenate([code[rows], code[rows]])
     place, when = _places(both, np.concatenate([start[rows], end[rows]]), asking, at)
@@ -248,24 +229,18 @@ def _sums(question: Sums, facts: Columns, code: Codes, asking: Codes, at: Times)
     unknown = (asking < 0) | np.isnat(at)
     answers = dict[str, Column]()
     for name, column in wanted.items():
-        values = np.ones(len(rows), dtype="int64") if column is None else _numbers(column, facts[column])[rows]
+        values = np.ones(len(rows), dtype="int64") if column is None else facts[column][rows]
+        if values.dtype.kind not in "iub":
+            raise TypeError(
+                f"{column} is {values.dtype}: only whole numbers are summed exactly; make it int64, null as 0"
+            )
+        values = values.astype("int64")
         if np.abs(values.astype("float64")).sum() >= 2**63:
             raise OverflowError(f"the values of {column} are too large to be added up")
         total = np.concatenate([[0], np.cumsum(np.concatenate([values, -values])[order])])
         answers[name] = whole(name, np.where(unknown, 0, total[last] - total[first]))
         answers[name][unknown] = np.nan
     return answers
-
-
-def _numbers(name: str, values: Column) -> Codes:
-    if values.dtype.kind not in "iub":
-        raise TypeError(f"{name} is {values.dtype}: only whole numbers are summed exactly; make it int64, null as 0")
-    return values.astype("int64")
-
-
-def _end(question: Sums, facts: Columns, start: Times) -> Times:
-    latest = start + _us(question.within)
-    return latest if question.end is None else np.fmin(facts[question.end].astype("datetime64[us]"), latest)
 
 
 def codes(facts: Sequence[Column], asking: Sequence[Column]) -> tuple[Codes, Codes]:

@@ -109,22 +109,9 @@ FLIGHTS = Contract(
         ),
     ),
     columns=(
-        "flight_id",
-        "carrier",
-        "flight",
-        "tailnum",
-        "origin",
-        "dest",
-        "distance",
-        "flight_date",
-        "sched_dep_ts",
-        "sched_arr_time",
-        "known_at",
-        "dep_delay",
-        "arr_delay",
-        "air_time",
-        "departure_known_at",
-        "outcome_known_at",
+        *("flight_id", "carrier", "flight", "tailnum", "origin", "dest", "distance"),
+        *("flight_date", "sched_dep_ts", "sched_arr_time", "known_at"),
+        *("dep_delay", "arr_delay", "air_time", "departure_known_at", "outcome_known_at"),
     ),
 )
 
@@ -179,17 +166,7 @@ PLANES = Contract(
         Rule(reason="year is before powered flight", columns=("year_built",), broken=lambda year: year < 1903),
         Rule(reason="seats is not positive", columns=("seats",), broken=lambda seats: seats <= 0),
     ),
-    columns=(
-        "tailnum",
-        "year_built",
-        "type",
-        "manufacturer",
-        "model",
-        "engines",
-        "seats",
-        "engine",
-        "known_at",
-    ),
+    columns=("tailnum", "year_built", "type", "manufacturer", "model", "engines", "seats", "engine", "known_at"),
 )
 
 
