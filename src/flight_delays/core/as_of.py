@@ -246,7 +246,7 @@ def _sums(question: Sums, facts: Columns, code: Codes, asking: Codes, at: Times)
 def codes(facts: Sequence[Column], asking: Sequence[Column]) -> tuple[Codes, Codes]:
     """A number for each different key of several columns; -1 where one of them is null."""
     both = pd.DataFrame({at: _together(*pair) for at, pair in enumerate(zip(facts, asking, strict=True))})
-    code = both.groupby([*both], sort=False).ngroup().fillna(-1).to_numpy(dtype="int64")
+    code: Codes = both.groupby([*both], sort=False).ngroup().fillna(-1).to_numpy().astype("int64")
     return code[: len(facts[0])], code[len(facts[0]) :]
 
 
