@@ -22,7 +22,7 @@ from flight_delays.core.errors import UserError
 from flight_delays.core.feature_set import ENTITY, PREDICTION_TIME
 from flight_delays.core.settings import AVAILABLE_NOW, ScoreStream, StreamStatus
 from flight_delays.core.signature import Signature
-from flight_delays.core.stream import Log, Memory, Record
+from flight_delays.core.stream import Memory, Record
 from flight_delays.core.use_case import UseCase
 from flight_delays.platform import event_source as source
 from flight_delays.platform import registry as registries
@@ -66,10 +66,10 @@ def run(adapters: Adapters, settings: ScoreStream) -> None:
     try:
         incoming = source.incoming(tables.spark, settings.raw_schema, use_case, max_bytes=settings.max_bytes)
         writer = incoming.writeStream.queryName("score_stream").option("checkpointLocation", settings.checkpoint)
-        writer = writer.foreachBatch(_Sink.of(adapters, settings))
-        trigger = settings.stream_trigger
-        once = trigger == AVAILABLE_NOW
-        query = (writer.trigger(availableNow=True) if once else writer.trigger(processingTime=trigger)).start()
+        sink = _Sink(use_case=use_case, settings=settings, schema=tables.schema, uris=registries.uris())
+        once = settings.stream_trigger == AVAILABLE_NOW
+        when = {"availableNow": True} if once else {"processingTime": settings.stream_trigger}
+        query = writer.foreachBatch(sink).trigger(**when).start()
         _until_stopped(query, stop)
     except (AnalysisException, IllegalArgumentException, StreamingQueryException) as error:
         raise UserError(_why(error)) from error
@@ -92,10 +92,6 @@ class _Sink:
     uris: registries.Uris
     query: str | None = None
     memory: Memory | None = None
-
-    @classmethod
-    def of(cls, adapters: Adapters, settings: ScoreStream) -> "_Sink":
-        return cls(use_case=adapters.use_case, settings=settings, schema=adapters.tables.schema, uris=registries.uris())
 
     def __call__(self, events: DataFrame, batch_id: int) -> None:
         memory, self.memory = self.memory, None  # an error in this micro-batch leaves none
@@ -133,7 +129,7 @@ def _model(uris: registries.Uris, name: str, number: int) -> Model:
 
 
 def process(
-    log: Log,
+    log: DeltaLog,
     use_case: UseCase,
     memory: Memory | None,
     events: pa.Table,
@@ -193,7 +189,7 @@ def process(
     return stream.remember(memory, record, judged, scored=predictions[ENTITY].combine_chunks())
 
 
-def recall(log: Log, batch_id: int, *, delay: timedelta) -> tuple[Memory, Record | None, pa.Table]:
+def recall(log: DeltaLog, batch_id: int, *, delay: timedelta) -> tuple[Memory, Record | None, pa.Table]:
     """What the log says of the time before a micro-batch, and of this one if it is a replay: record, events judged.
 
     Until a landing, the tables are read at the versions that the micro-batch before was scored from.
@@ -217,7 +213,7 @@ def recall(log: Log, batch_id: int, *, delay: timedelta) -> tuple[Memory, Record
 
 
 def _facts(
-    log: Log, use_case: UseCase, memory: Memory, taken: pa.Table, batch_id: int, delay: timedelta
+    log: DeltaLog, use_case: UseCase, memory: Memory, taken: pa.Table, batch_id: int, delay: timedelta
 ) -> tuple[Memory, pa.Array]:
     """The memory with its facts brought up to date, and who is newly asked for."""
     asked = stream.asking(taken, use_case)
@@ -239,9 +235,8 @@ def _features(use_case: UseCase, memory: Memory, asked: pa.Array) -> pa.Table | 
         return pa.table({})
     if memory.facts is None:
         return None
-    return use_case.features.build(
-        stream.of_entities(memory.facts[use_case.features.table], use_case, asked), memory.facts
-    )
+    rows = memory.facts[use_case.features.table]
+    return use_case.features.build(rows.filter(pc.is_in(rows[use_case.features.raw(ENTITY)], asked)), memory.facts)
 
 
 def _scored(model: Model, features: pa.Table, record: Record, run_id: str) -> tuple[pa.Table, pa.Table]:
