@@ -176,11 +176,15 @@ def process(
             return replace(memory, batch_id=batch_id)
         # Meanwhile: what features are made of is in memory, or was read before.
         memory, asked = _facts(log, use_case, memory, stream.taken(judged), batch_id, delay)
-        features = _features(use_case, memory, asked)
+        features = pa.table({})
+        if len(asked) and memory.facts is not None:
+            rows = memory.facts[use_case.features.table]
+            wanted = rows.filter(pc.is_in(rows[use_case.features.raw(ENTITY)], asked))
+            features = use_case.features.build(wanted, memory.facts)
         for written in writing:
             written.result()
         record = recording.result()
-    if features is None:  # too large to be held: read again, this micro-batch's events included
+    if len(asked) and memory.facts is None:  # too large to be held: read again, this micro-batch's events included
         features = log.features(memory.tables, memory.landed, batch_id, asked)
     predictions, rejects = _NO_PREDICTIONS, scoring.REJECTS.empty_table()
     if features.num_rows:
@@ -227,16 +231,6 @@ def _facts(
     if memory.facts is not None and batch_id > memory.landed:  # else they hold its events already
         memory = replace(memory, facts=stream.after_events(memory.facts, taken, use_case))
     return memory, asked[ENTITY].combine_chunks()
-
-
-def _features(use_case: UseCase, memory: Memory, asked: pa.Array) -> pa.Table | None:
-    """Of who is asked for; None where memory does not hold what they are made of."""
-    if not len(asked):
-        return pa.table({})
-    if memory.facts is None:
-        return None
-    rows = memory.facts[use_case.features.table]
-    return use_case.features.build(rows.filter(pc.is_in(rows[use_case.features.raw(ENTITY)], asked)), memory.facts)
 
 
 def _scored(model: Model, features: pa.Table, record: Record, run_id: str) -> tuple[pa.Table, pa.Table]:
