@@ -112,20 +112,14 @@ def _by_key(
     keep = pa.schema([field for field in features.keep if field.name in needed])
     alone = replace(features, questions=(question,), keep=keep)
     loads = _loads(alone, asking, tables, question.by)
-    fitting = None
     for buckets in (2**power for power in range(1, 9)):
         chunks = split(loads.assign(bucket=loads["bucket"] % buckets), bound)
-        if chunks:
-            fitting = _Part(features=alone, chunks=chunks, by=question.by, buckets=buckets)
-            if chunks.few:
-                break
-    if fitting is None:
-        key = ", ".join(question.by)
-        raise UserError(
-            f"features: {names(question)[0]}: the history of one {key} within {reach(question)} "
-            f"does not fit in {bound / 2**20:.3g} MB; shorten its look-back, or raise the bound"
-        )
-    return fitting
+        if chunks and (chunks.few or buckets == _MOST_BUCKETS):
+            return _Part(features=alone, chunks=chunks, by=question.by, buckets=buckets)
+    raise UserError(
+        f"features: {names(question)[0]}: the history of one {', '.join(question.by)} within {reach(question)} "
+        f"does not fit in {bound / 2**20:.3g} MB; shorten its look-back, or raise the bound"
+    )
 
 
 def _loads(
