@@ -202,27 +202,23 @@ class DeltaLog:
         after = (F.col("batch_id") > landed) & (F.col("batch_id") < before)
         return self._events().where(after & F.col("fate").isin(_TAKEN))
 
-    def _read(self) -> set[str]:
-        """The raw tables that predictions are made from."""
-        return {self.use_case.features.table, *self.use_case.features.tables()}
-
-    def _columns(self, name: str) -> list[str]:
-        """Of a raw table, those that predictions are made from."""
-        features, contract = self.use_case.features, self.use_case.contract(name)
-        table = features.tables().get(name)
-        kept = [features.raw(field) for field in features.keep.names] if name == features.table else []
-        return list(dict.fromkeys([*contract.key, *kept, *(table.columns if table else ())]))
+    def _read(self) -> dict[str, list[str]]:
+        """The raw tables that predictions are made from, and of each the columns that these take."""
+        features = self.use_case.features
+        read = {name: [*table.columns] for name, table in features.tables().items()}
+        read.setdefault(features.table, []).extend(features.raw(name) for name in features.keep.names)
+        return {name: [*dict.fromkeys([*self.use_case.contract(name).key, *of])] for name, of in read.items()}
 
     def _rows(self, tables: Mapping[str, TableVersion]) -> dict[str, DataFrame]:
         """The raw tables at these versions. Raises UserError for one that was made anew."""
         found = dict[str, DataFrame]()
-        for name in self._read():
+        for name, columns in self._read().items():
             if self.tables.table_id(name) != tables[name].id:
                 raise UserError(
                     f"{self.tables.schema}.{name} was recreated since the stream read it; "
                     "flight-delays stream reset starts a new stream, which reads all events again"
                 )
-            found[name] = self.tables.read(name, version=tables[name].version).select(*self._columns(name))
+            found[name] = self.tables.read(name, version=tables[name].version).select(*columns)
         return found
 
 

@@ -7,7 +7,7 @@ import ast
 import json
 import runpy
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -46,40 +46,37 @@ class Checked:
 
 def run(use_case: UseCase, declared: Mapping[str, str], as_of: datetime) -> Checked:
     """Check it; `declared` is the SQL of each table, by name. What is not whole is not run."""
-    rows, built = dict[str, pa.Table](), list[pa.Table]()
-    not_sampled = tuple(source.contract.table for source in use_case.sources if not _can_sample(source.delivery))
+    findings, step = list[str](), ""
+    try:
+        for step, found in _steps(use_case, declared, as_of):  # noqa: B007  # told of what raises
+            findings += found
+            if findings:
+                break
+    except Exception as error:  # whatever a use case's functions may raise
+        findings.append(f"{step}: {_raised(error)}")
+    return Checked(findings=tuple(findings), not_sampled=tuple(_not_sampled(use_case)))
 
-    def sampled() -> Iterator[str]:
-        for source in use_case.sources:
-            table = source.contract.table
-            rows[table] = _sampled(source, as_of)
-            if table not in not_sampled and rows[table].num_rows == 0:
-                yield f"{table}: no delivered row is good; see its rules, and what is delivered"
 
-    def features() -> Iterator[str]:
-        built.append(use_case.features.build(rows[use_case.spine.table], rows))
-        yield from _features(use_case, built[0], declared)
+def _steps(use_case: UseCase, declared: Mapping[str, str], as_of: datetime) -> Iterator[tuple[str, Iterable[str]]]:
+    """What is checked, and its findings; each step builds on those before."""
+    yield "contracts", _contracts(use_case, declared)
+    yield "spine", _spine(use_case)
+    yield "questions", _questions(use_case)
+    yield "what travels", _code(use_case)
+    yield "sources", ()
+    rows = {source.contract.table: _sampled(source, as_of) for source in use_case.sources}
+    empty = {name for name, table in rows.items() if not table.num_rows} - {*_not_sampled(use_case)}
+    yield "sources", [f"{name}: no delivered row is good; see its rules, and what is delivered" for name in empty]
+    yield "labels", _labels(use_case, rows)
+    yield "features", ()
+    features = use_case.features.build(rows[use_case.spine.table], rows)
+    yield "features", _features(use_case, features, declared)
+    yield "features", _leaks(use_case, features, rows)
+    yield "model", _model(use_case, features, rows)
 
-    steps: list[tuple[str, Callable[[], Iterator[str]]]] = [
-        ("contracts", lambda: _contracts(use_case, declared)),
-        ("spine", lambda: _spine(use_case)),
-        ("questions", lambda: _questions(use_case)),
-        ("what travels", lambda: _code(use_case)),
-        ("sources", sampled),
-        ("labels", lambda: _labels(use_case, rows)),
-        ("features", features),
-        ("features", lambda: _leaks(use_case, built[0], rows)),
-        ("model", lambda: _model(use_case, built[0], rows)),
-    ]
-    findings: list[str] = []
-    for what, step in steps:
-        try:
-            findings += step()
-        except Exception as error:  # whatever a use case's functions may raise
-            findings.append(f"{what}: {_raised(error)}")
-        if findings:
-            break
-    return Checked(findings=tuple(findings), not_sampled=not_sampled)
+
+def _not_sampled(use_case: UseCase) -> list[str]:
+    return [source.contract.table for source in use_case.sources if not _can_sample(source.delivery)]
 
 
 def _can_sample(delivery: Delivery) -> bool:
