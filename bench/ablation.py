@@ -11,12 +11,11 @@ import numpy as np
 import pandas as pd
 from rich.progress import track
 
-from bench.flights import ROOT, labelled, without
+from bench.flights import GROUPS, ROOT, labelled, without
 from flight_delays.core.bootstrap import day_weights, interval
 from flight_delays.core.metrics import Floats
 from flight_delays.core.training import SEED, Fitted, fit
 from flight_delays.use_case import USE_CASE
-from flight_delays.use_case.features import GROUPS
 
 HOLDOUT = date(2013, 10, 1)
 EVERYTHING = "everything"

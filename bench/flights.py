@@ -15,6 +15,15 @@ from flight_delays.use_case import USE_CASE
 ROOT = Path(__file__).parents[1]
 SCHEMA = "spark_catalog.dev_local_flights"
 AS_OF = datetime(2014, 1, 2, tzinfo=UTC)
+_PREFIXES = {
+    **{name: name for name in ("weather", "plane", "origin", "carrier", "route", "aircraft")},
+    **{"destination": "dest", "flight number": "number"},
+}
+GROUPS = {
+    group: tuple(name for name in USE_CASE.looked_up if name.startswith(f"{prefix}_"))
+    for group, prefix in _PREFIXES.items()
+}
+"""Which features tell of what."""
 
 
 @contextmanager

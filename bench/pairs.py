@@ -13,11 +13,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from bench.flights import ROOT, labelled, without
+from bench.flights import GROUPS, ROOT, labelled, without
 from flight_delays.core.metrics import Floats
 from flight_delays.core.training import columns_of, fit, prepared
 from flight_delays.use_case import USE_CASE
-from flight_delays.use_case.features import GROUPS
 from flight_delays.use_case.prepare import CATEGORIES, learn
 
 UNTIL = date(2013, 7, 1)

@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -339,8 +339,7 @@ def _soak(context: Context, batches: int) -> None:
         online_store=False,
         land_every=100,
     )
-    own = score_stream._Sink.of(replace(context, tables=tables), settings)
-    sink = Soaked(**vars(own), ended=folder / "ended")
+    sink = Soaked(use_case=USE_CASE, settings=settings, schema=SCRATCH, uris=registries.uris(), ended=folder / "ended")
     incoming_events = incoming(tables.spark, SCRATCH, USE_CASE, max_bytes="64m")
     query = incoming_events.writeStream.option("checkpointLocation", checkpoint).foreachBatch(sink).start()
     found = list[dict[str, float]]()

@@ -15,7 +15,7 @@ from tests.raw import Raw, changed, raw_tables
 
 from flight_delays.core.columns import Columns, from_arrow
 from flight_delays.core.feature_set import ENTITY
-from flight_delays.core.stream import EVENT, TAKEN, Fate, Log, Memory, Record, TableVersion, after_events
+from flight_delays.core.stream import EVENT, TAKEN, Fate, Memory, Record, TableVersion, after_events
 from flight_delays.platform.event_source import bodies
 from flight_delays.tasks.score_stream import Model, process
 from flight_delays.use_case import USE_CASE
@@ -217,7 +217,7 @@ EVERY_CRASH = tuple(Crash(write=write, done=done) for write in WRITES for done i
 class Crashing:
     """A log that crashes."""
 
-    log: Log
+    log: Any
     at: Crash
 
     def __getattr__(self, name: str) -> object:
@@ -244,7 +244,7 @@ class Crashing:
 class World:
     """What happens around a stream: which version is champion, what else is done to the tables, who crashes."""
 
-    log: Log
+    log: Any
     model: Callable[[int], Model] = made_up_model
     champion: int = 1
     delay: timedelta = DELAY

@@ -88,11 +88,10 @@ def assert_same(found: DataFrame, expected: pa.Table) -> None:
 MB = 2**20
 
 
-@pytest.mark.parametrize("grouped", ["arrow", "pandas"])
 def test_spark_gives_what_the_kernel_gives_in_memory(
-    grouped: str, frames: dict[str, DataFrame], expected: pa.Table, plans: list[list[tuple[int, int, int]]]
+    frames: dict[str, DataFrame], expected: pa.Table, plans: list[list[tuple[int, int, int]]]
 ) -> None:
-    assert_same(build_features(FEATURES, frames["raw_flights"], frames, grouped=grouped), expected)
+    assert_same(build_features(FEATURES, frames["raw_flights"], frames), expected)
     (((questions, chunks, buckets),),) = plans
     assert (questions, buckets) == (len(FEATURES.questions), 1)
     assert chunks > 1

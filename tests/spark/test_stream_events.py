@@ -92,7 +92,7 @@ def test_spark_tells_and_completes_rows_as_memory_does(spark: SparkSession, day:
         )
         before = day.raw[contract.table]
         some = spark.createDataFrame(before)
-        found = on_spark.completed(some, frame, contract, declared.names).toArrow()
+        found = on_spark.completed(some, on_spark.rows_told(frame, contract, declared.names), contract).toArrow()
         assert rows(found, contract.key) == rows(in_memory.completed(before, told, contract.key), contract.key)
         assert len(found) > len(before)
 

@@ -13,7 +13,6 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from flight_delays.core.as_of import (
-    SUPERSEDED,
     Facts,
     Newest,
     Question,
@@ -22,9 +21,7 @@ from flight_delays.core.as_of import (
     Times,
     answer,
     look_backs,
-    matters,
     prepared,
-    superseded,
     tables_of,
     usable,
 )
@@ -328,84 +325,30 @@ def test_whatever_becomes_known_after_t_changes_nothing_at_t(world: World, other
 @pytest.mark.parametrize("name", QUESTIONS)
 @SOME
 @given(CLOSE, MOMENT)
-def test_a_row_usable_for_longer_than_the_look_back_or_outside_of_when_it_matters_can_be_left_out(
-    name: str, world: World, at: int
-) -> None:
+def test_a_row_usable_for_longer_than_the_look_back_can_be_left_out(name: str, world: World, at: int) -> None:
     question = QUESTIONS[name]
 
     def recent(table: str, rows: Columns) -> Sequence[bool]:
         span, since = look_backs([question]).get(table, timedelta(0)), usable(REPORTED, rows)
         return ~np.isnat(since) if span is None else times([at]) - since <= np.timedelta64(span)
 
-    def there(table: str, rows: Columns) -> Sequence[bool]:
-        first, last = matters([question], table, rows)
-        return (first <= times([at])) & (times([at]) <= last)
-
     asking = world.at(at)
-    for keep in (recent, there):
-        assert asking.kept(keep).answers(question) == asking.answers(question)
+    assert asking.kept(recent).answers(question) == asking.answers(question)
 
 
-@MANY
-@given(CLOSE, MOMENT)
-def test_a_row_that_is_superseded_can_be_left_out_and_one_of_each_key_is_left(world: World, at: int) -> None:
-    def ended(rows: Columns) -> Columns:
-        return {**rows, SUPERSEDED: superseded(EVER, rows)}
-
-    def there(name: str, rows: Columns) -> Sequence[bool]:
-        first, last = matters([EVER], name, ended(rows))
-        return (first <= times([at])) & (times([at]) <= last)
-
-    def newest(_: str, rows: Columns) -> Sequence[bool]:
-        return (usable(REPORTED, rows) <= times([at])) & (times([at]) < ended(rows)[SUPERSEDED])
-
-    asking = world.at(at)
-    for left in (asking.kept(there), asking.kept(newest)):
-        assert left.answers(EVER) == asking.answers(EVER)
-    keys = [tuple(row[name] for name in BOTH) for row in asking.kept(newest).tables["r"]]
-    assert len(keys) == len({*keys})
-
-
-# First and last minute at which a row can change the newest of 30 minutes, a sum of 120, a sum of 120 up to an end.
-MATTERS = {
-    "from when it is usable on": (fact(90, 95, end=100), (95, 120), (95, 215), (95, 100)),
-    "from the event on": (fact(95, 90), (95, 125), (95, 215), (95, 215)),
-    "as it gets too old": (fact(60, 90, end=90), (90, 90), (90, 210), (90, 90)),
-    "only to the sum, too old when known": (fact(60, 91, end=90), (None, None), (91, 211), (None, None)),
-    "never without an event": (fact(None, 95), *[(None, None)] * 3),
-    "never if never known": (fact(90, None), *[(None, None)] * 3),
-}
 RECENT_30 = replace(RECENT, tolerance=30 * MINUTE)
 SUM_120 = Sums(facts=REPORTED, by=("airport",), within=120 * MINUTE, count="rows")
 
 
-@pytest.mark.parametrize("case", MATTERS)
-def test_a_row_matters(case: str) -> None:
-    row, *expected = MATTERS[case]
-    for question, between in zip((RECENT_30, SUM_120, replace(SUM_120, end="end")), expected, strict=True):
-        assert tuple(plain(time)[0] for time in matters([question], "r", columns([row]))) == between
-
-
-def test_what_facts_ask_matters_later_and_for_as_much_longer_as_the_facts_themselves() -> None:
+def test_the_look_backs_of_facts_and_of_what_they_ask_add_up() -> None:
     facts = replace(ANNOUNCED, asks=(RECENT_30,), before=5 * MINUTE)
     for question in (
         replace(RECENT, facts=facts, tolerance=7 * MINUTE),
         replace(SUM_120, facts=facts, within=7 * MINUTE),
     ):
-        assert [*map(plain, matters([question], "r", columns([fact(90, 95)])))] == [[100], [132]]
         assert look_backs([question]) == {"p": 7 * MINUTE, "r": 42 * MINUTE}
         assert look_backs([question, SUM_120, EVER]) == {"p": 7 * MINUTE, "r": None}
         assert tables_of([question]) == {"r": REPORTS, "p": PLANS}
-
-
-def test_the_newest_of_any_age_matters_forever_unless_it_is_superseded() -> None:
-    rows = columns([fact(10, 12), fact(20, 21), fact(5, 30), fact(1, None)])
-    always = matters([EVER], "r", rows)[1]
-    assert (always[:3] > times([MILLENNIA])).all()
-    assert np.isnat(always[3])
-    until = superseded(EVER, rows)
-    assert (until[0], until[1] > times([MILLENNIA])) == (times([21]), True)
-    assert np.isnat(until[2:]).all()
 
 
 DTYPES = {
@@ -499,7 +442,6 @@ def test_a_question_that_makes_no_sense_is_refused_where_it_is_declared() -> Non
         (lambda: Newest(facts=facts, by=("key",), values={}, tolerance=-day), "tolerance is -1 day"),
         (lambda: Newest(facts=facts, by=("key",), values={}, tolerance=timedelta.max), "must be from 0 to 36,525 days"),
         (lambda: Sums(facts=facts, by=("key",), within=-day), "within is -1 day"),
-        (lambda: Sums(facts=facts, by=(), within=day), "needs a column to be asked by"),
     ):
         with pytest.raises(ValueError, match=why):
             wrong()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flight_delays.core.chunks import NO_TIME, split
+from flight_delays.core.chunks import split
 
 ASKING, FACTS = "", "facts"
 Load = tuple[str, int, int, int, int]  # of, first hour, last hour, bucket, bytes
@@ -55,11 +55,6 @@ def test_history_that_would_be_shipped_to_very_many_chunks_is_told() -> None:
     short, long = ((FACTS, 0, 0, 0, 30),), ((FACTS, 0, 40, 0, 30),) * 60
     assert split(loads(*asking, *short), bound=100).few
     assert not split(loads(*asking, *long), bound=1_870).few
-
-
-def test_who_asks_without_a_time_has_a_chunk_even_of_their_own() -> None:
-    found = split(loads((ASKING, float("nan"), float("nan"), 0, 60), (ASKING, 7, 7, 0, 60)), bound=100)
-    assert [*found.starts] == [*found.ends] == [NO_TIME, 7]
 
 
 def test_nobody_asking_is_one_chunk() -> None:

@@ -13,9 +13,8 @@ from tests.contexts import have_databricks_connect
 from bundle_laptop.dbutils import TASK, give, values_in
 from bundle_laptop.world import entered, environment_of
 from flight_delays.core.errors import UserError
-from flight_delays.platform.connected import is_connected
-from flight_delays.platform.job_context import JobTaskValues
-from flight_delays.platform.session import spark_session
+from flight_delays.platform.context import TaskValues
+from flight_delays.platform.session import is_connected, spark_session
 
 ROOT = Path(__file__).parents[2]
 # What of Databricks Connect is used, taking notes.
@@ -142,10 +141,10 @@ def test_task_values_go_to_the_job_that_runs_this_process_and_the_last_of_a_key_
     give(tmp_path / "task", {}, {})
     with entered(tmp_path), environment_of({TASK: str(tmp_path / "task")}):
         for key, value in (("verdict", "FAIL"), ("model_version", "3"), ("verdict", "PASS")):
-            JobTaskValues().set(key, value)
+            TaskValues().set(key, value)
     assert values_in(tmp_path / "task") == {"verdict": "PASS", "model_version": "3"}
 
 
 def test_who_runs_a_task_without_a_job_sets_a_value_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "databricks.sdk.runtime", raising=False)
-    JobTaskValues().set("verdict", "PASS")
+    TaskValues().set("verdict", "PASS")

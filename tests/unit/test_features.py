@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from bench.flights import GROUPS
 from tests.raw import raw_tables
 
 from flight_delays.core.as_of import Facts, Question, prepared, usable
@@ -14,7 +15,6 @@ from flight_delays.core.columns import from_arrow, to_arrow
 from flight_delays.core.use_case import LABELS
 from flight_delays.platform.ddl import TYPES, columns, declarations
 from flight_delays.use_case import USE_CASE
-from flight_delays.use_case.features import GROUPS
 from flight_delays.use_case.labels import flight_labels
 from flight_delays.use_case.sources import FLIGHTS, PLANES, READINGS, WEATHER
 

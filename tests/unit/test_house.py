@@ -28,7 +28,7 @@ PACKAGE = ROOT / "src/flight_delays"
 # All that src/ reads of its environment: what a person sets, what the Databricks runtime does, and what MLflow reads.
 READ = {
     "cli.py": {"FLIGHT_DELAYS_USE_CASE", "FLIGHT_DELAYS_ONLINE_STORE"},
-    "platform/connected.py": {"DATABRICKS_RUNTIME_VERSION"},
+    "platform/session.py": {"DATABRICKS_RUNTIME_VERSION"},
     "platform/registry.py": {"MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"},
     "platform/online_table.py": {f"FLIGHT_DELAYS_ONLINE_STORE{each}" for each in ("", "_LIMIT_MS", "_FAILURE")},
     "serving/__main__.py": {"OMP_NUM_THREADS"},
@@ -79,7 +79,7 @@ def test_what_is_deployed_reads_no_variable_that_a_laptop_alone_sets() -> None:
 
 def test_where_it_runs_makes_a_difference_for_a_session_and_for_a_volume_alone() -> None:
     asking = {str(file.relative_to(PACKAGE)) for file in PACKAGE.rglob("*.py") if "is_connected" in file.read_text()}
-    assert asking == {"platform/connected.py", "platform/session.py", "platform/volumes.py"}
+    assert asking == {"platform/session.py", "platform/volumes.py"}
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,6 @@ from flight_delays.core.quarantine import Contract, Field, Rule
 from flight_delays.core.stream import (
     EVENT,
     SEEN,
-    Progress,
     healthy,
     judge,
     newest_after,
@@ -221,10 +220,4 @@ def test_who_was_scored_is_not_asked_for_again(scored: list[str], left: list[str
     ],
 )
 def test_a_stream_is_healthy_up_to_the_lag_that_is_allowed(lag: float | None, outcome: Outcome) -> None:
-    recent = [] if lag is None else [progress(999.0), progress(lag)]
-    assert healthy(recent, max_lag_seconds=60).outcome is outcome
-
-
-def progress(lag: float) -> Progress:
-    counts = dict.fromkeys(("batch_id", "events", "out_of_order", "duplicates", "late", "malformed", "scored"), 1)
-    return Progress(model_version=1, watermark=None, lag_seconds=lag, recorded_at=MIDNIGHT, **counts)
+    assert healthy(lag, max_lag_seconds=60).outcome is outcome

@@ -10,7 +10,6 @@ from tests.contexts import have_databricks_connect
 from bundle_laptop.pytest_plugin import LaptopWorkspace
 from flight_delays import cli
 from flight_delays.core.errors import UserError
-from flight_delays.core.stream import Progress
 from flight_delays.platform.volumes import Folder, MountedFolder, WorkspaceFolder
 from flight_delays.tasks import stream_control
 from flight_delays.tasks.score_stream import _why
@@ -72,19 +71,7 @@ def test_the_rate_is_of_what_came_between_the_first_micro_batch_and_the_last(
     batches: list[tuple[int, int]], expected: float | None
 ) -> None:
     noon = datetime(2013, 1, 1, 12, tzinfo=UTC)
-    counts = dict.fromkeys(("out_of_order", "duplicates", "late", "malformed", "scored"), 0)
-    recent = [
-        Progress(
-            batch_id=number,
-            model_version=1,
-            events=events,
-            **counts,
-            watermark=None,
-            lag_seconds=1.0,
-            recorded_at=noon + timedelta(seconds=seconds),
-        )
-        for number, (seconds, events) in enumerate(batches)
-    ]
+    recent = [{"events": events, "recorded_at": noon + timedelta(seconds=seconds)} for seconds, events in batches]
     assert stream_control.rate(recent) == expected
 
 

@@ -4,7 +4,7 @@ Rows of history ("facts") answer questions as of a time T. Every question is one
 per row that asks: n log n, no loop over rows. NumPy alone: `platform/spark_as_of.py` runs it on Spark, chunk by chunk.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import reduce
@@ -20,14 +20,8 @@ Times: TypeAlias = npt.NDArray[np.datetime64]
 Codes: TypeAlias = npt.NDArray[np.int64]
 
 NEVER = np.datetime64("NaT", "us")
-SUPERSEDED = "superseded"
-FOREVER = np.datetime64(np.iinfo("int64").max, "us")
 _LONGEST = timedelta(days=36_525)
 _BITS = 62  # that a key's code and a time may take together, in one sortable number
-
-
-def _nothing(_: Columns) -> Columns:
-    return {}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,7 +34,7 @@ class Table:
     name: str
     columns: tuple[str, ...]
     times: tuple[str, ...]
-    derive: Callable[[Columns], Columns] = _nothing
+    derive: Callable[[Columns], Columns] = field(default=lambda _: {})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,10 +71,8 @@ class Newest:
     tolerance: timedelta | None = None
 
     def __post_init__(self) -> None:
-        _check_by(self.by)
-        if self.tolerance is not None:
-            _check_span("tolerance", self.tolerance)
-        elif self.facts.asks:
+        _check_span("tolerance", self.tolerance or timedelta(0))
+        if self.tolerance is None and self.facts.asks:
             raise ValueError(f"facts of {self.facts.table.name} that ask need a tolerance: look-backs add up")
 
 
@@ -101,13 +93,7 @@ class Sums:
     sums: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check_by(self.by)
         _check_span("within", self.within)
-
-
-def _check_by(by: tuple[str, ...]) -> None:
-    if not by:
-        raise ValueError("a question needs a column to be asked by")
 
 
 def _check_span(name: str, span: timedelta) -> None:
@@ -168,7 +154,7 @@ def look_backs(questions: Sequence[Question]) -> dict[str, timedelta | None]:
     found = dict[str, timedelta | None]()
     for question in questions:
         facts, own = question.facts, reach(question)
-        spans: list[tuple[str, timedelta | None]] = [(facts.table.name, own)]
+        spans = [(facts.table.name, own)]
         for name, span in look_backs(facts.asks).items():
             spans.append((name, None if own is None or span is None else own + facts.before + span))
         for name, span in spans:
@@ -183,60 +169,6 @@ def tables_of(questions: Sequence[Question]) -> dict[str, Table]:
     for question in questions:
         found |= {question.facts.table.name: question.facts.table, **tables_of(question.facts.asks)}
     return found
-
-
-def matters(questions: Sequence[Question], table: str, columns: Columns) -> tuple[Times, Times]:
-    """The first and the last time at which each row of `table` can change an answer; NaT for a row that never can.
-
-    What a `Newest` without tolerance uses matters forever; with a column SUPERSEDED, until then.
-    """
-    rows = len(next(iter(columns.values())))
-    first, last = np.full(rows, NEVER), np.full(rows, NEVER)
-    for start, end in _spans(questions, table, columns, timedelta(0), timedelta(0)):
-        there = start <= end
-        first[there] = np.fmin(first[there], start[there])
-        last[there] = np.fmax(last[there], end[there])
-    return first, last
-
-
-def superseded(question: Newest, columns: Columns) -> Times:
-    """Until when each row is the newest of its key, FOREVER for the last; NaT for a row that never is.
-
-    `columns` holds every row of each key that it holds.
-    """
-    by = [columns[name] for name in question.by]
-    code, _ = codes(by, [key[:0] for key in by])
-    start = usable(question.facts, columns)
-    rows, newest = _running(question, columns, code, start)
-    until = np.full(len(code), NEVER)
-    # A row that is the newest when it becomes usable is so until the next such row of its key.
-    heads = rows[newest == rows]
-    until[heads] = FOREVER
-    same = code[heads[1:]] == code[heads[:-1]]
-    until[heads[:-1][same]] = start[heads[1:][same]]
-    return until
-
-
-def _spans(
-    questions: Sequence[Question], table: str, columns: Columns, later: timedelta, longer: timedelta
-) -> Iterator[tuple[Times, Times]]:
-    """What `matters` says, per question; facts that other facts ask matter `later` than by themselves, and `longer`."""
-    for question in questions:
-        facts = question.facts
-        own = reach(question)
-        if facts.table.name == table:
-            start = usable(facts, columns)
-            end: Times
-            if isinstance(question, Sums):
-                there = question.end is None or question.end in columns or not facts.asks
-                end = _end(question, columns, start) if there else start + _us(question.within)
-            elif own is not None:
-                event: Times = columns[facts.event_time].astype("datetime64[us]")
-                end = event + _us(own)
-            else:
-                end = columns.get(SUPERSEDED, np.where(np.isnat(start), NEVER, FOREVER))
-            yield start + _us(later), np.where(end == FOREVER, end, end + _us(later + longer))
-        yield from _spans(facts.asks, table, columns, later + facts.before, longer + (own or timedelta(0)))
 
 
 def _with_answers(facts: Facts, tables: Mapping[str, Columns]) -> Columns:
@@ -269,36 +201,25 @@ def _newest(question: Newest, facts: Columns, code: Codes, asking: Codes, at: Ti
 
 def _running(question: Newest, facts: Columns, code: Codes, start: Times) -> tuple[Codes, Codes]:
     """The rows that become usable, by key and time; with each the row of its key that is the newest from then on."""
-    rows = np.flatnonzero((code >= 0) & ~np.isnat(start))
-    times = (question.facts.known_time, question.facts.event_time)
-    keys = [*(facts[name][rows].astype("datetime64[us]").view("int64") for name in times), code[rows]]
-    order = np.lexsort(keys)
-    tied = np.ones(max(len(rows) - 1, 0), dtype=bool)
-    for key in keys:
-        tied &= key[order[1:]] == key[order[:-1]]
-    if tied.any():
-        among = order[np.append(tied, False) | np.append(False, tied)]
-        order = np.lexsort(
-            [*(_greatness(facts[name][rows], among) for name in [*question.values.values()][::-1]), *keys]
-        )
+    rows = np.flatnonzero((code >= 0) & ~np.isnat(start)).astype("int64")
+    # Of rows that are equal in both times the greatest values are taken, null being the least.
+    values = [pd.factorize(facts[name][rows], sort=True)[0] for name in question.values.values()]
+    known, event = (facts[name][rows].view("int64") for name in (question.facts.known_time, question.facts.event_time))
+    order = np.lexsort([*reversed(values), known, event, code[rows]])
     # A key's rows rank above those of the keys before it, so that one running maximum serves all keys.
     rank = np.empty(len(rows), dtype="int64")
     rank[order] = np.arange(len(rows))
     by_time = np.lexsort([start[rows].view("int64"), code[rows]])
-    return rows[by_time], rows[order[np.maximum.accumulate(rank[by_time])]]
-
-
-def _greatness(values: Column, among: Codes) -> Codes:
-    """Numbers that sort as the values of these rows do, null first; 0 for other rows."""
-    found = np.zeros(len(values), dtype="int64")
-    found[among] = pd.factorize(values[among], sort=True)[0]
-    return found
+    newest: Codes = rows[order[np.maximum.accumulate(rank[by_time])]]
+    return rows[by_time], newest
 
 
 def _sums(question: Sums, facts: Columns, code: Codes, asking: Codes, at: Times) -> Columns:
     wanted = dict(question.sums) | ({question.count: None} if question.count else {})
     start = usable(question.facts, facts)
-    end = _end(question, facts, start)
+    end = start + _us(question.within)
+    if question.end is not None:
+        end = np.fmin(facts[question.end], end)
     rows = np.flatnonzero((code >= 0) & (start < end))
     both = np.concatenate([code[rows], code[rows]])
     place, when = _places(both, np.concatenate([start[rows], end[rows]]), asking, at)
@@ -308,7 +229,12 @@ def _sums(question: Sums, facts: Columns, code: Codes, asking: Codes, at: Times)
     unknown = (asking < 0) | np.isnat(at)
     answers = dict[str, Column]()
     for name, column in wanted.items():
-        values = np.ones(len(rows), dtype="int64") if column is None else _numbers(column, facts[column])[rows]
+        values = np.ones(len(rows), dtype="int64") if column is None else facts[column][rows]
+        if values.dtype.kind not in "iub":
+            raise TypeError(
+                f"{column} is {values.dtype}: only whole numbers are summed exactly; make it int64, null as 0"
+            )
+        values = values.astype("int64")
         if np.abs(values.astype("float64")).sum() >= 2**63:
             raise OverflowError(f"the values of {column} are too large to be added up")
         total = np.concatenate([[0], np.cumsum(np.concatenate([values, -values])[order])])
@@ -317,25 +243,10 @@ def _sums(question: Sums, facts: Columns, code: Codes, asking: Codes, at: Times)
     return answers
 
 
-def _numbers(name: str, values: Column) -> Codes:
-    if values.dtype.kind not in "iub":
-        raise TypeError(f"{name} is {values.dtype}: only whole numbers are summed exactly; make it int64, null as 0")
-    return values.astype("int64")
-
-
-def _end(question: Sums, facts: Columns, start: Times) -> Times:
-    latest = start + _us(question.within)
-    return latest if question.end is None else np.fmin(facts[question.end].astype("datetime64[us]"), latest)
-
-
 def codes(facts: Sequence[Column], asking: Sequence[Column]) -> tuple[Codes, Codes]:
     """A number for each different key of several columns; -1 where one of them is null."""
-    code = np.zeros(len(facts[0]) + len(asking[0]), dtype="int64")
-    for of_facts, of_asking in zip(facts, asking, strict=True):
-        part, known = pd.factorize(_together(of_facts, of_asking))
-        null = (part < 0) | (code < 0)
-        code = pd.factorize(code * (len(known) + 1) + part)[0]
-        code[null] = -1
+    both = pd.DataFrame({at: _together(*pair) for at, pair in enumerate(zip(facts, asking, strict=True))})
+    code: Codes = both.groupby([*both], sort=False).ngroup().fillna(-1).to_numpy().astype("int64")
     return code[: len(facts[0])], code[len(facts[0]) :]
 
 

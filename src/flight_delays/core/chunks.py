@@ -11,10 +11,6 @@ Hours: TypeAlias = npt.NDArray[np.int64]
 """Since 1970."""
 
 ASKING = ""  # what the rows that ask are called among the tables
-HOUR = 3_600_000_000  # microseconds
-NO_TIME = np.iinfo("int64").min // HOUR
-"""The hour of a row without a time."""
-
 _CHUNKS = 8  # at least, where there is enough to share among workers
 _SMALL = 2**24  # what is not worth sharing, bytes
 _REPEATED = 10  # to ship history to more chunks than this is slower than to split it by key
@@ -36,7 +32,7 @@ def split(loads: pd.DataFrame, bound: int) -> Chunks | None:
     and by `bucket`: each bucket of a chunk has the bound for itself.
     """
     is_asking, total = loads["of"] == ASKING, int(loads["bytes"].sum())
-    asking, facts = loads[is_asking].fillna({"first": NO_TIME}), loads[~is_asking]
+    asking, facts = loads[is_asking], loads[~is_asking]
     hours = np.unique(asking["first"].to_numpy(dtype="int64"))
     buckets = pd.Index(loads["bucket"].unique())
 

@@ -46,14 +46,9 @@ def schema_compatible(candidate: Signature, champion: Signature | None) -> Check
 def golden_answers_hold(furthest: float) -> Check:
     """FAIL unless the model, loaded again, answers its golden requests as recorded; `furthest` is off the most."""
     same = furthest <= GOLDEN_TOLERANCE  # never where an answer is missing
-    return Check(
-        name="golden_requests",
-        outcome=Outcome.PASS if same else Outcome.FAIL,
-        reason="loaded again, the model answers its golden requests as recorded"
-        if same
-        else f"an answer to a golden request is {furthest:.3g} from the one recorded with the model",
-        evidence={"allowed": GOLDEN_TOLERANCE},
-    )
+    off = [] if same else [f"an answer to a golden request is {furthest:.3g} from the one recorded with the model"]
+    recorded = "loaded again, the model answers its golden requests as recorded"
+    return _answer("golden_requests", off, recorded, allowed=GOLDEN_TOLERANCE)
 
 
 def fast_enough(latency_ms: float, policy: Policy) -> Check:
@@ -81,18 +76,10 @@ def documented(found: Documentation) -> Check:
 
 def _within(name: str, what: str, value: float, limit: float, unit: str) -> Check:
     """What was measured is left out: it differs from one machine to the next, and the same verdict has the same id."""
-    within = value <= limit  # never for what is not a number
-    return Check(
-        name=name,
-        outcome=Outcome.PASS if within else Outcome.FAIL,
-        reason=f"{what} {'at most' if within else 'more than'} {limit:g} {unit}",
-        evidence={"allowed": limit},
-    )
+    trouble = [] if value <= limit else [f"{what} more than {limit:g} {unit}"]  # what is not a number is not within
+    return _answer(name, trouble, f"{what} at most {limit:g} {unit}", allowed=limit)
 
 
-def _answer(name: str, trouble: list[str], otherwise: str) -> Check:
-    return Check(
-        name=name,
-        outcome=Outcome.FAIL if trouble else Outcome.PASS,
-        reason="; ".join(trouble) or otherwise,
-    )
+def _answer(name: str, trouble: list[str], otherwise: str, **evidence: float) -> Check:
+    outcome = Outcome.FAIL if trouble else Outcome.PASS
+    return Check(name=name, outcome=outcome, reason="; ".join(trouble) or otherwise, evidence=evidence)

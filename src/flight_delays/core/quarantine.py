@@ -52,10 +52,6 @@ def rules_of(told: Iterable[tuple[str, tuple[str, ...], Callable[..., npt.NDArra
     return tuple(Rule(reason=reason, columns=columns, broken=broken) for reason, columns, broken in told)
 
 
-def _nothing(_: Columns) -> Columns:
-    return {}
-
-
 @dataclass(frozen=True, kw_only=True)
 class Contract:
     """What a raw table takes from a source.
@@ -68,7 +64,7 @@ class Contract:
     key: tuple[str, ...]
     fields: Mapping[str, Field]
     derived: Mapping[str, pa.DataType] = field(default_factory=dict)
-    derive: Callable[[Columns], Columns] = _nothing
+    derive: Callable[[Columns], Columns] = field(default=lambda _: {})
     rules: tuple[Rule, ...] = ()
     columns: tuple[str, ...]
 
@@ -86,17 +82,22 @@ def inspect(delivered: Rows, contract: Contract, *, sources: bool = False) -> pa
     twice is not noticed here. Raises UserError if the delivery lacks a column of the contract.
     """
     check_columns(delivered.schema.names, contract)
-    given = {name: one_array(delivered[spec.source]) for name, spec in contract.fields.items()}
-    typed = {name: _read(given[name], spec) for name, spec in contract.fields.items()}
     reasons: list[list[str]] = [[] for _ in range(delivered.num_rows)]
     complete = np.ones(delivered.num_rows, dtype=bool)
+    typed = dict[str, pa.Array]()
     for name, spec in contract.fields.items():
-        null = _nulls(typed[name])
-        for at in np.flatnonzero(null & ~_nulls(given[name])):
-            reasons[at].append(f"{spec.source} is not {_named(spec)}: {given[name][at].as_py()}")
+        given = one_array(delivered[spec.source])
+        values, what = read(given, spec.type), _NAMES[spec.type]
+        if pa.types.is_integer(spec.type) and not spec.required:
+            # Beside nulls it becomes float64: what that cannot hold exactly is refused, whatever it stands beside.
+            values, what = pc.if_else(exact(values), values, None), what.replace("of 64 bits", "up to 2^53")
+        typed[name] = values
+        missing, null = (column.is_null().to_numpy(zero_copy_only=False) for column in (given, values))
+        for at in np.flatnonzero(null & ~missing):
+            reasons[at].append(f"{spec.source} is not {what}: {given[at].as_py()}")
         if spec.required:
             complete &= ~null
-            for at in np.flatnonzero(null & _nulls(given[name])):
+            for at in np.flatnonzero(missing):
                 reasons[at].append(f"{spec.source} is missing")
     rows = np.flatnonzero(complete)
     columns = from_arrow(
@@ -189,32 +190,10 @@ _NAMES = {
 }
 
 
-def _read(texts: pa.Array, spec: Field) -> pa.Array:
-    values = read(texts, spec.type)
-    # Beside nulls, whole numbers become float64: what that cannot hold exactly is refused, whatever it stands beside.
-    return values if spec.required or not pa.types.is_integer(spec.type) else pc.if_else(exact(values), values, None)
-
-
-def _named(spec: Field) -> str:
-    return "a whole number up to 2^53" if spec.type == pa.int64() and not spec.required else _NAMES[spec.type]
-
-
-def _nulls(column: pa.Array) -> npt.NDArray[np.bool_]:
-    nulls: npt.NDArray[np.bool_] = column.is_null().to_numpy(zero_copy_only=False)
-    return nulls
-
-
 def _as_json(delivered: Rows, told: npt.NDArray[np.bool_]) -> pa.Array:
     """The rows that are told, as JSON objects without their nulls."""
     texts = np.full(len(told), None, dtype=object)
-    if told.any():
-        rows = delivered.filter(pa.array(told)).to_pylist()
-        texts[told] = [
-            json.dumps(
-                {name: value for name, value in row.items() if value is not None},
-                separators=(",", ":"),
-                ensure_ascii=False,
-            )
-            for row in rows
-        ]
+    rows = delivered.filter(pa.array(told)).to_pylist() if told.any() else []
+    given = ({name: value for name, value in row.items() if value is not None} for row in rows)
+    texts[told] = [json.dumps(row, separators=(",", ":"), ensure_ascii=False) for row in given]
     return pa.array(texts, pa.string())

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -105,50 +105,6 @@ class Memory:
     since: datetime | None = None
 
 
-class Log(Protocol):
-    """Where the stream of one query keeps what it does, and reads what it builds on."""
-
-    def records(self, batch_id: int) -> Sequence[Record]:
-        """Of this micro-batch and of the last one before it that has a record; newest first."""
-
-    def landed(self) -> int:
-        """The last micro-batch whose events are in the raw tables, -1 if there is none."""
-
-    def events(self, batch_id: int) -> pa.Table:
-        """What was judged in a micro-batch; no rows if that was not stored."""
-
-    def run_id(self, batch_id: int) -> str:
-        """By which predictions of a micro-batch name its record."""
-
-    def seen(self, before: int, since: datetime) -> pa.Table:
-        """`source`, `event_id`, `event_time` before a micro-batch, as of `since`, of what was not late or malformed."""
-
-    def scored(self) -> pa.Array:
-        """The entities that any stream has scored."""
-
-    def now(self) -> Mapping[str, TableVersion]:
-        """The versions that the raw tables have."""
-
-    def facts(
-        self, tables: Mapping[str, TableVersion], landed: int, before: int, since: datetime
-    ) -> Mapping[str, pa.Table] | None:
-        """Rows of the raw tables at these versions that matter to who asks as of `since` or later, completed by what
-        was taken after micro-batch `landed` and before another. None if they are too large to hold.
-        """  # fmt: skip
-
-    def features(self, tables: Mapping[str, TableVersion], landed: int, batch_id: int, entities: pa.Array) -> pa.Table:
-        """The features of these entities from the same rows, up to and with a micro-batch, however large they are."""
-
-    def append_events(self, batch_id: int, judged: pa.Table) -> None:
-        """Store what was judged, once."""
-
-    def append_record(self, record: Record) -> Record:
-        """Store a record, once; the one that stands, which is another's who came first."""
-
-    def append_predictions(self, batch_id: int, predictions: pa.Table, rejects: pa.Table) -> None:
-        """Store rows of predictions and raw_rejects, once."""
-
-
 def judge(
     events: pa.Table,
     told: Sequence[tuple[Contract, Events]],
@@ -201,12 +157,7 @@ def _order(events: pa.Table) -> Micros:
     return np.lexsort([kinds, ids, events["sequence"].fill_null(_NEVER).to_numpy()])
 
 
-def _earlier(
-    events: pa.Table,
-    times: Micros,
-    order: Micros,
-    seen: pa.Table,
-) -> Micros:
+def _earlier(events: pa.Table, times: Micros, order: Micros, seen: pa.Table) -> Micros:
     """The newest time of an event of the same source and id that came before each."""
     parts = [[from_arrow(of, [name])[name] for name in ("source", "event_id")] for of in (seen, events)]
     keys = np.concatenate(codes(*parts))
@@ -264,11 +215,6 @@ def asking(events: pa.Table, use_case: UseCase) -> pa.Table:
     return pa.schema({ENTITY: pa.string(), PREDICTION_TIME: UTC_TIME}).empty_table()
 
 
-def of_entities(rows: pa.Table, use_case: UseCase, entities: pa.Array) -> pa.Table:
-    """The rows of the spine's raw table that are of these entities."""
-    return rows.filter(pc.is_in(rows[use_case.features.raw(ENTITY)], entities))
-
-
 def without(entities: pa.Array, scored: pa.Array) -> pa.Array:
     """Those that were not scored; `scored` may be long."""
     done = scored.filter(pc.is_in(scored, entities))
@@ -291,33 +237,15 @@ def watermark(newest: Mapping[str, datetime], delay: timedelta) -> datetime | No
     return min(newest.values()) - delay if newest else None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How one micro-batch went; `lag_seconds` from the sending of its oldest event to its record."""
-
-    batch_id: int
-    model_version: int
-    events: int
-    out_of_order: int
-    duplicates: int
-    late: int
-    malformed: int
-    scored: int
-    watermark: datetime | None
-    lag_seconds: float
-    recorded_at: datetime
-
-
-def healthy(recent: Sequence[Progress], *, max_lag_seconds: float) -> Check:
+def healthy(lag_seconds: float | None, *, max_lag_seconds: float) -> Check:
     """FAIL if the last micro-batch lagged by more than allowed; INCONCLUSIVE if there was none."""
-    if not recent:
+    if lag_seconds is None:
         return Check(name="stream_lag", outcome=Outcome.INCONCLUSIVE, reason="no micro-batch was processed yet")
-    lag = recent[-1].lag_seconds
-    within = lag <= max_lag_seconds  # never for what is not a number
     return Check(
         name="stream_lag",
-        outcome=Outcome.PASS if within else Outcome.FAIL,
-        reason=f"the last micro-batch began {lag:.0f} s after its oldest event came ({max_lag_seconds:g} allowed)",
+        outcome=Outcome.PASS if lag_seconds <= max_lag_seconds else Outcome.FAIL,  # never for what is not a number
+        reason=f"the last micro-batch began {lag_seconds:.0f} s after its oldest event came "
+        f"({max_lag_seconds:g} allowed)",
     )
 
 

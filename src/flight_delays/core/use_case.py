@@ -22,6 +22,7 @@ from flight_delays.core.feature_set import DAY, ENTITY, PREDICTION_TIME, Feature
 from flight_delays.core.learner import Learner
 from flight_delays.core.objective import Objective
 from flight_delays.core.quarantine import Contract
+from flight_delays.core.scoring import TYPES
 from flight_delays.core.signature import Column, Signature
 from flight_delays.core.splits import Holdout
 
@@ -29,13 +30,7 @@ LABEL, KNOWN_AT, LABEL_KNOWN_AT = "label", "known_at", "label_known_at"
 LABELS = pa.schema({ENTITY: pa.string(), DAY: pa.date32(), LABEL: pa.float64(), KNOWN_AT: UTC_TIME})
 """Columns of table labels."""
 
-_WORDS = {
-    pa.string(): "string",
-    pa.int64(): "long",
-    pa.float64(): "double",
-    UTC_TIME: "datetime",
-    pa.bool_(): "boolean",
-}
+_WORDS = {kind: word for word, kind in TYPES.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

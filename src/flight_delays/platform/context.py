@@ -14,9 +14,18 @@ from flight_delays.platform.decision_log import Decisions
 from flight_delays.platform.delta import Tables
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.endpoints import connect as connect_endpoints
-from flight_delays.platform.job_context import JobTaskValues, TaskValues
 from flight_delays.platform.registry import Registry, connect
 from flight_delays.platform.session import spark_session
+
+
+class TaskValues:
+    """What a task of a job tells the next ones: {{tasks.<this task>.values.<key>}}. Where no job runs, nothing."""
+
+    def set(self, key: str, value: str) -> None:
+        """Through dbutils, as in a notebook."""
+        from databricks.sdk.runtime import dbutils
+
+        dbutils.jobs.taskValues.set(key=key, value=value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +72,6 @@ def open_adapters(use_case: UseCase, schema: str) -> Adapters:
         labelled=Labelled(tables),
         decisions=Decisions(tables),
         registry=connect(),
-        task_values=JobTaskValues(),
+        task_values=TaskValues(),
         console=console,
     )

@@ -24,19 +24,13 @@ TYPES = {
 """Of SQL, and of columns in memory."""
 
 
-_SQL = Path(str(files("flight_delays.sql")))
-
-
-def _read(folder: Path) -> dict[str, str]:
-    return {file.stem: file.read_text(encoding="utf-8") for file in folder.glob("*.sql")}
-
-
 def declarations(use_case: Path) -> dict[str, str]:
     """The SQL that declares each table and view, by name: those of every use case, and those of the one in this folder.
 
     Tables come first: a view needs those that it selects from.
     """
-    declared = _read(_SQL) | _read(use_case)
+    found = [*Path(str(files("flight_delays.sql"))).glob("*.sql"), *use_case.glob("*.sql")]
+    declared = {file.stem: file.read_text(encoding="utf-8") for file in found}
     return dict(sorted(declared.items(), key=lambda one: (is_view(one[1]), one[0])))
 
 

@@ -70,6 +70,5 @@ def _with_repeats(rows: DataFrame, contract: Contract) -> DataFrame:
     of_key = Window.partitionBy(*contract.key).orderBy(F.size(REASONS), SOURCE_ROW)
     repeated = has_key(contract) & (F.row_number().over(of_key) > 1)
     reason = F.lit(f"same {', '.join(contract.key)} as another row")
-    rows = rows.withColumn("_repeated", repeated)
-    reasons = F.when(F.col("_repeated"), F.array_append(REASONS, reason)).otherwise(F.col(REASONS))
+    reasons = F.when(repeated, F.array_append(REASONS, reason)).otherwise(F.col(REASONS))
     return rows.select(*contract.columns, SOURCE_ROW, reasons.alias(REASONS))

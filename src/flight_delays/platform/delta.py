@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from pyspark.errors import AnalysisException, PySparkException
-from pyspark.sql import Column, DataFrame, Observation, SparkSession
+from pyspark.sql import Column, DataFrame, Observation, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
@@ -63,7 +63,7 @@ class Tables:
 
     def version(self, table: str) -> int:
         """The table's current Delta version."""
-        return int(self.spark.sql(f"DESCRIBE HISTORY {self.name(table)} LIMIT 1").collect()[0]["version"])
+        return int(self._last_commit(table)["version"])
 
     def identity(self, table: str) -> TableVersion:
         """The table's current version, and which table that is: one that was made anew has another id."""
@@ -95,14 +95,16 @@ class Tables:
         """
         options = {"txnAppId": writer, "txnVersion": str(number), **({"userMetadata": tag} if tag else {})}
         # One file; columns go by their names, and reading those of the table would take as long as planning the rest.
-        one_file = rows.coalesce(1).write.format("delta").mode("append").options(**options)
-        one_file.saveAsTable(self.name(table))
+        rows.coalesce(1).write.format("delta").mode("append").options(**options).saveAsTable(self.name(table))
 
     def last_tag(self, table: str) -> str | None:
         """The tag of the table's last commit."""
-        (last,) = self.spark.sql(f"DESCRIBE HISTORY {self.name(table)} LIMIT 1").select("userMetadata").collect()
-        tag: str | None = last["userMetadata"]
+        tag: str | None = self._last_commit(table)["userMetadata"]
         return tag
+
+    def _last_commit(self, table: str) -> Row:
+        (commit,) = self.spark.sql(f"DESCRIBE HISTORY {self.name(table)} LIMIT 1").collect()
+        return commit
 
     def upsert(self, table: str, rows: DataFrame, *, key: Sequence[str]) -> Merged:
         """Insert rows of a new key, update those whose values differ, leave the rest untouched.
@@ -147,8 +149,7 @@ class Tables:
 
     def complete(self, table: str, rows: DataFrame, *, key: Sequence[str]) -> Merged:
         """Insert rows of a new key; of others, update the values that are told, leaving those that are null here."""
-        others = [column for column in rows.columns if column not in key]
-        told = {name: f"coalesce(source.`{name}`, target.`{name}`)" for name in others}
+        told = {name: f"coalesce(source.`{name}`, target.`{name}`)" for name in rows.columns if name not in key}
         same = " AND ".join(f"target.`{name}` <=> {value}" for name, value in told.items())
         update = ", ".join(f"target.`{name}` = {value}" for name, value in told.items())
         return self._merge(table, rows, key, f"WHEN MATCHED AND NOT ({same}) THEN UPDATE SET {update}")
@@ -201,9 +202,7 @@ class Tables:
             if isinstance(known, StructType) and isinstance(column.dataType, StructType):
                 new = [field for field in column.dataType if field.name not in known.names]
                 added = [(f"{column.name}.{field.name}", field.dataType) for field in new]
-            for name, kind in added:
-                what = f"{name} {kind.simpleString()} COMMENT '{_escaped(comment)}'"
-                self.spark.sql(f"ALTER TABLE {self.name(table)} ADD COLUMNS ({what})")
+            self._add(table, [(name, kind.simpleString(), comment) for name, kind in added])
 
     def _add_columns(self, table: str, text: str) -> None:
         """Those that the SQL declares and the table lacks, at its end."""
@@ -212,8 +211,14 @@ class Tables:
         for name, _, null, _ in lacking:
             if not null:
                 raise UserError(f"{self.schema}.{table} lacks {name}, NOT NULL: let it be null, or start a new schema")
-        if lacking:
-            added = ", ".join(f"{name} {kind} COMMENT '{_escaped(what)}'" for name, kind, _, what in lacking)
+        self._add(table, [(name, kind, what) for name, kind, _, what in lacking])
+
+    def _add(self, table: str, columns: list[tuple[str, str, str]]) -> None:
+        """Columns by name, type and comment."""
+        if columns:
+            added = ", ".join(
+                "{} {} COMMENT '{}'".format(name, kind, what.replace("'", "''")) for name, kind, what in columns
+            )
             self.spark.sql(f"ALTER TABLE {self.name(table)} ADD COLUMNS ({added})")
 
     def _statements(self, text: str) -> list[str]:
@@ -228,10 +233,6 @@ class Tables:
     def _has_constraint(self, table: str, name: str) -> bool:
         properties = self.spark.sql(f"SHOW TBLPROPERTIES {table}").collect()
         return any(row["key"].lower() == f"delta.constraints.{name.lower()}" for row in properties)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("'", "''")
 
 
 def _digest(columns: Sequence[str]) -> Column:

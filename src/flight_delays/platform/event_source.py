@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from functools import reduce
 
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
@@ -60,17 +60,13 @@ def delivered(events: DataFrame, source: str, contract: Contract) -> DataFrame:
     """Rows of an event table as the columns of EVENT and what they say of one raw table."""
     body = from_arrow_schema(contract.schema)
     given = {field.name: field.dataType.simpleString() for field in events.schema}
-    fields = [field for field in from_arrow_schema(EVENT) if field.name in _DELIVERED]
-    needed = {field.name: field.dataType.simpleString() for field in [*fields, *body]}
-    wrong = [
-        f"{name} is {given.get(name, 'missing')}, not {kind}"
-        for name, kind in needed.items()
-        if given.get(name) != kind
-    ]
-    if wrong:
-        raise UserError(
-            f"{source}: column {wrong[0]}; fix the table of events, or the SQL that declares it and the raw table"
-        )
+    for field in [*(field for field in from_arrow_schema(EVENT) if field.name in _DELIVERED), *body]:
+        kind = field.dataType.simpleString()
+        if given.get(field.name) != kind:
+            raise UserError(
+                f"{source}: column {field.name} is {given.get(field.name, 'missing')}, not {kind}; fix the table of "
+                "events, or the SQL that declares it and the raw table"
+            )
     text = F.lit(None).cast("string").alias("message")
     return events.select(F.lit(source).alias("source"), *_DELIVERED, text, F.struct(*body.names).alias(contract.table))
 
@@ -98,24 +94,22 @@ def from_messages(messages: DataFrame, use_case: UseCase) -> DataFrame:
 
 def rows_told(events: DataFrame, contract: Contract, kinds: Iterable[str]) -> DataFrame:
     """Rows of a raw table from rows of stream_events, of these kinds: what the function of core/events.py gives."""
-    own = events.where(F.col("kind").isin(*kinds)).select(F.struct(*ORDER).alias("_order"), f"{contract.table}.*")
-    return _last(own, contract)
+    own = events.where(F.col("kind").isin(*kinds))
+    return _last(own.select(F.struct(F.lit(True), *ORDER).alias("_order"), f"{contract.table}.*"), contract)
 
 
-def completed(rows: DataFrame, events: DataFrame, contract: Contract, kinds: Iterable[str]) -> DataFrame:
-    """The columns of `rows`, completed by what events of these kinds tell, as the function of core/events.py does."""
-    own = events.where(F.col("kind").isin(*kinds)).select(F.struct(*ORDER).alias("_order"), f"{contract.table}.*")
-    first = rows.withColumn("_order", F.lit(None).cast(own.schema["_order"].dataType))
-    return _last(first.unionByName(own.select("_order", *rows.columns)), contract)
+def completed(rows: DataFrame, told: DataFrame, contract: Contract) -> DataFrame:
+    """The columns of `rows`, completed by rows that were told, as the function of core/events.py does."""
+    ordered = (part.select(F.struct(F.lit(at)).alias("_order"), *rows.columns) for at, part in enumerate((rows, told)))
+    return _last(reduce(DataFrame.unionByName, ordered), contract)
 
 
 def _last(rows: DataFrame, contract: Contract) -> DataFrame:
-    """One row per key, of each column the last value that is not null."""
-
-    def last(name: str) -> Column:
-        order = F.struct(F.lit(True), "_order")  # a row from before all events has none, and counts all the same
-        return F.max_by(name, F.when(F.col(name).isNotNull(), order)).alias(name)
-
+    """One row per key, of each column the last value that is not null, in the order of struct `_order`."""
     columns = [name for name in rows.columns if name != "_order"]
-    others = [last(name) for name in columns if name not in contract.key]
+    others = [
+        F.max_by(name, F.when(F.col(name).isNotNull(), F.col("_order"))).alias(name)
+        for name in columns
+        if name not in contract.key
+    ]
     return rows.groupBy(*contract.key).agg(*others).select(*columns)

@@ -1,4 +1,4 @@
-"""What a stream does and builds on, in Delta tables: the `Log` of core/stream.py.
+"""What a stream does and builds on, in Delta tables.
 
 Each append goes by a transaction number, the query's id and the micro-batch: Delta skips what it has already, be it of
 a run that was killed or of one that is still under way. It does so without a word: what stands is read, not assumed.
@@ -6,9 +6,8 @@ a run that was killed or of one that is still under way. It does so without a wo
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import reduce
-from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
@@ -17,7 +16,6 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from flight_delays.core.as_of import look_backs
-from flight_delays.core.columns import UTC_TIME
 from flight_delays.core.errors import UserError
 from flight_delays.core.feature_set import ENTITY
 from flight_delays.core.stream import SEEN, TAKEN, Fate, Record, TableVersion, after_events
@@ -28,17 +26,9 @@ from flight_delays.platform.delta import Tables, collected
 from flight_delays.platform.spark_as_of import BOUND, build_features, recent, size
 
 STREAM, LANDING = "stream", "landing"
-_RUNS = pa.schema(
-    [
-        *(("run_id", pa.string()), ("source", pa.string()), ("query_id", pa.string()), ("batch_id", pa.int64())),
-        *(("model_name", pa.string()), ("model_version", pa.int32())),
-        *(("table_ids", pa.map_(pa.string(), pa.string())), ("table_versions", pa.map_(pa.string(), pa.int64()))),
-        *(("landed", pa.int64()), ("newest", pa.map_(pa.string(), UTC_TIME)), ("watermark_seconds", pa.float64())),
-        *(("as_of", UTC_TIME), ("recorded_at", UTC_TIME)),
-    ]
-)
 _TAKEN = [fate.value for fate in TAKEN]
 _COUNTED = [*_TAKEN, Fate.DUPLICATE.value]
+_GONE = ("FILE_NOT_EXIST", "FILE_NOT_FOUND", "FileNotFoundException", "DELTA_VERSION_NOT_FOUND")
 _KEPT = timedelta(days=7)  # longer than any feature, or the watermark, looks back
 
 
@@ -59,7 +49,20 @@ class DeltaLog:
     def records(self, batch_id: int) -> Sequence[Record]:
         """Of this micro-batch and of the last one before it that has a record; newest first."""
         rows = self._runs(STREAM).where(F.col("batch_id") <= batch_id)
-        found = [_record(row) for row in collected(rows.orderBy(F.desc("batch_id")).limit(2))]
+        found = [
+            Record(
+                batch_id=row["batch_id"],
+                model_version=row["model_version"],
+                tables={
+                    name: TableVersion(id=of, version=row["table_versions"][name])
+                    for name, of in row["table_ids"].items()
+                },
+                landed=row["landed"],
+                newest=row["newest"],
+                delay=timedelta(seconds=row["watermark_seconds"]),
+            )
+            for row in collected(rows.orderBy(F.desc("batch_id")).limit(2))
+        ]
         return found if found and found[0].batch_id == batch_id else found[:1]
 
     def landed(self) -> int:
@@ -110,11 +113,11 @@ class DeltaLog:
     def features(self, tables: Mapping[str, TableVersion], landed: int, batch_id: int, entities: pa.Array) -> pa.Table:
         """The features of these entities from the same rows, up to and with a micro-batch, however large they are."""
         features, events = self.use_case.features, self._taken(landed, batch_id + 1)
-        told = {contract.table: (contract, declared.names) for contract, declared in self.use_case.told}
-        rows = {
-            name: on_spark.completed(of, events, *told[name]) if name in told else of
-            for name, of in self._rows(tables).items()
-        }
+        rows = self._rows(tables)
+        for contract, declared in self.use_case.told:
+            if contract.table in rows:
+                told = on_spark.rows_told(events, contract, declared.names)
+                rows[contract.table] = on_spark.completed(rows[contract.table], told, contract)
         wanted = self.tables.spark.createDataFrame(pa.table({features.raw(ENTITY): entities}))
         asking = rows[features.table].join(F.broadcast(wanted), features.raw(ENTITY), "left_semi")
         return build_features(features, asking, rows, bound=self.bound).toArrow()
@@ -140,11 +143,11 @@ class DeltaLog:
             "newest": dict(record.newest),
             "watermark_seconds": record.delay.total_seconds(),
             "as_of": record.as_of,
-            "recorded_at": datetime.now(UTC),
         }
         tag = uuid4().hex
-        rows = self.tables.spark.createDataFrame(pa.Table.from_pylist([row], _RUNS))
-        self.tables.append_once("runs", rows, writer=self.query, number=record.batch_id, tag=tag)
+        self.tables.append_once(
+            "runs", self.tables.decision("runs", row), writer=self.query, number=record.batch_id, tag=tag
+        )
         return record if self.tables.last_tag("runs") == tag else self.records(record.batch_id)[0]
 
     def append_predictions(self, batch_id: int, predictions: pa.Table, rejects: pa.Table) -> None:
@@ -199,27 +202,23 @@ class DeltaLog:
         after = (F.col("batch_id") > landed) & (F.col("batch_id") < before)
         return self._events().where(after & F.col("fate").isin(_TAKEN))
 
-    def _read(self) -> set[str]:
-        """The raw tables that predictions are made from."""
-        return {self.use_case.features.table, *self.use_case.features.tables()}
-
-    def _columns(self, name: str) -> list[str]:
-        """Of a raw table, those that predictions are made from."""
-        features, contract = self.use_case.features, self.use_case.contract(name)
-        table = features.tables().get(name)
-        kept = [features.raw(field) for field in features.keep.names] if name == features.table else []
-        return list(dict.fromkeys([*contract.key, *kept, *(table.columns if table else ())]))
+    def _read(self) -> dict[str, list[str]]:
+        """The raw tables that predictions are made from, and of each the columns that these take."""
+        features = self.use_case.features
+        read = {name: [*table.columns] for name, table in features.tables().items()}
+        read.setdefault(features.table, []).extend(features.raw(name) for name in features.keep.names)
+        return {name: [*dict.fromkeys([*self.use_case.contract(name).key, *of])] for name, of in read.items()}
 
     def _rows(self, tables: Mapping[str, TableVersion]) -> dict[str, DataFrame]:
         """The raw tables at these versions. Raises UserError for one that was made anew."""
         found = dict[str, DataFrame]()
-        for name in self._read():
+        for name, columns in self._read().items():
             if self.tables.table_id(name) != tables[name].id:
                 raise UserError(
                     f"{self.tables.schema}.{name} was recreated since the stream read it; "
                     "flight-delays stream reset starts a new stream, which reads all events again"
                 )
-            found[name] = self.tables.read(name, version=tables[name].version).select(*self._columns(name))
+            found[name] = self.tables.read(name, version=tables[name].version).select(*columns)
         return found
 
 
@@ -235,22 +234,6 @@ def _read(tables: Mapping[str, TableVersion], rows: DataFrame) -> pa.Table:
             f"what a micro-batch was to be scored from is gone ({recorded}): vacuumed; "
             "flight-delays stream reset starts a new stream, which reads all events again"
         ) from error
-
-
-_GONE = ("FILE_NOT_EXIST", "FILE_NOT_FOUND", "FileNotFoundException", "DELTA_VERSION_NOT_FOUND")
-
-
-def _record(row: Mapping[str, Any]) -> Record:
-    return Record(
-        batch_id=row["batch_id"],
-        model_version=row["model_version"],
-        tables={
-            name: TableVersion(id=of, version=row["table_versions"][name]) for name, of in row["table_ids"].items()
-        },
-        landed=row["landed"],
-        newest=row["newest"],
-        delay=timedelta(seconds=row["watermark_seconds"]),
-    )
 
 
 def _typed(rows: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -15,8 +15,8 @@ from databricks.sdk.config import Config
 from databricks.sdk.errors import NotFound
 
 from flight_delays.core.errors import UserError
-from flight_delays.platform.connected import is_connected
 from flight_delays.platform.sdk_errors import one_line
+from flight_delays.platform.session import is_connected
 
 _PATIENCE_S = 15
 """How long a workspace that does not answer is asked again."""

@@ -7,16 +7,16 @@ import ast
 import json
 import runpy
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import csv
 
 from flight_delays.core.as_of import look_backs
 from flight_delays.core.columns import UTC_TIME, from_arrow, to_pandas
@@ -32,8 +32,7 @@ Sample = Mapping[str, pa.Table]
 """Good rows of each raw table, by name; none where they cannot be had here."""
 
 _SAMPLED = 50_000  # rows of each source
-_ROWS = 2_000  # that a model is fitted on
-_SAME = 1e-9
+_FITTED = 2_000  # rows
 _IN_JSON = (pa.string(), pa.int64(), pa.float64(), UTC_TIME, pa.bool_())
 
 
@@ -47,40 +46,37 @@ class Checked:
 
 def run(use_case: UseCase, declared: Mapping[str, str], as_of: datetime) -> Checked:
     """Check it; `declared` is the SQL of each table, by name. What is not whole is not run."""
-    rows, built = dict[str, pa.Table](), list[pa.Table]()
-    not_sampled = tuple(source.contract.table for source in use_case.sources if not _can_sample(source.delivery))
+    findings, step = list[str](), ""
+    try:
+        for step, found in _steps(use_case, declared, as_of):  # noqa: B007  # told of what raises
+            findings += found
+            if findings:
+                break
+    except Exception as error:  # whatever a use case's functions may raise
+        findings.append(f"{step}: {_raised(error)}")
+    return Checked(findings=tuple(findings), not_sampled=tuple(_not_sampled(use_case)))
 
-    def sampled() -> Iterator[str]:
-        for source in use_case.sources:
-            table = source.contract.table
-            rows[table] = sampled_rows(source, as_of)
-            if table not in not_sampled and rows[table].num_rows == 0:
-                yield f"{table}: no delivered row is good; see its rules, and what is delivered"
 
-    def features() -> Iterator[str]:
-        built.append(use_case.features.build(rows[use_case.spine.table], rows))
-        yield from _features(use_case, built[0], declared)
+def _steps(use_case: UseCase, declared: Mapping[str, str], as_of: datetime) -> Iterator[tuple[str, Iterable[str]]]:
+    """What is checked, and its findings; each step builds on those before."""
+    yield "contracts", _contracts(use_case, declared)
+    yield "spine", _spine(use_case)
+    yield "questions", _questions(use_case)
+    yield "what travels", _code(use_case)
+    yield "sources", ()
+    rows = {source.contract.table: _sampled(source, as_of) for source in use_case.sources}
+    empty = {name for name, table in rows.items() if not table.num_rows} - {*_not_sampled(use_case)}
+    yield "sources", [f"{name}: no delivered row is good; see its rules, and what is delivered" for name in empty]
+    yield "labels", _labels(use_case, rows)
+    yield "features", ()
+    features = use_case.features.build(rows[use_case.spine.table], rows)
+    yield "features", _features(use_case, features, declared)
+    yield "features", _leaks(use_case, features, rows)
+    yield "model", _model(use_case, features, rows)
 
-    steps: list[tuple[str, Callable[[], Iterator[str]]]] = [
-        ("contracts", lambda: _contracts(use_case, declared)),
-        ("spine", lambda: _spine(use_case)),
-        ("questions", lambda: _questions(use_case)),
-        ("what travels", lambda: _code(use_case)),
-        ("sources", sampled),
-        ("labels", lambda: _labels(use_case, rows)),
-        ("features", features),
-        ("features", lambda: _leaks(use_case, built[0], rows)),
-        ("model", lambda: _model(use_case, built[0], rows)),
-    ]
-    findings: list[str] = []
-    for what, step in steps:
-        try:
-            findings += step()
-        except Exception as error:  # whatever a use case's functions may raise
-            findings.append(f"{what}: {_raised(error)}")
-        if findings:
-            break
-    return Checked(findings=tuple(findings), not_sampled=not_sampled)
+
+def _not_sampled(use_case: UseCase) -> list[str]:
+    return [source.contract.table for source in use_case.sources if not _can_sample(source.delivery)]
 
 
 def _can_sample(delivery: Delivery) -> bool:
@@ -90,30 +86,25 @@ def _can_sample(delivery: Delivery) -> bool:
     )
 
 
-def sampled_rows(source: Source, as_of: datetime) -> pa.Table:
+def _sampled(source: Source, as_of: datetime) -> pa.Table:
     """Good rows of the first that are delivered; none where they cannot be had without Spark."""
-    found, rows = [source.contract.schema.empty_table()], 0
-    for batch in _delivered(source.delivery, as_of) if _can_sample(source.delivery) else ():
-        looked = inspect(batch.slice(0, _SAMPLED - rows), source.contract)
-        good = pc.equal(pc.list_value_length(looked[REASONS]), 0)
-        found.append(pa.Table.from_batches([looked.filter(good).select(source.contract.columns)]))
-        rows += looked.num_rows
-        if rows >= _SAMPLED:
-            break
-    return pa.concat_tables(found)
-
-
-def _delivered(delivery: Delivery, as_of: datetime) -> Iterable[pa.RecordBatch]:
+    delivery, batches = source.delivery, list[pa.RecordBatch]()
     if isinstance(delivery, Batches):
-        return delivery.read(as_of)
-    if not isinstance(delivery, Files):
-        raise TypeError(f"{delivery} takes Spark")
-    separator = delivery.options.get("sep", delivery.options.get("delimiter", ","))
-    parse = csv.ParseOptions(delimiter=separator)
-    names = csv.open_csv(delivery.path, parse_options=parse).schema.names
-    texts = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True)
-    batches: list[pa.RecordBatch] = csv.read_csv(delivery.path, parse_options=parse, convert_options=texts).to_batches()
-    return batches
+        for batch in delivery.read(as_of):
+            batches.append(batch)
+            if sum(one.num_rows for one in batches) >= _SAMPLED:
+                break
+    elif isinstance(delivery, Files) and _can_sample(delivery):
+        separator = delivery.options.get("sep", delivery.options.get("delimiter", ","))
+        texts = pd.read_csv(
+            delivery.path, sep=separator, nrows=_SAMPLED, dtype="string", keep_default_na=False, na_values=[""]
+        )
+        batches = pa.Table.from_pandas(texts, preserve_index=False).to_batches()
+    if not batches:
+        return source.contract.schema.empty_table()
+    looked = inspect(pa.Table.from_batches(batches).slice(0, _SAMPLED), source.contract)
+    good = looked.filter(pc.equal(pc.list_value_length(looked[REASONS]), 0))
+    return pa.table(good.select(source.contract.schema.names))
 
 
 def _raised(error: Exception) -> str:
@@ -123,30 +114,31 @@ def _raised(error: Exception) -> str:
 
 
 def _contracts(use_case: UseCase, declared: Mapping[str, str]) -> Iterator[str]:
-    names = [source.contract.table for source in use_case.sources]
-    known = {*names, "features", *(source.events.table for source in use_case.sources if source.events)}
+    known = {"features"}
+    for source in use_case.sources:
+        contract, events = source.contract, source.events
+        table, columns_of_it = contract.table, {*contract.columns}
+        if table in known:
+            yield f"sources: {table} is there twice; give each raw table one source"
+        known.add(table)
+        if unknown := columns_of_it - {*contract.fields, *contract.derived}:
+            yield f"{table}: column {min(unknown)} is neither a field nor derived; add it to one, or leave it out"
+            continue
+        if missing := {*contract.key} - columns_of_it:
+            yield f"{table}: key {min(missing)} is no column; land it"
+        if (KNOWN_AT, UTC_TIME) not in zip(contract.schema.names, contract.schema.types, strict=True):
+            yield f"{table}: there is no column {KNOWN_AT}, a time; derive when each row was known"
+        yield from _declared(table, contract.schema, declared, "the contract's")
+        if events:
+            known.add(events.table)
+            hidden = {name for kind in events.kinds for name in (*kind.reveals, kind.known_at)}
+            if unknown := {*hidden, *events.needs} - columns_of_it:
+                yield f"{events.table}: {table} has no column {min(unknown)}; name those of its contract"
+            if events.table not in declared:
+                yield f"{events.table}: no SQL declares it; add sql/{events.table}.sql"
     for file in sorted(use_case.sql.glob("*.sql")):
         if file.stem not in known:
             yield f"sql/{file.name}: no source has such a table; delete the file, or add the source"
-    for name in {name for name in names if names.count(name) > 1}:
-        yield f"sources: {name} is there twice; give each raw table one source"
-    for source in use_case.sources:
-        contract = source.contract
-        table = contract.table
-        if unknown := [name for name in contract.columns if name not in {*contract.fields, *contract.derived}]:
-            yield f"{table}: column {unknown[0]} is neither a field nor derived; add it to one, or leave it out"
-            continue
-        if missing := [name for name in contract.key if name not in contract.columns]:
-            yield f"{table}: key {missing[0]} is no column; land it"
-        if contract.schema.field(KNOWN_AT).type != UTC_TIME if KNOWN_AT in contract.columns else True:
-            yield f"{table}: there is no column {KNOWN_AT}, a time; derive when each row was known"
-        yield from _declared(table, contract.schema, declared, "the contract's")
-        if source.events:
-            hidden = {name for kind in source.events.kinds for name in (*kind.reveals, kind.known_at)}
-            if unknown := sorted({*hidden, *source.events.needs} - {*contract.columns}):
-                yield f"{source.events.table}: {table} has no column {unknown[0]}; name those of its contract"
-            if source.events.table not in declared:
-                yield f"{source.events.table}: no SQL declares it; add sql/{source.events.table}.sql"
 
 
 def _declared(table: str, schema: pa.Schema, declared: Mapping[str, str], whose: str) -> Iterator[str]:
@@ -273,59 +265,48 @@ def _leaks(use_case: UseCase, features: pa.Table, rows: Sample) -> Iterator[str]
     asking = rows[spine.table]
     if not asking.num_rows:
         return
-    times = asking[spine.prediction_ts].drop_null()
-    if pc.any(pc.greater(asking[KNOWN_AT], asking[spine.prediction_ts])).as_py():
+    times = asking[spine.prediction_ts]
+    if pc.any(pc.greater(asking[KNOWN_AT], times)).as_py():
         yield f"spine: rows of {spine.table} are known after their {spine.prediction_ts}; ask later"
-    at = pc.quantile(times.cast(pa.int64()), 0.5, interpolation="lower")[0].cast(UTC_TIME)
-    early = asking.filter(pc.less_equal(asking[spine.prediction_ts], at))
-    before = use_case.features.build(early, rows)
+    at = pc.quantile(times.drop_null().cast(pa.int64()), 0.5, interpolation="lower")[0].cast(UTC_TIME)
+    early = pc.less_equal(times, at)
+    asked = asking.filter(early)
+    before = use_case.features.build(asked, rows)
     gone = {name: table.filter(pc.less_equal(table[KNOWN_AT], at)) for name, table in rows.items()}
-    for what, world in (
-        ("rows known later are taken away", gone),
-        ("outcomes known later are others", _other(use_case, rows, at)),
+    future = "knows the future: it changes when {}; give its facts their known time"
+    for what, after in (
+        (future.format("rows known later are taken away"), use_case.features.build(asked, gone)),
+        (
+            future.format("outcomes known later are others"),
+            use_case.features.build(asked, _with_other_outcomes(use_case, rows, at)),
+        ),
+        ("depends on which other rows are asked for; make it of its own row alone", features.filter(early)),
     ):
-        for name in _changed(use_case, before, use_case.features.build(early, world)):
-            yield f"feature {name} knows the future: it changes when {what}; give its facts their known time"
-    among_all = features.filter(pc.less_equal(asking[spine.prediction_ts], at))
-    for name in _changed(use_case, before, among_all):
-        yield f"feature {name} depends on which other rows are asked for; make it of its own row alone"
+        for name in use_case.looked_up:
+            if not np.array_equal(before[name].to_numpy(), after[name].to_numpy(), equal_nan=True):
+                yield f"feature {name} {what}"
 
 
-def _changed(use_case: UseCase, before: pa.Table, after: pa.Table) -> Iterator[str]:
-    """The features that differ in a row."""
-    for name in use_case.looked_up:
-        if not np.array_equal(before[name].to_numpy(), after[name].to_numpy(), equal_nan=True):
-            yield name
-
-
-def _other(use_case: UseCase, rows: Sample, at: pa.Scalar) -> Sample:
-    """The raw tables, with other values where they came to be known after a time: what labels and events tell."""
-    made = use_case.labels.make(from_arrow(rows[use_case.labels.table], use_case.labels.columns))
-    later = {use_case.labels.table: [(_label_columns(use_case), made[KNOWN_AT])]}
-    for source in use_case.sources:
-        for kind in source.events.kinds if source.events else ():
-            known = from_arrow(rows[source.contract.table], [kind.known_at])[kind.known_at]
-            later.setdefault(source.contract.table, []).append((kind.reveals, known))
+def _with_other_outcomes(use_case: UseCase, rows: Sample, at: pa.Scalar) -> Sample:
+    """The raw tables, with other numbers where they came to be known after a time: what labels and events tell."""
+    spine, labels = use_case.spine, use_case.labels
+    kept = {spine.entity_id, spine.prediction_ts, spine.day, *spine.request.names, *spine.also.names}
+    known = labels.make(from_arrow(rows[labels.table], labels.columns))[KNOWN_AT]
+    later = [(labels.table, [name for name in labels.columns if name not in kept], pa.array(known).cast(UTC_TIME))]
+    for contract, events in use_case.told:
+        told = rows[contract.table]
+        later += [(contract.table, [*kind.reveals], told[kind.known_at]) for kind in events.kinds]
     changed = dict(rows)
-    moment = np.datetime64(at.as_py().replace(tzinfo=None), "us")
-    for name, parts in later.items():
-        table = changed[name]
-        for names, known in parts:
-            there = pa.array(~(known <= moment))
-            for column in names:
-                place, kind = table.schema.get_field_index(column), table.schema.field(column).type
-                if pa.types.is_floating(kind) or pa.types.is_integer(kind):
-                    other = pc.add(pc.multiply(pc.fill_null(table[column], 1), 2), 17).cast(kind)
-                    table = table.set_column(place, table.schema.field(column), pc.if_else(there, other, table[column]))
-        changed[name] = table
+    for name, told_columns, known_at in later:
+        there = pc.fill_null(pc.greater(known_at, at), True)
+        for column in told_columns:
+            table = changed[name]
+            field = table.schema.field(column)
+            if pa.types.is_floating(field.type) or pa.types.is_integer(field.type):
+                other = pc.add(pc.multiply(pc.fill_null(table[column], 1), 2), 17).cast(field.type)
+                values = pc.if_else(there, other, table[column])
+                changed[name] = table.set_column(table.schema.get_field_index(column), field, values)
     return changed
-
-
-def _label_columns(use_case: UseCase) -> tuple[str, ...]:
-    """Of the columns that labels are made of, those that tell the outcome: neither key, nor kept of what is asked."""
-    spine = use_case.spine
-    asked = {spine.entity_id, spine.prediction_ts, spine.day, *spine.request.names, *spine.also.names}
-    return tuple(name for name in use_case.labels.columns if name not in asked)
 
 
 def _model(use_case: UseCase, features: pa.Table, rows: Sample) -> Iterator[str]:
@@ -335,7 +316,7 @@ def _model(use_case: UseCase, features: pa.Table, rows: Sample) -> Iterator[str]
         return
     made = use_case.labels.make(from_arrow(rows[use_case.labels.table], use_case.labels.columns))
     by_id = dict(zip(made[ENTITY].tolist(), np.asarray(made[LABEL], dtype="float64").tolist(), strict=True))
-    frame = frame.assign(**{LABEL: frame[ENTITY].map(by_id)}).dropna(subset=[LABEL]).head(_ROWS)
+    frame = frame.assign(**{LABEL: frame[ENTITY].map(by_id)}).dropna(subset=[LABEL]).head(_FITTED)
     learnt = use_case.prepare.learn(columns_of(use_case, frame))
     if json.loads(json.dumps(learnt)) != learnt:
         yield "prepare.learn: JSON changes what it gives; give texts, numbers, lists and maps"
@@ -358,7 +339,7 @@ def _model(use_case: UseCase, features: pa.Table, rows: Sample) -> Iterator[str]
     with TemporaryDirectory() as folder:
         model.save(Path(folder))
         again = runpy.run_path(str(use_case.learner.code))["load"](Path(folder)).predict(matrix)
-    if not np.allclose(model.predict(matrix), again, rtol=0, atol=_SAME, equal_nan=True):
+    if not np.allclose(model.predict(matrix), again, rtol=0, atol=1e-9, equal_nan=True):
         yield "learner: loaded again, it answers golden requests otherwise; save all that predict needs"
     if np.isnan(again).any():
         yield "learner: it has no answer to a golden request, where nothing is looked up or a text is new; let it"

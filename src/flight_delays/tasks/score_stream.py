@@ -22,7 +22,7 @@ from flight_delays.core.errors import UserError
 from flight_delays.core.feature_set import ENTITY, PREDICTION_TIME
 from flight_delays.core.settings import AVAILABLE_NOW, ScoreStream, StreamStatus
 from flight_delays.core.signature import Signature
-from flight_delays.core.stream import Log, Memory, Record
+from flight_delays.core.stream import Memory, Record
 from flight_delays.core.use_case import UseCase
 from flight_delays.platform import event_source as source
 from flight_delays.platform import registry as registries
@@ -66,10 +66,10 @@ def run(adapters: Adapters, settings: ScoreStream) -> None:
     try:
         incoming = source.incoming(tables.spark, settings.raw_schema, use_case, max_bytes=settings.max_bytes)
         writer = incoming.writeStream.queryName("score_stream").option("checkpointLocation", settings.checkpoint)
-        writer = writer.foreachBatch(_Sink.of(adapters, settings))
-        trigger = settings.stream_trigger
-        once = trigger == AVAILABLE_NOW
-        query = (writer.trigger(availableNow=True) if once else writer.trigger(processingTime=trigger)).start()
+        sink = _Sink(use_case=use_case, settings=settings, schema=tables.schema, uris=registries.uris())
+        once = settings.stream_trigger == AVAILABLE_NOW
+        when = {"availableNow": True} if once else {"processingTime": settings.stream_trigger}
+        query = writer.foreachBatch(sink).trigger(**when).start()
         _until_stopped(query, stop)
     except (AnalysisException, IllegalArgumentException, StreamingQueryException) as error:
         raise UserError(_why(error)) from error
@@ -92,10 +92,6 @@ class _Sink:
     uris: registries.Uris
     query: str | None = None
     memory: Memory | None = None
-
-    @classmethod
-    def of(cls, adapters: Adapters, settings: ScoreStream) -> "_Sink":
-        return cls(use_case=adapters.use_case, settings=settings, schema=adapters.tables.schema, uris=registries.uris())
 
     def __call__(self, events: DataFrame, batch_id: int) -> None:
         memory, self.memory = self.memory, None  # an error in this micro-batch leaves none
@@ -133,7 +129,7 @@ def _model(uris: registries.Uris, name: str, number: int) -> Model:
 
 
 def process(
-    log: Log,
+    log: DeltaLog,
     use_case: UseCase,
     memory: Memory | None,
     events: pa.Table,
@@ -180,11 +176,15 @@ def process(
             return replace(memory, batch_id=batch_id)
         # Meanwhile: what features are made of is in memory, or was read before.
         memory, asked = _facts(log, use_case, memory, stream.taken(judged), batch_id, delay)
-        features = _features(use_case, memory, asked)
+        features = pa.table({})
+        if len(asked) and memory.facts is not None:
+            rows = memory.facts[use_case.features.table]
+            wanted = rows.filter(pc.is_in(rows[use_case.features.raw(ENTITY)], asked))
+            features = use_case.features.build(wanted, memory.facts)
         for written in writing:
             written.result()
         record = recording.result()
-    if features is None:  # too large to be held: read again, this micro-batch's events included
+    if len(asked) and memory.facts is None:  # too large to be held: read again, this micro-batch's events included
         features = log.features(memory.tables, memory.landed, batch_id, asked)
     predictions, rejects = _NO_PREDICTIONS, scoring.REJECTS.empty_table()
     if features.num_rows:
@@ -193,7 +193,7 @@ def process(
     return stream.remember(memory, record, judged, scored=predictions[ENTITY].combine_chunks())
 
 
-def recall(log: Log, batch_id: int, *, delay: timedelta) -> tuple[Memory, Record | None, pa.Table]:
+def recall(log: DeltaLog, batch_id: int, *, delay: timedelta) -> tuple[Memory, Record | None, pa.Table]:
     """What the log says of the time before a micro-batch, and of this one if it is a replay: record, events judged.
 
     Until a landing, the tables are read at the versions that the micro-batch before was scored from.
@@ -217,7 +217,7 @@ def recall(log: Log, batch_id: int, *, delay: timedelta) -> tuple[Memory, Record
 
 
 def _facts(
-    log: Log, use_case: UseCase, memory: Memory, taken: pa.Table, batch_id: int, delay: timedelta
+    log: DeltaLog, use_case: UseCase, memory: Memory, taken: pa.Table, batch_id: int, delay: timedelta
 ) -> tuple[Memory, pa.Array]:
     """The memory with its facts brought up to date, and who is newly asked for."""
     asked = stream.asking(taken, use_case)
@@ -231,17 +231,6 @@ def _facts(
     if memory.facts is not None and batch_id > memory.landed:  # else they hold its events already
         memory = replace(memory, facts=stream.after_events(memory.facts, taken, use_case))
     return memory, asked[ENTITY].combine_chunks()
-
-
-def _features(use_case: UseCase, memory: Memory, asked: pa.Array) -> pa.Table | None:
-    """Of who is asked for; None where memory does not hold what they are made of."""
-    if not len(asked):
-        return pa.table({})
-    if memory.facts is None:
-        return None
-    return use_case.features.build(
-        stream.of_entities(memory.facts[use_case.features.table], use_case, asked), memory.facts
-    )
 
 
 def _scored(model: Model, features: pa.Table, record: Record, run_id: str) -> tuple[pa.Table, pa.Table]:

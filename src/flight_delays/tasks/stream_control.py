@@ -1,10 +1,10 @@
 """Look at the stream, stop it, and make it forget."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from pyspark.sql import functions as F
 
@@ -12,7 +12,7 @@ from flight_delays.core.errors import UserError
 from flight_delays.core.feature_set import ENTITY, PREDICTION_TIME
 from flight_delays.core.gates import Outcome
 from flight_delays.core.settings import StreamStatus
-from flight_delays.core.stream import Progress, healthy
+from flight_delays.core.stream import healthy
 from flight_delays.platform import volumes
 from flight_delays.platform.context import Adapters
 from flight_delays.platform.delta import collected
@@ -54,11 +54,8 @@ def status(adapters: Adapters, settings: StreamStatus) -> Outcome:
         raise UserError(f"{settings.checkpoint} does not exist: the stream was never started; run the job score_stream")
     query, tables, console = query_id(there), adapters.tables, adapters.console
     progress = tables.read("stream_progress").where(F.col("query_id") == query)
-    newest = (
-        progress.orderBy(F.desc("batch_id")).limit(settings.last).select(*(field.name for field in fields(Progress)))
-    )
-    recent = [Progress(**row) for row in reversed(collected(newest))]
-    batches = [[_cell(getattr(one, name)) for name in _SHOWN] for one in recent]
+    recent = collected(progress.orderBy(F.desc("batch_id")).limit(settings.last))[::-1]
+    batches = [[_cell(one[name]) for name in _SHOWN] for one in recent]
     show(console, f"Stream {query}", tuple(_SHOWN.values()), batches, decimals=1)
     if (found := rate(recent)) is not None:
         console.print(f"{found:,.1f} events/s over these micro-batches")
@@ -70,15 +67,16 @@ def status(adapters: Adapters, settings: StreamStatus) -> Outcome:
     predictions = [[_cell(value) for value in row.values()] for row in collected(scored)]
     show(console, "Newest predictions", (ENTITY, f"{PREDICTION_TIME} (UTC)", forecast, "version"), predictions)
 
-    check = healthy(recent, max_lag_seconds=settings.max_lag_seconds)
+    lag = recent[-1]["lag_seconds"] if recent else None
+    check = healthy(lag, max_lag_seconds=settings.max_lag_seconds)
     console.print(f"{check.outcome}: {check.reason}")
     return check.outcome
 
 
-def rate(recent: Sequence[Progress]) -> float | None:
-    """Events per second from the first of these micro-batches, oldest first, to the last; None if that is no time."""
-    seconds = (recent[-1].recorded_at - recent[0].recorded_at).total_seconds() if recent else 0
-    return sum(one.events for one in recent[1:]) / seconds if seconds > 0 else None
+def rate(recent: Sequence[Mapping[str, Any]]) -> float | None:
+    """Events per second from the first of these rows of stream_progress, oldest first, to the last, if time passed."""
+    seconds = (recent[-1]["recorded_at"] - recent[0]["recorded_at"]).total_seconds() if recent else 0
+    return sum(one["events"] for one in recent[1:]) / seconds if seconds > 0 else None
 
 
 def stop(folder: Folder) -> str:

