@@ -47,10 +47,18 @@ def test_scopes_are_made_once_listed_and_deleted_with_their_secrets(secrets: Any
     assert list(secrets.list_secrets("another")) == []
 
 
+def test_a_deleted_secret_is_gone(secrets: Any) -> None:
+    secrets.put_secret("flights", "store", string_value="a")
+    secrets.delete_secret("flights", "store")
+    assert list(secrets.list_secrets("flights")) == []
+
+
 @pytest.mark.parametrize(
     "call",
     [
         lambda secrets: secrets.get_secret("flights", "none"),
+        lambda secrets: secrets.delete_secret("flights", "none"),
+        lambda secrets: secrets.delete_scope("none"),
         lambda secrets: secrets.get_secret("none", "a"),
         lambda secrets: list(secrets.list_secrets("none")),
         lambda secrets: secrets.put_secret("none", "a", string_value="1"),

@@ -1,8 +1,7 @@
 """Secret scopes and secrets: https://docs.databricks.com/api/workspace/secrets
 
-They are in api/secrets.json, which only its owner can read: `{scope: {key: base64}}`.
-Everyone may read them; Deleting one secret, ACLs and Azure Key
-Vault are left out.
+They are in api/secrets.json, which only its owner can read: `{scope: {key: base64}}`. Everyone may read them; ACLs and
+Azure Key Vault are left out.
 """
 
 import base64
@@ -66,6 +65,7 @@ class Secrets:
             ("GET", f"{_API}/list", self._list),
             ("GET", f"{_API}/get", self._get),
             ("POST", f"{_API}/put", self._put),
+            ("POST", f"{_API}/delete", self._delete),
         ]
 
     def _list_scopes(self, _: Request) -> Tree:
@@ -89,6 +89,16 @@ class Secrets:
         if key not in secrets:
             raise missing(f"there is no secret {key} in scope {scope}")
         return {"key": key, "value": secrets[key]}
+
+    def _delete(self, request: Request) -> Tree:
+        body = request.body(_Secret)
+
+        def delete(scopes: Tree) -> None:
+            if self._file.entry(body.scope, scopes).pop(body.key, None) is None:
+                raise missing(f"there is no secret {body.key} in scope {body.scope}")
+
+        self._file.change(delete)
+        return {}
 
     def _put(self, request: Request) -> Tree:
         body = request.body(_Secret)
