@@ -122,6 +122,8 @@ class _Connection(BaseHTTPRequestHandler):
         while part := self._read(self.rfile.readline(100).decode("latin-1").partition(";")[0], 16):
             parts.append(part)
             self.rfile.readline(100)
+        while self.rfile.readline(10_000).strip():
+            pass
         return b"".join(parts)
 
     def _read(self, length: str, base: int) -> bytes:
