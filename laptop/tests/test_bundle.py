@@ -92,8 +92,7 @@ def test_a_target_is_the_one_asked_for_or_the_default(
     project: Any, targets: Any, wanted: str | None, chosen: str
 ) -> None:
     project.write("databricks.yml", {"bundle": {"name": "demo"}, **({"targets": targets} if targets else {})})
-    bundle = load_bundle(project.root, wanted)
-    assert (bundle.target, bundle.development) == (chosen, False)
+    assert load_bundle(project.root, wanted).target == chosen
 
 
 def test_files_are_included_by_pattern_in_their_order_and_each_once(project: Any) -> None:

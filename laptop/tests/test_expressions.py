@@ -4,18 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bundle_laptop.expressions import (
-    FACTS,
-    Expression,
-    Fact,
-    InputOf,
-    ParameterOf,
-    ValueOf,
-    as_parameter,
-    expressions,
-    facts,
-    fill_in,
-)
+from bundle_laptop.expressions import FACTS, Expression, as_parameter, expressions, facts, fill_in
 
 
 @pytest.mark.parametrize(
@@ -23,11 +12,11 @@ from bundle_laptop.expressions import (
     [
         ("", []),
         ("no { braces }", []),
-        ("{{job.parameters.day}}", [ParameterOf("day")]),
-        ("--day={{job.parameters.a-b.c_d}}!", [ParameterOf("a-b.c_d")]),
-        ("{{tasks.load-words.values.rows}}", [ValueOf("load-words", "rows")]),
-        ("{{input}}{{input.word}}", [InputOf(None), InputOf("word")]),
-        ("{{job.run_id}} {{task.name}}", [Fact("job.run_id"), Fact("task.name")]),
+        ("{{job.parameters.day}}", [Expression("parameter", "day")]),
+        ("--day={{job.parameters.a-b.c_d}}!", [Expression("parameter", "a-b.c_d")]),
+        ("{{tasks.load-words.values.rows}}", [Expression("value", "rows", of="load-words")]),
+        ("{{input}}{{input.word}}", [Expression("input", ""), Expression("input", "word")]),
+        ("{{job.run_id}} {{task.name}}", [Expression("fact", "job.run_id"), Expression("fact", "task.name")]),
     ],
 )
 def test_expressions_are_found_in_a_text(text: str, found: list[Expression]) -> None:
@@ -50,7 +39,7 @@ def test_open_braces_are_noticed() -> None:
 
 
 def test_each_expression_is_replaced_by_its_value() -> None:
-    values = {ParameterOf("a"): "1", Fact("job.id"): "{{input}}"}
+    values = {Expression("parameter", "a"): "1", Expression("fact", "job.id"): "{{input}}"}
     assert fill_in("{{job.parameters.a}}, {{job.id}}, {{job.parameters.a}}", lambda each: values[each]) == (
         "1, {{input}}, 1"
     )
@@ -61,7 +50,7 @@ def test_what_a_run_knows_of_itself() -> None:
     known = facts(job="j", name="[dev local] j", run="7", task="t", started=started)
     date, moment = "2025-01-02", "2025-01-02T03:04:05Z"
     assert {*known} == {*FACTS}
-    assert [known[name] for name in FACTS] == ["j", "[dev local] j", "7", date, moment, date, moment, "t"]
+    assert [known[name] for name in FACTS] == ["j", "[dev local] j", "7", "t", date, moment, date, moment]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import importlib
 import os
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,16 +34,6 @@ def test_a_path_that_spark_would_take_for_another_is_refused(tmp_path: Path, cha
     with pytest.raises(LaptopError) as refused:
         world_of(tmp_path / f"a{character}b", "dev")
     assert str(refused.value).endswith(f": a path with {character!r} does not work with Spark; move the project")
-
-
-@pytest.mark.parametrize(("name", "locale", "fits"), [("ascii", "C", True), ("é", "C", False), ("é", "C.UTF-8", True)])
-def test_java_reads_a_path_in_the_locales_encoding(tmp_path: Path, name: str, locale: str, fits: bool) -> None:
-    code = "import sys; from pathlib import Path; from bundle_laptop.world import world_of; world_of(Path(%a), 'dev')"
-    environment = {**os.environ, "LC_ALL": locale}
-    command = [sys.executable, "-c", code % str(tmp_path / name)]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert ended.returncode == (not fits), ended.stderr
-    assert ("Java can't read this path here; set LC_ALL=C.UTF-8, or move the project" in ended.stderr) is not fits
 
 
 def test_a_world_that_was_made_elsewhere_says_so_in_one_line(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,36 +16,15 @@ VALUES: list[tuple[str, Json]] = [
     ("0", 0),
     ("-0", 0),
     ("+7", 7),
-    ("010", 10),
-    ("-010", -10),
-    ("08_1", 81.0),
-    ("0_10", 8),
-    ("0001_000", 512),
-    ("0o10", 8),
-    ("-0o10", -8),
-    ("0x1F", 31),
-    ("0X_1f", 31),
-    ("0b101", 5),
-    ("1_000", 1000),
     ("2147483648", 2147483648),
     ("9223372036854775807", 9223372036854775807),
     ("-9223372036854775808", -9223372036854775808),
-    ("0777777777777777777777", 9223372036854775807),
-    ("18446744073709551616", 18446744073709551616.0),
-    ("-9223372036854775809", -9223372036854775808.0),
-    ("+18446744073709551615", 18446744073709551615.0),
-    ("0xFFFFFFFFFFFFFFFFF", "0xFFFFFFFFFFFFFFFFF"),
-    ("1" + 400 * "0", "1" + 400 * "0"),
     # floats
-    ("08", 8.0),
     ("1.", 1.0),
     (".5", 0.5),
     ("-.5", -0.5),
     ("1e3", 1000.0),
     ("1E-2", 0.01),
-    ("1_000.5", 1000.5),
-    ("1e1_0", 10000000000.0),
-    ("1e400", "1e400"),
     ("+.nan", "+.nan"),
     (".Nan", ".Nan"),
     # neither
@@ -54,7 +32,6 @@ VALUES: list[tuple[str, Json]] = [
     ("1.2.3", "1.2.3"),
     ("15.4.x-scala2.12", "15.4.x-scala2.12"),
     ("0x", "0x"),
-    ("0b12", "0b12"),
     ("_1", "_1"),
     (".", "."),
     ("\u0661", "\u0661"),
@@ -99,12 +76,6 @@ VALUES: list[tuple[str, Json]] = [
     # tags
     ("!!str 1", "1"),
     ("!!str", ""),
-    ('!!int "3"', 3),
-    ("!!int 0-5", -5),
-    ("!!float 3", 3.0),
-    ("!!bool tRUE", True),
-    ("!!null b", None),
-    ("!<tag:yaml.org,2002:int> 0x3", 3),
     ("! 1", 1),
     ("! '1'", "1"),
     ("!!set {b, c}", {"b": None, "c": None}),
@@ -128,8 +99,6 @@ FILES: list[tuple[str, Tree]] = [
     ("&k a: *k\n", {"a": "a"}),
     # anchors
     ("a: &x [1, {b: 2}]\nc: *x\nd: [*x, *x]\n", {"a": [1, {"b": 2}], "c": [1, {"b": 2}], "d": [[1, {"b": 2}]] * 2}),
-    ("a: &x 1\nb: *x\nc: &x 2\nd: *x\n", {"a": 1, "b": 1, "c": 2, "d": 2}),
-    ("a: &x {b: &x 1}\nc: *x\n", {"a": {"b": 1}, "c": 1}),
     ("a: &x http://h/?q\nb: [*x]\n", {"a": "http://h/?q", "b": ["http://h/?q"]}),
     # merges
     ("c: {<<: [&a {x: 2, y: 1}, &b {x: 8}]}\n", {"c": {"x": 8, "y": 1}}),
@@ -140,39 +109,31 @@ FILES: list[tuple[str, Tree]] = [
     ("b: &b {<<: [{x: 1}], y: 2}\nc: {<<: *b}\n", {"b": {"x": 1, "y": 2}, "c": {"x": 1, "y": 2}}),
     ("c: {<<: [{x: 1}, {y: 2}]}\nd: {<<: []}\n", {"c": {"x": 1, "y": 2}, "d": {}}),
     ("c: {'<<': 1}\n", {"c": {"<<": 1}}),
-    ("a: &a {x: 1}\nc: {!!merge d: *a}\n", {"a": {"x": 1}, "c": {"x": 1}}),
 ]  # fmt: skip
 
 # The CLI refuses these too.
+NOT_PLAIN = "is not a number in plain decimal digits; write it so, or quote it"
 WRONG = [
-    ("a: 9223372036854775808", 1, "'9223372036854775808' is not an int of 64 bits; quote it"),
-    ("a: 0xFFFFFFFFFFFFFFFF", 1, "'0xFFFFFFFFFFFFFFFF' is not an int of 64 bits"),
-    ("a: 1__0", 1, "'1__0' is not an int of 64 bits"),
-    ("a: 1_", 1, "'1_' is not an int of 64 bits"),
-    ("a: 0b-1", 1, "'0b-1' is not an int of 64 bits"),
-    ("a: 1_.5", 1, "'1_.5' is not a finite float"),
-    ("a: !!int b", 1, "'b' is not an int of 64 bits; quote it, without a tag"),
-    ("a: !!bool yes", 1, "'yes' is not true or false"),
-    ("a: !!binary aGk=", 1, "'aGk=' is not a value that fits its tag !!binary"),
-    ("b: 1\na: !own c", 2, "'c' is not a value that fits its tag !own"),
-    ("a: <<", 1, "'<<' is not a value that fits its tag !!merge"),
+    *((f"a: {text}", 1, NOT_PLAIN) for text in ("1__0", "1_", "0b-1", "1_.5", ".inf", "-.INF", ".NaN", "<<")),
+    ("a: 9223372036854775808", 1, "'9223372036854775808' is no int of 64 bits and no finite float; quote it"),
+    ("a: !!int b", 1, "the tag !!int is not supported on a laptop; delete it, or quote the value"),
+    ("a: !!binary aGk=", 1, "the tag !!binary is not supported"),
+    ("b: 1\na: !own c", 2, "the tag !own is not supported"),
     ("a: 1\n1: b", 2, "a key must be text, with one `<<` in a map; quote the key"),
-    ("08: a", 1, "a key must be text"),
+    ("08: a", 1, "'08' is not a number in plain decimal digits"),
     ("true: a", 1, "a key must be text"),
     ("2013-01-01: a", 1, "a key must be text"),
     ("1.5: a", 1, "a key must be text"),
     ("[a]: b", 1, "a key must be text"),
     ("? {a: b}\n: c", 1, "a key must be text"),
-    ("a: &x b\n*x : c", 2, "a key must be text"),
     ("a: &a {x: 1}\nb:\n  <<: *a\n  <<: *a", 4, "with one `<<` in a map; quote the key or join the lists"),
     ("a: {<<: {x: 1}}", 1, "`<<` takes an alias of a map or a list of maps; write `<<: *name`"),
     ("a: {<<: ~}", 1, "`<<` takes an alias of a map"),
     ("a: &a 1\nb: {<<: *a}", 2, "`<<` takes an alias of a map"),
     ("a: &a []\nb: {<<: *a}", 2, "`<<` takes an alias of a map"),
     ("a: &a {}\nb: {<<: [*a, 1]}", 2, "`<<` takes an alias of a map"),
-    ("a: &x\n  b: *x", 2, "the anchor &x does not end above this alias; fix the name"),
-    ("a: &x\n  <<: *x", 2, "the anchor &x does not end above this alias"),
-    ("a: 1\nb: *x", 2, "the anchor &x does not end above this alias"),
+    ("a: &x\n  b: *x", 1, "over 100 levels"),
+    ("a: 1\nb: *x", 2, "is not YAML: found undefined alias"),
     ("a", 1, "the file is not a map; write keys such as `resources:`"),
     ("# c\n- a", 2, "the file is not a map"),
     ("a:\n\tb: 1", 2, "is not YAML: found character that cannot start any token; fix the indentation"),
@@ -181,35 +142,28 @@ WRONG = [
     ("a: [1", 2, "is not YAML: did not find expected ',' or ']'"),
     ("a: 'b", 1, "is not YAML: found unexpected end of stream"),
     ("a: @b", 1, "is not YAML: found character that cannot start any token"),
-    ("a: 1\nb: [c?d]", 2, "'c?d' cannot stand in brackets as it is; quote it"),
-    ('a: "b\\/c"', 1, "the CLI knows no escape `\\/`; write `/`"),
-    ("%YAML 1.2\n---\na: 1", 1, "holds '%YAML'; delete it"),
     ("a: 1\nb: \x07", 2, "holds '\\x07'; delete it"),
-    ("a: " + 20_000 * "[", 1, "over 100 levels"),
 ]
 
 # The CLI reads these.
 UNSUPPORTED = [
+    *(
+        (f"a: {text}", 1, NOT_PLAIN)
+        for text in ("010", "-010", "08", "0_10", "0o10", "0x1F", "-0X_1f", "0b101", "1_000", "1_000.5", "00.5")
+    ),
+    ("a: 18446744073709551616", 1, "'18446744073709551616' is no int of 64 bits"),
+    ("a: 1e400", 1, "'1e400' is no int of 64 bits and no finite float; quote it"),
+    ("a: 1" + 400 * "0", 1, "is no int of 64 bits"),
     ("a: 1\n---\nb: 2", 2, "starts a second document, which the CLI drops; move it to a file of its own"),
     ("a: 1\n---\n", 2, "starts a second document"),
     ("{a: 1}\nb: 2", 2, "is not YAML: did not find expected <document start>"),
-    ("a: 1\n...\nb: 2", 3, "is not YAML: did not find expected <document start>"),
     ("a:\n  # b\n \t# c\n  d: 1", 3, "is not YAML: found character that cannot start any token"),
-    ("a: .inf", 1, "'.inf' is not a finite float; quote it"),
-    ("a: -.INF", 1, "'-.INF' is not a finite float"),
-    ("a: .NaN", 1, "'.NaN' is not a finite float"),
     ("2013-99-99: a", 1, "a key must be text"),
-    ("a: !!timestamp 2013-01-01", 1, "'2013-01-01' is not a value that fits its tag !!timestamp"),
-    ("a: !!float 0x1p3", 1, "'0x1p3' is not a finite float"),
     ('a: "it\\\'s"', 1, "is not YAML: found unknown escape character"),
     ("{a:, b: c}", 1, "is not YAML: found unexpected ':'"),
-    ("a: [&x , b]", 1, "'' cannot stand in brackets as it is"),
-    ("a: &a {}\nb: {&m <<: *a}", 2, "a key must be text, with one `<<`"),
-    ("%YAML 1.1\n---\na: 1", 1, "holds '%YAML'; delete it"),
-    ("a: 1\n\ufeffb: 1", 2, "holds '\\ufeff'; delete it"),
+    ("a: &x 1\nb: &x 2", 2, "is not YAML: "),
+    ("a: &a {x: 1}\nc: {!!merge d: *a}", 2, "the tag !!merge is not supported"),
     ("a: " + 101 * "[" + 101 * "]", 1, "over 100 levels are not supported on a laptop; nest less"),
-    ("a: &a0 1\n" + "".join(f"b{n}: &a{n + 1} [*a{n}]\n" for n in range(200)), 101, "1000000 values or 100 levels"),
-    ("a: &a0 1\n" + "".join(f"b{n}: &a{n + 1} [{10 * f'*a{n} ,'}]\n" for n in range(9)), 7, "use fewer aliases"),
 ]
 
 
@@ -254,12 +208,6 @@ def test_a_missing_file(tmp_path: Path) -> None:
     assert str(error.value) == f"databricks.yml: no such file in {tmp_path}; run this in the project's folder"
 
 
-def test_a_parser_that_reads_otherwise_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(yaml, "__with_libyaml__", False)
-    with pytest.raises(LaptopError, match="install PyYAML from a wheel"):
-        read("a: 1", tmp_path)
-
-
 def test_aliases_are_copies(tmp_path: Path) -> None:
     tree = read("a: &x {b: [1]}\nc: *x\nd: {<<: *x}\n", tmp_path)
     tree["a"]["b"].append(2)  # type: ignore[index, call-overload, union-attr]
@@ -271,21 +219,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("yaml")
 
 
-@given(number=st.integers(-(2**63), 2**63 - 1), zeros=st.integers(0, 3), plus=st.sampled_from(("", "+")))
+@given(number=st.integers(-(2**63), 2**63 - 1), plus=st.sampled_from(("", "+")))
 @settings(max_examples=50, deadline=None)
-def test_a_decimal_int_may_start_with_zeros(number: int, zeros: int, plus: str, folder: Path) -> None:
-    sign = "-" if number < 0 else plus
-    value = read(f"a: {sign}{zeros * '0'}{abs(number)}\n", folder)["a"]
-    float_ = zeros and set("89") & set(str(number))  # the CLI takes `08` for a float
-    assert exact(value) == exact(float(number) if float_ else number)
-
-
-@given(
-    number=st.integers(1000, 2**63 - 1), form=st.sampled_from(("{:_}", "{:#x}", "{:#_x}", "{:#o}", "{:#b}", "{:#_b}"))
-)
-@settings(max_examples=50, deadline=None)
-def test_an_int_in_each_base(number: int, form: str, folder: Path) -> None:
-    assert read(f"a: {form.format(number)}\nb: -{form.format(number)}\n", folder) == {"a": number, "b": -number}
+def test_a_decimal_int(number: int, plus: str, folder: Path) -> None:
+    assert exact(read(f"a: {'' if number < 0 else plus}{number}\n", folder)["a"]) == exact(number)
 
 
 @given(number=st.floats(allow_nan=False, allow_infinity=False))

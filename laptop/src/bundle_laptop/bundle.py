@@ -7,6 +7,7 @@ listed below is refused; a file's own that the CLI does not know is left out, wi
 
 import logging
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -24,6 +25,7 @@ TARGET_KEYS = _COMMON | {"bundle", "cluster_id", "compute_id", "default", "git",
 BUNDLE_KEYS = {"cluster_id", "compute_id", "databricks_cli_version", "deployment", "engine", "git", "name", "uuid"}
 VARIABLE_KEYS = {"default", "description", "lookup", "type"}
 _LOG = logging.getLogger(__name__)
+_JOBS = ("resources", "jobs")
 _KEYED_LISTS = {
     "environments": "environment_key",
     "job_clusters": "job_cluster_key",
@@ -53,6 +55,12 @@ class Layer:
         """The map at `path`, empty if there is none. Raises LaptopError for something else."""
         return _map_at((self,), self.tree, path)
 
+    def check_keys(self, path: KeyPath, known: set[str]) -> None:
+        """Raises LaptopError for a key of the map at `path` that is not known."""
+        for key in sorted(self.map_at(path).keys() - known):
+            problem = f"not supported on a laptop; supported are {', '.join(sorted(known))}"
+            raise _error((self,), (*path, key), problem)
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -62,11 +70,6 @@ class Bundle:
     target: str
     tree: Tree
     layers: tuple[Layer, ...]
-
-    @property
-    def development(self) -> bool:
-        """Whether the target prefixes names."""
-        return self.tree.get("mode") == "development"
 
     def at(self, path: KeyPath) -> Json:
         """The value at `path`, None if there is none."""
@@ -98,29 +101,51 @@ class Bundle:
 
 def load_bundle(root: Path, target: str | None) -> Bundle:
     """Read the files below `root`; `target` None is the default one. Raises LaptopError for what is not understood."""
-    files = [Layer(FILE, (), read_yaml(root, FILE))]
-    for pattern in _strings(files[0], "include"):
-        found = sorted(str(path.relative_to(root)) for path in root.glob(pattern))
-        if not found and not re.search(r"[*?\[]", pattern):
-            raise LaptopError(f"{FILE}: include: {pattern} does not exist; remove it")
-        files += [Layer(name, (), read_yaml(root, name)) for name in found if name not in {file.file for file in files}]
-    for layer in files:
-        for key in layer.tree.keys() - FILE_KEYS:
-            if key in _REFUSED:
-                raise _error((layer,), (key,), "not supported on a laptop; remove it")
-            _LOG.warning("%s: %s: unknown to the Databricks CLI, and left out", layer.file, key)
-        _check_keys(layer, ("bundle",), BUNDLE_KEYS)
-    _check_resource_keys(files)
+    files = _read_files(root)
     name = _choose_target(files, target)
     overrides = [_target_layer(layer, name) for layer in files if layer.depth(("targets", name)) == 2]
     layers = tuple(_with_keyed_lists(layer) for layer in [*files, *overrides])
-    bundle = Bundle(root=root, target=name, tree=_merge_layers(layers), layers=layers)
+    tree: Tree = {}
+    for layer in layers:
+        for key in layer.map_at(("variables",)):
+            if layer.prefix and key not in _map_at(layers, tree, ("variables",)):
+                raise _error((layer,), ("variables", key), "is not defined at the top; add it to variables")
+            layer.check_keys(("variables", key), VARIABLE_KEYS)
+        rest = {key: value for key, value in layer.tree.items() if key not in ("targets", "include")}
+        tree = _merge_maps(tree, rest, layer, ())
+    bundle = Bundle(root=root, target=name, tree=tree, layers=layers)
     if bundle.at(("mode",)) not in (None, "development", "production"):
         raise bundle.error(("mode",), "must be development or production")
     return bundle
 
 
-def _choose_target(files: list[Layer], wanted: str | None) -> str:
+def _read_files(root: Path) -> list[Layer]:
+    main = Layer(FILE, (), read_yaml(root, FILE))
+    files = {FILE: main}
+    patterns = main.tree.get("include") or []
+    if not isinstance(patterns, list):
+        raise _error((main,), ("include",), "must be a list")
+    for pattern in map(str, patterns):
+        found = sorted(str(path.relative_to(root)) for path in root.glob(pattern))
+        if not found and not re.search(r"[*?\[]", pattern):
+            raise LaptopError(f"{FILE}: include: {pattern} does not exist; remove it")
+        files |= {name: Layer(name, (), read_yaml(root, name)) for name in found if name not in files}
+    resources: dict[str, str] = {}
+    for layer in files.values():
+        for key in layer.tree.keys() - FILE_KEYS:
+            if key in _REFUSED:
+                raise _error((layer,), (key,), "not supported on a laptop; remove it")
+            _LOG.warning("%s: %s: unknown to the Databricks CLI, and left out", layer.file, key)
+        layer.check_keys(("bundle",), BUNDLE_KEYS)
+        for kind in layer.map_at(("resources",)):
+            for key in layer.map_at(("resources", kind)):
+                if other := resources.get(key):
+                    raise _error((layer,), ("resources", kind, key), f"{other} has this key too; rename one")
+                resources[key] = layer.file
+    return list(files.values())
+
+
+def _choose_target(files: Iterable[Layer], wanted: str | None) -> str:
     targets: dict[str, bool] = {}
     for layer in files:
         for name, target in layer.map_at(("targets",)).items():
@@ -138,30 +163,13 @@ def _choose_target(files: list[Layer], wanted: str | None) -> str:
 
 
 def _target_layer(layer: Layer, name: str) -> Layer:
-    tree = layer.map_at(("targets", name))
-    found = Layer(layer.file, ("targets", name), tree)
-    _check_keys(found, (), TARGET_KEYS)
-    # A value may stand alone for its definition, which is a map with a default.
-    variables = {
-        key: value
-        if isinstance(value, dict) and "default" in value and set(value) <= VARIABLE_KEYS
-        else {"default": value}
-        for key, value in found.map_at(("variables",)).items()
-    }
-    return Layer(layer.file, found.prefix, {**tree, "variables": {**variables}})
-
-
-def _merge_layers(layers: tuple[Layer, ...]) -> Tree:
-    tree: Tree = {}
-    for layer in layers:
-        known = _map_at(layers, tree, ("variables",))
-        for key in layer.map_at(("variables",)):
-            if layer.prefix and key not in known:
-                raise _error((layer,), ("variables", key), "is not defined at the top; add it to variables")
-            _check_keys(layer, ("variables", key), VARIABLE_KEYS)
-        rest = {key: value for key, value in layer.tree.items() if key not in ("targets", "include")}
-        tree = _merge_maps(tree, rest, layer, ())
-    return tree
+    found = Layer(layer.file, ("targets", name), layer.map_at(("targets", name)))
+    found.check_keys((), TARGET_KEYS)
+    variables: Tree = {}
+    for key, value in found.map_at(("variables",)).items():  # a value may stand alone for its definition
+        is_whole = isinstance(value, dict) and "default" in value and set(value) <= VARIABLE_KEYS
+        variables[key] = value if is_whole else {"default": value}
+    return replace(found, tree={**found.tree, "variables": variables})
 
 
 def _merge_maps(old: Tree, new: Tree, layer: Layer, path: KeyPath) -> Tree:
@@ -184,32 +192,11 @@ def _merge(old: Json, new: Json, layer: Layer, path: KeyPath) -> Json:
 
 def _with_keyed_lists(layer: Layer) -> Layer:
     jobs: Tree = {}
-    for key in layer.map_at(("resources", "jobs")):
-        job = dict(layer.map_at(("resources", "jobs", key)))
-        for name in _KEYED_LISTS.keys() & job.keys():
-            if not isinstance(job[name], str):  # a reference to a variable
-                job[name] = _keyed(layer, ("resources", "jobs", key, name), job[name])
-        jobs[key] = job
-    return Layer(layer.file, layer.prefix, _replace(layer.tree, ("resources", "jobs"), jobs)) if jobs else layer
-
-
-def as_listed(tree: Tree) -> Tree:
-    """A bundle's tree with the lists of its jobs as lists again, as Python code and the CLI have them."""
-    resources = tree.get("resources")
-    jobs = resources.get("jobs") if isinstance(resources, dict) else None
-    if not isinstance(jobs, dict):
-        return tree
-    listed = {key: _listed(job) if isinstance(job, dict) else job for key, job in jobs.items()}
-    return _replace(tree, ("resources", "jobs"), listed)
-
-
-def _listed(job: Tree) -> Tree:
-    def listed(items: Json, id_key: str) -> Json:
-        if not isinstance(items, dict):
-            return items
-        return [{id_key: key, **(item if isinstance(item, dict) else {})} for key, item in items.items()]
-
-    return {key: listed(value, _KEYED_LISTS[key]) if key in _KEYED_LISTS else value for key, value in job.items()}
+    for key in layer.map_at(_JOBS):
+        job = layer.map_at((*_JOBS, key))
+        lists = {name: job[name] for name in _KEYED_LISTS.keys() & job.keys() if not isinstance(job[name], str)}
+        jobs[key] = {**job, **{name: _keyed(layer, (*_JOBS, key, name), items) for name, items in lists.items()}}
+    return replace(layer, tree=_with_jobs(layer.tree, jobs)) if jobs else layer
 
 
 def _keyed(layer: Layer, path: KeyPath, items: Json) -> Tree:
@@ -223,24 +210,29 @@ def _keyed(layer: Layer, path: KeyPath, items: Json) -> Tree:
     return keyed
 
 
-def _replace(tree: Tree, path: tuple[str, ...], value: Json) -> Tree:
-    child = tree[path[0]]
-    return {**tree, path[0]: _replace(child, path[1:], value) if len(path) > 1 and isinstance(child, dict) else value}
+def as_listed(tree: Tree) -> Tree:
+    """A bundle's tree with the lists of its jobs as lists again, as Python code and the CLI have them."""
+
+    def listed(name: str, items: Json) -> Json:
+        if name not in _KEYED_LISTS or not isinstance(items, dict):
+            return items
+        return [{_KEYED_LISTS[name]: key, **(item if isinstance(item, dict) else {})} for key, item in items.items()]
+
+    jobs = _at(tree, _JOBS)
+    if not isinstance(jobs, dict):
+        return tree
+    return _with_jobs(
+        tree,
+        {
+            key: {name: listed(name, items) for name, items in job.items()} if isinstance(job, dict) else job
+            for key, job in jobs.items()
+        },
+    )
 
 
-def _check_resource_keys(files: list[Layer]) -> None:
-    seen: dict[str, str] = {}
-    for layer in files:
-        for kind in layer.map_at(("resources",)):
-            for key in layer.map_at(("resources", kind)):
-                if key in seen:
-                    raise _error((layer,), ("resources", kind, key), f"{seen[key]} has this key too; rename one")
-                seen[key] = layer.file
-
-
-def _check_keys(layer: Layer, path: KeyPath, known: set[str]) -> None:
-    for key in sorted(layer.map_at(path).keys() - known):
-        raise _error((layer,), (*path, key), f"not supported on a laptop; supported are {', '.join(sorted(known))}")
+def _with_jobs(tree: Tree, jobs: Tree) -> Tree:
+    resources = tree.get("resources")
+    return {**tree, "resources": {**(resources if isinstance(resources, dict) else {}), "jobs": jobs}}
 
 
 def _at(tree: Tree, path: KeyPath) -> Json:
@@ -255,13 +247,6 @@ def _map_at(layers: tuple[Layer, ...], tree: Tree, path: KeyPath) -> Tree:
     if node is not None and not isinstance(node, dict):
         raise _error(layers, path, "must be a map")
     return node or {}
-
-
-def _strings(layer: Layer, key: str) -> list[str]:
-    values = layer.tree.get(key) or []
-    if not isinstance(values, list):
-        raise _error((layer,), (key,), "must be a list")
-    return [str(value) for value in values]
 
 
 def _layer_of(layers: tuple[Layer, ...], path: KeyPath) -> Layer:

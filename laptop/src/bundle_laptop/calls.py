@@ -5,19 +5,18 @@ import sys
 import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import chdir, contextmanager
-from dataclasses import dataclass
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution
 from pathlib import Path
 
 from bundle_laptop.dbutils import namespace
 
 
-@dataclass(frozen=True)
-class Failure:
-    """Why code failed, in one line. What a person has to fix is not worth another attempt."""
+class TaskError(Exception):
+    """Why a task failed, in one line. What a person has to fix (`by_user`) is not worth another attempt."""
 
-    why: str
-    by_user: bool = False
+    def __init__(self, why: str, *, by_user: bool = False) -> None:
+        super().__init__(why)
+        self.by_user = by_user
 
 
 def find_entry_point(package: str, name: str) -> EntryPoint | None:
@@ -29,19 +28,22 @@ def find_entry_point(package: str, name: str) -> EntryPoint | None:
     return next((entry_point for entry_point in entry_points if entry_point.name == name), None)
 
 
-def call_entry_point(entry_point: EntryPoint, arguments: Sequence[str], user_errors: Collection[str]) -> Failure | None:
-    """Call it; None: it returned. `user_errors` are the names of classes whose errors need no traceback."""
-    with called_as(entry_point.name, arguments):
-        return _failure(lambda: entry_point.load()(), user_errors)
+def call_entry_point(package: str, name: str, arguments: Sequence[str], user_errors: Collection[str]) -> None:
+    """Call it. Raises TaskError if it fails; `user_errors` are the names of classes whose errors need no traceback."""
+    entry_point = find_entry_point(package, name)
+    if entry_point is None:
+        raise TaskError(f"{package} {name}: no such entry point is installed")
+    with called_as(name, arguments):
+        _call(lambda: entry_point.load()(), user_errors)
 
 
-def call_file(file: Path, arguments: Sequence[str], user_errors: Collection[str]) -> Failure | None:
+def call_file(file: Path, arguments: Sequence[str], user_errors: Collection[str]) -> None:
     """Run a Python file as a program, in this process and its own folder, with a notebook's namespace.
 
-    None: it came to its end.
+    Raises TaskError if it fails.
     """
     with called_as(str(file), arguments), chdir(file.parent), _importing_from(file.parent):
-        return _failure(lambda: runpy.run_path(str(file), namespace(), "__main__"), user_errors)
+        _call(lambda: runpy.run_path(str(file), namespace(), "__main__"), user_errors)
 
 
 @contextmanager
@@ -71,24 +73,22 @@ def called_as(name: str, arguments: Sequence[str]) -> Iterator[None]:
         sys.argv = argv
 
 
-def _failure(code: Callable[[], object], user_errors: Collection[str]) -> Failure | None:
-    failure = _failure_of(code, user_errors)
-    if mlflow := sys.modules.get("mlflow"):  # a run that is left open ends with its task, as with a process
-        mlflow.end_run("FAILED" if failure else "FINISHED")
-    return failure
-
-
-def _failure_of(code: Callable[[], object], user_errors: Collection[str]) -> Failure | None:
+def _call(code: Callable[[], object], user_errors: Collection[str]) -> None:
+    status = "FAILED"
     try:
         code()
+        status = "FINISHED"
     except SystemExit as error:
-        return Failure(f"exited with {error.code}: code has to return, a workspace takes any exit for a failure")
+        why = f"exited with {error.code}: code has to return, a workspace takes any exit for a failure"
+        raise TaskError(why) from None
     except Exception as error:
         if is_by_user(error, user_errors):
-            return Failure(str(error), by_user=True)
+            raise TaskError(str(error), by_user=True) from None
         traceback.print_exc()
-        return Failure(f"{type(error).__name__}: {error}".splitlines()[0])
-    return None
+        raise TaskError(f"{type(error).__name__}: {error}".splitlines()[0]) from None
+    finally:
+        if mlflow := sys.modules.get("mlflow"):  # a run that is left open ends with its task, as with a process
+            mlflow.end_run(status)
 
 
 def is_by_user(error: Exception, user_errors: Collection[str]) -> bool:

@@ -182,7 +182,7 @@ def main() -> None:
 
 def _completed(arguments: list[str]) -> list[str]:
     """A command of pyproject.toml stands for itself."""
-    known = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
+    known = {getattr(command.callback, "__name__", "") for command in app.registered_commands}
     if not arguments or arguments[0].startswith("-") or arguments[0] in known:
         return arguments
     return ["exec", *arguments] if arguments[0] in read_settings(world.find_root(Path.cwd())).commands else arguments

@@ -36,38 +36,34 @@ def _named(resolver: Resolver) -> Bundle:
     bundle = resolver.bundle
     given = resolver.at(("presets", "name_prefix"))
     prefix = str(given if given is not None else f"[dev {USER}] " if bundle.at(("mode",)) == "development" else "")
-    resources: Tree = {kind: dict(bundle.map_at(("resources", kind))) for kind in bundle.map_at(("resources",))}
+    # As the CLI: a separator at the end is kept from a bracket alone.
+    ending = "_" if prefix.strip().endswith("]") else ""
+    underscored = re.sub(r"[\W_]+", "_", prefix.lower()).strip("_") + ending
 
     def known(kind: str, key: str, *names: str) -> list[Json]:
         paths: list[KeyPath] = [("resources", kind, key, name) for name in names]
         return [resolver.before_deployment(bundle.at(path), path) for path in paths]
 
-    schemas = {key: known("schemas", key, "catalog_name", "name") for key in bundle.map_at(("resources", "schemas"))}
-    for kind in ("registered_models", "volumes"):
-        for key in bundle.map_at(("resources", kind)):
+    def changed(kind: str, key: str) -> Json:
+        resource = bundle.at(("resources", kind, key))
+        if not isinstance(resource, dict):
+            return resource
+        resource, name = dict(resource), resource.get("name")
+        if kind in ("registered_models", "volumes"):
             names = known(kind, key, "catalog_name", "schema_name")
             for schema in [schema for schema, its in schemas.items() if its == names]:
-                _set(resources, kind, key, "schema_name", f"${{resources.schemas.{schema}.name}}")
-    for kind in (*_SPACED, *_UNDERSCORED) if prefix else ():
-        for key, resource in bundle.map_at(("resources", kind)).items():
-            name = resource.get("name") if isinstance(resource, dict) else None
-            if isinstance(name, str):
-                folder, slash, last = name.rpartition("/") if kind == "experiments" else ("", "", name)
-                _set(resources, kind, key, "name", folder + slash + _prefix(kind, prefix) + last)
+                resource["schema_name"] = f"${{resources.schemas.{schema}.name}}"
+        if prefix and isinstance(name, str) and kind in (*_SPACED, *_UNDERSCORED):
+            folder, slash, last = name.rpartition("/") if kind == "experiments" else ("", "", name)
+            resource["name"] = folder + slash + (prefix if kind in _SPACED else underscored) + last
+        return resource
+
+    schemas = {key: known("schemas", key, "catalog_name", "name") for key in bundle.map_at(("resources", "schemas"))}
+    resources: Tree = {
+        kind: {key: changed(kind, key) for key in bundle.map_at(("resources", kind))}
+        for kind in bundle.map_at(("resources",))
+    }
     return bundle.with_tree(as_listed({**bundle.tree, "resources": resources}))
-
-
-def _prefix(kind: str, prefix: str) -> str:
-    if kind in _SPACED:
-        return prefix
-    # As the CLI: a separator at the end is kept from a bracket alone.
-    return re.sub(r"[\W_]+", "_", prefix.lower()).strip("_") + ("_" if prefix.strip().endswith("]") else "")
-
-
-def _set(resources: Tree, kind: str, key: str, name: str, value: str) -> None:
-    of_kind = resources[kind]
-    if isinstance(of_kind, dict) and isinstance(resource := of_kind[key], dict):
-        of_kind[key] = {**resource, name: value}
 
 
 def _run_python(resolver: Resolver, phase: str, functions: str) -> Resolver:
@@ -78,26 +74,23 @@ def _run_python(resolver: Resolver, phase: str, functions: str) -> Resolver:
         name: {"value": resolver.before_deployment(f"${{var.{name}}}", ("variables", name))}
         for name in bundle.map_at(("variables",))
     }
-    resources = resolver.before_deployment(bundle.tree.get("resources"), ("resources",))
-    tree = as_listed({**bundle.tree, "resources": resources or {}})
+    written = as_listed(bundle.tree).get("resources")
     python: Tree = {key: value for key, value in bundle.map_at(("python",)).items() if key != "venv_path"}
-    told: Tree = {**bundle.map_at(("bundle",)), "target": bundle.target}
-    given: Tree = {"bundle": told, "python": python, "variables": variables, "resources": tree["resources"]}
-    answer = _call(bundle, phase, given)
-    found: Json = answer.get("resources")
-    if phase == "load_resources" and isinstance(found, dict):  # those of the files stay as they are written
-        was = as_listed(bundle.tree).get("resources")
-        found = _added(was if isinstance(was, dict) else {}, found)
+    given: Tree = {
+        "bundle": {**bundle.map_at(("bundle",)), "target": bundle.target},
+        "python": python,
+        "variables": variables,
+        "resources": resolver.before_deployment(written, ("resources",)) or {},
+    }
+    found = _call(bundle, phase, given).get("resources")
+    if phase == "load_resources" and isinstance(found, dict) and isinstance(written, dict):
+        found = {kind: _both(found.get(kind), written.get(kind)) for kind in {**written, **found}}
     return resolver.of(bundle.with_tree({**bundle.tree, "resources": found}))
 
 
-def _added(old: Tree, new: Tree) -> Tree:
-    both = dict(old)
-    for kind, resources in new.items():
-        known = old.get(kind)
-        if isinstance(resources, dict):
-            both[kind] = {**resources, **(known if isinstance(known, dict) else {})}
-    return both
+def _both(found: Json, written: Json) -> Json:
+    """Resources of one kind: those of the files stay as they are written."""
+    return {**(found if isinstance(found, dict) else {}), **(written if isinstance(written, dict) else {})}
 
 
 def _call(bundle: Bundle, phase: str, given: Tree) -> Tree:
@@ -108,8 +101,8 @@ def _call(bundle: Bundle, phase: str, given: Tree) -> Tree:
         command = [sys.executable, "-m", "databricks.bundles.build", f"--phase={phase}", *files]
         ended = subprocess.run(command, cwd=bundle.root, capture_output=True, text=True, check=False)
         diagnostics = folder / "diagnostics"
-        said = diagnostics.read_text(encoding="utf-8").splitlines() if diagnostics.exists() else []
-        for one in map(json.loads, said):
+        for line in diagnostics.read_text(encoding="utf-8").splitlines() if diagnostics.exists() else []:
+            one = json.loads(line)
             if one["severity"] == "error":
                 where = one.get("location") or {}
                 place = ":".join(str(where[part]) for part in ("file", "line") if part in where)

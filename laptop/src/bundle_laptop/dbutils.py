@@ -7,15 +7,13 @@ the workspace's API (secrets, and fs on volumes); `display` shows the first 1,00
 import json
 import os
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NoReturn
 
 from bundle_laptop.yaml_file import Json
 
 if TYPE_CHECKING:
-    from databricks.sdk.dbutils import RemoteDbUtils
     from pyspark.sql import SparkSession
 
 TASK = "LAPTOP_TASK"
@@ -35,93 +33,80 @@ def give(folder: Path, parameters: Mapping[str, str], values: Mapping[str, Mappi
 
 def values_in(folder: Path) -> dict[str, Json]:
     """The values that the task has set."""
-    file = folder / _SET
-    values: dict[str, Json] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    return values
+    return _read(folder / _SET)
+
+
+def _given(what: str) -> dict[str, dict[str, Json]]:
+    found = _read(Path(os.environ[TASK]) / _GIVEN) if TASK in os.environ else {}
+    return found.get(what, {})  # type: ignore[return-value]  # as `give` writes it
+
+
+def _read(file: Path) -> dict[str, Json]:
+    found: dict[str, Json] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return found
 
 
 class NotebookExit(Exception):  # noqa: N818  # no error
     """Ends a notebook; its text is the notebook's result."""
 
 
-class Widgets:
-    """dbutils.widgets: the task's parameters, or else what the notebook declares."""
+class _Widgets:
+    """The task's parameters, or else what the notebook declares."""
 
     def __init__(self) -> None:
         self._defaults: dict[str, str] = {}
 
     def text(self, name: str, defaultValue: str = "", label: str = "") -> None:  # noqa: ARG002, N803
-        """Declare a widget."""
         self._defaults[name] = defaultValue
 
     def dropdown(self, name: str, defaultValue: str, choices: Sequence[str] = (), label: str = "") -> None:  # noqa: ARG002, N803
-        """Declare a widget."""
         self._defaults[name] = defaultValue
 
     combobox = multiselect = dropdown
 
     def get(self, name: str) -> str:
-        """The widget's value. Raises ValueError for one that is neither given nor declared."""
         found = self.getAll()
         if name not in found:
             raise ValueError(f"widget {name} is not declared; add dbutils.widgets.text({name!r}, ...)")
         return found[name]
 
     def getAll(self) -> dict[str, str]:  # noqa: N802
-        """All values by name."""
-        return {**self._defaults, **cast(dict[str, str], _given()["parameters"])}
+        return {**self._defaults, **{name: str(value) for name, value in _given("parameters").items()}}
 
     def remove(self, name: str) -> None:
-        """Forget a declaration."""
         self._defaults.pop(name, None)
 
     def removeAll(self) -> None:  # noqa: N802
-        """Forget all declarations."""
         self._defaults.clear()
 
 
-class TaskValues:
-    """dbutils.jobs.taskValues. Outside of a job, as in a workspace: `set` does nothing, `get` gives `debugValue`."""
+class _TaskValues:
+    """Outside of a job, as in a workspace: `set` does nothing, `get` gives `debugValue`."""
 
     def set(self, key: str, value: Json) -> None:
-        """Make `value` known to later tasks as {{tasks.<this task>.values.<key>}}."""
         if TASK in os.environ:
             file = Path(os.environ[TASK]) / _SET
-            file.write_text(json.dumps({**values_in(file.parent), key: value}), encoding="utf-8")
+            file.write_text(json.dumps({**_read(file), key: value}), encoding="utf-8")
 
     def get(self, taskKey: str, key: str, default: Json = None, debugValue: Json = None) -> Json:  # noqa: N803
-        """What an earlier task has set. Raises ValueError if there is nothing, and no default."""
-        values = cast(dict[str, dict[str, Json]], _given()["values"]) if TASK in os.environ else {taskKey: {}}
-        fallback = default if TASK in os.environ else debugValue
-        if fallback is None and key not in values.get(taskKey, {}):
+        values, fallback = _given("values").get(taskKey, {}), default if TASK in os.environ else debugValue
+        if fallback is None and key not in values:
             raise ValueError(f"task {taskKey} has set no value {key}, and there is no default")
-        return values.get(taskKey, {}).get(key, fallback)
+        return values.get(key, fallback)
 
 
-class Notebook:
-    """dbutils.notebook."""
-
-    def exit(self, value: str = "") -> None:
-        """End the notebook with a result."""
-        raise NotebookExit(value)
-
-
-class DbUtils:
-    """dbutils."""
-
+class _DbUtils:
     def __init__(self) -> None:
-        self.widgets, self.notebook, self.jobs = Widgets(), Notebook(), SimpleNamespace(taskValues=TaskValues())
-
-    @cached_property
-    def _sdk(self) -> "RemoteDbUtils":
-        from databricks.sdk.dbutils import RemoteDbUtils
-
-        return RemoteDbUtils()
+        self.widgets = _Widgets()
+        self.notebook = SimpleNamespace(exit=_exit)
+        self.jobs = SimpleNamespace(taskValues=_TaskValues())
 
     def __getattr__(self, name: str) -> object:
-        if name in ("fs", "secrets"):
-            return getattr(self._sdk, name)
-        raise AttributeError(f"dbutils.{name} is not supported on a laptop")
+        if name not in ("fs", "secrets"):
+            raise AttributeError(f"dbutils.{name} is not supported on a laptop")
+        from databricks.sdk.dbutils import RemoteDbUtils
+
+        return getattr(RemoteDbUtils(), name)
 
 
 class _Spark:
@@ -133,11 +118,10 @@ class _Spark:
 
 def namespace() -> dict[str, object]:
     """What a notebook finds in its namespace."""
-    spark = _Spark()
     return {
-        "dbutils": DbUtils(),
+        "dbutils": _DbUtils(),
         "display": display,
-        "spark": spark,
+        "spark": _Spark(),
         "sql": lambda query: _session().sql(query),
         "table": lambda name: _session().table(name),
     }
@@ -151,14 +135,11 @@ def display(shown: object) -> None:
     display_in_cell(limited(_MAX_ROWS).toPandas() if limited and hasattr(shown, "toPandas") else shown)
 
 
+def _exit(value: str = "") -> NoReturn:
+    raise NotebookExit(value)
+
+
 def _session() -> "SparkSession":
     from pyspark.sql import SparkSession
 
     return SparkSession.builder.getOrCreate()
-
-
-def _given() -> Mapping[str, Json]:
-    if TASK not in os.environ:
-        return {"parameters": {}, "values": {}}
-    given: dict[str, Json] = json.loads((Path(os.environ[TASK]) / _GIVEN).read_text(encoding="utf-8"))
-    return given

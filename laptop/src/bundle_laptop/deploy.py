@@ -1,4 +1,4 @@
-"""Creates what a bundle's deployment creates, in the world. Done again, it changes nothing."""
+"""Creates what a bundle's deployment creates, in the world. Idempotent."""
 
 import logging
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from bundle_laptop.plan import Deployment
-from bundle_laptop.world import made, tracking_uri
+from bundle_laptop.world import tracking_uri
 from bundle_laptop.yaml_file import Tree
 
 
@@ -15,7 +15,6 @@ def deploy(deployment: Deployment, folder: Path, secrets: Mapping[str, str]) -> 
 
     `secrets` are values by scope/key. Schemas are left to Spark, once it is asked for (see spark.py).
     """
-    made(folder)
     for volume in deployment.volumes:
         volume.mkdir(parents=True, exist_ok=True)
     if deployment.registered_models or deployment.experiments:
@@ -44,24 +43,21 @@ def _register(deployment: Deployment, folder: Path) -> None:
 
 def _over_the_api(deployment: Deployment, secrets: Mapping[str, str]) -> None:
     from databricks.sdk import WorkspaceClient
-    from databricks.sdk.errors import NotFound, ResourceAlreadyExists
+    from databricks.sdk.errors import ResourceAlreadyExists
 
     client = WorkspaceClient()
 
     def create(route: str, body: Tree) -> None:
         with suppress(ResourceAlreadyExists):
-            client.api_client.do("POST", route, body=body)
+            client.api_client.do("POST", f"/api/2.0/{route}", body=body)
 
     for scope in deployment.secret_scopes:
-        create("/api/2.0/secrets/scopes/create", {"scope": scope})
+        create("secrets/scopes/create", {"scope": scope})
     for name, value in secrets.items():
         scope, _, key = name.partition("/")
         if scope in deployment.secret_scopes:
             client.secrets.put_secret(scope, key, string_value=value)
     for table in deployment.synced_tables:
-        create("/api/2.0/database/synced_tables", table)
+        create("database/synced_tables", table)
     for endpoint in deployment.endpoints:
-        try:
-            client.serving_endpoints.get(str(endpoint["name"]))
-        except NotFound:
-            create("/api/2.0/serving-endpoints", endpoint)
+        create("serving-endpoints", endpoint)

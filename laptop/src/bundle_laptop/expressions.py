@@ -7,8 +7,8 @@ Source: https://docs.databricks.com/jobs/dynamic-value-references
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal, NamedTuple
 
 _BRACES = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _PARAMETER = re.compile(r"job\.parameters\.([\w.-]+)")
@@ -16,14 +16,8 @@ _TASK_VALUE = re.compile(r"tasks\.([\w-]+)\.values\.([\w.-]+)")
 _INPUT = re.compile(r"input(?:\.([\w-]+))?")
 
 FACTS = (
-    "job.id",
-    "job.name",
-    "job.run_id",
-    "job.start_time.iso_date",
-    "job.start_time.iso_datetime",
-    "job.trigger.time.iso_date",
-    "job.trigger.time.iso_datetime",
-    "task.name",
+    *("job.id", "job.name", "job.run_id", "task.name"),
+    *(f"job.{time}.{form}" for time in ("start_time", "trigger.time") for form in ("iso_date", "iso_datetime")),
 )
 """What a run knows of itself."""
 
@@ -31,36 +25,12 @@ MAX_VALUE_BYTES = 48 * 1024
 """Databricks' limit for the JSON of one task value."""
 
 
-@dataclass(frozen=True)
-class ParameterOf:
-    """{{job.parameters.<name>}}."""
+class Expression(NamedTuple):
+    """A job's parameter, a value that the task `of` sets, the input of a loop or (with a name) its key, or a fact."""
 
+    kind: Literal["parameter", "value", "input", "fact"]
     name: str
-
-
-@dataclass(frozen=True)
-class ValueOf:
-    """{{tasks.<task>.values.<key>}}."""
-
-    task: str
-    key: str
-
-
-@dataclass(frozen=True)
-class InputOf:
-    """{{input}}, or one key of it."""
-
-    key: str | None
-
-
-@dataclass(frozen=True)
-class Fact:
-    """One of FACTS."""
-
-    name: str
-
-
-Expression = ParameterOf | ValueOf | InputOf | Fact
+    of: str = ""
 
 
 def expressions(text: str) -> Iterator[Expression]:
@@ -78,34 +48,26 @@ def fill_in(text: str, value: Callable[[Expression], str]) -> str:
 
 def facts(*, job: str, name: str, run: str, task: str, started: datetime) -> dict[str, str]:
     """The value of each of FACTS; `started` is in UTC."""
-    times = {"iso_date": f"{started:%Y-%m-%d}", "iso_datetime": f"{started:%Y-%m-%dT%H:%M:%SZ}"}
-    return {
-        "job.id": job,
-        "job.name": name,
-        "job.run_id": run,
-        "task.name": task,
-        **{f"job.start_time.{key}": time for key, time in times.items()},
-        **{f"job.trigger.time.{key}": time for key, time in times.items()},
-    }
+    times = [f"{started:%Y-%m-%d}", f"{started:%Y-%m-%dT%H:%M:%SZ}"]
+    return dict(zip(FACTS, [job, name, run, task, *times, *times], strict=True))
 
 
 def as_parameter(value: object) -> str:
     """A task value as a parameter's text. Raises ValueError for one whose text Databricks does not state."""
-    match value:
-        case bool():
-            return str(value).lower()
-        case str() | int() | float():
-            return str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str | int | float):
+        return str(value)
     raise ValueError(f"is a {type(value).__name__}; only strings, numbers and booleans are supported on a laptop")
 
 
 def _parse(match: re.Match[str]) -> Expression:
     if found := _PARAMETER.fullmatch(match[1]):
-        return ParameterOf(found[1])
+        return Expression("parameter", found[1])
     if found := _TASK_VALUE.fullmatch(match[1]):
-        return ValueOf(found[1], found[2])
+        return Expression("value", found[2], of=found[1])
     if found := _INPUT.fullmatch(match[1]):
-        return InputOf(found[1])
+        return Expression("input", found[1] or "")
     if match[1] in FACTS:
-        return Fact(match[1])
+        return Expression("fact", match[1])
     raise ValueError(f"{match[0]} is not supported on a laptop")

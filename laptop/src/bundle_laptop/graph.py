@@ -33,9 +33,6 @@ class RunIf(StrEnum):
     AT_LEAST_ONE_FAILED = "AT_LEAST_ONE_FAILED"
 
 
-_FAILURE_HANDLERS = (RunIf.ALL_FAILED, RunIf.AT_LEAST_ONE_FAILED)
-
-
 class Op(StrEnum):
     """Operator of a condition task."""
 
@@ -45,6 +42,9 @@ class Op(StrEnum):
     GREATER_THAN_OR_EQUAL = "GREATER_THAN_OR_EQUAL"
     LESS_THAN = "LESS_THAN"
     LESS_THAN_OR_EQUAL = "LESS_THAN_OR_EQUAL"
+
+
+_FAILURE_HANDLERS = (RunIf.ALL_FAILED, RunIf.AT_LEAST_ONE_FAILED)
 
 
 def ordered(graph: Graph) -> tuple[str, ...]:
@@ -72,21 +72,20 @@ def decide(run_if: RunIf, upstream: Sequence[State]) -> State | None:
 
     An upstream condition task whose outcome is not the wanted one counts as EXCLUDED.
     """
-    if upstream and all(state is State.EXCLUDED for state in upstream):
+    if not upstream:
+        return None
+    if set(upstream) == {State.EXCLUDED}:
         return State.EXCLUDED
     failed = [state.is_failure for state in upstream]
-    met = (
-        not upstream
-        or {
-            RunIf.ALL_SUCCESS: not any(failed),
-            RunIf.NONE_FAILED: not any(failed),
-            RunIf.AT_LEAST_ONE_SUCCESS: State.SUCCESS in upstream,
-            RunIf.ALL_DONE: True,
-            RunIf.ALL_FAILED: all(failed),
-            RunIf.AT_LEAST_ONE_FAILED: any(failed),
-        }[run_if]
-    )
-    if met:
+    met = {
+        RunIf.ALL_SUCCESS: not any(failed),
+        RunIf.NONE_FAILED: not any(failed),
+        RunIf.AT_LEAST_ONE_SUCCESS: State.SUCCESS in upstream,
+        RunIf.ALL_DONE: True,
+        RunIf.ALL_FAILED: all(failed),
+        RunIf.AT_LEAST_ONE_FAILED: any(failed),
+    }
+    if met[run_if]:
         return None
     return State.EXCLUDED if run_if in _FAILURE_HANDLERS else State.UPSTREAM_FAILED
 
@@ -115,10 +114,8 @@ def job_failed(graph: Graph, states: Mapping[str, State]) -> bool:
 
 def holds(op: Op, left: str, right: str) -> bool:
     """A condition: equality compares strings, order compares numbers. Raises ValueError for what is no number."""
-    if op is Op.EQUAL_TO:
-        return left == right
-    if op is Op.NOT_EQUAL:
-        return left != right
+    if op in (Op.EQUAL_TO, Op.NOT_EQUAL):
+        return (left == right) is (op is Op.EQUAL_TO)
     a, b = float(left), float(right)
     return {
         Op.GREATER_THAN: a > b,

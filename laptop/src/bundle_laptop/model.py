@@ -11,49 +11,18 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from bundle_laptop.graph import Op, RunIf
+from bundle_laptop.graph import Graph, Op, RunIf
 from bundle_laptop.references import as_text
 
 MAX_RETRY_WAIT_S = 5.0
-
-_OF_BOTH = {
-    "description",
-    "email_notifications",
-    "health",
-    "notification_settings",
-    "timeout_seconds",
-    "webhook_notifications",
-}
+_OF_BOTH = "description email_notifications health notification_settings timeout_seconds webhook_notifications"
 JOB_KEYS_WITHOUT_EFFECT = frozenset(
-    {
-        *_OF_BOTH,
-        "budget_policy_id",
-        "continuous",
-        "environments",
-        "job_clusters",
-        "lifecycle",
-        "max_concurrent_runs",
-        "performance_target",
-        "permissions",
-        "queue",
-        "run_as",
-        "schedule",
-        "tags",
-        "trigger",
-    }
+    f"{_OF_BOTH} budget_policy_id continuous environments job_clusters lifecycle max_concurrent_runs "
+    "performance_target permissions queue run_as schedule tags trigger".split()
 )
 TASK_KEYS_WITHOUT_EFFECT = frozenset(
-    {
-        *_OF_BOTH,
-        "compute",
-        "disable_auto_optimization",
-        "environment_key",
-        "existing_cluster_id",
-        "job_cluster_key",
-        "libraries",
-        "new_cluster",
-        "retry_on_timeout",
-    }
+    f"{_OF_BOTH} compute disable_auto_optimization environment_key existing_cluster_id job_cluster_key libraries "
+    "new_cluster retry_on_timeout".split()
 )
 KINDS = (
     *("python_wheel_task", "spark_python_task", "notebook_task"),
@@ -143,11 +112,6 @@ class Task(_Part):
     min_retry_interval_millis: int = Field(default=0, ge=0)
 
     @property
-    def kinds(self) -> list[str]:
-        """Those of KINDS that are set."""
-        return [kind for kind in KINDS if getattr(self, kind)]
-
-    @property
     def runs_code(self) -> bool:
         """Whether it can set task values."""
         return bool(self.python_wheel_task or self.spark_python_task or self.notebook_task)
@@ -165,3 +129,8 @@ class Job(_Part):
     name: Text = ""
     parameters: dict[str, Parameter] = {}
     tasks: dict[str, Task] = Field(min_length=1)
+
+    @property
+    def graph(self) -> Graph:
+        """Task to the tasks that it depends on."""
+        return {key: [other.task_key for other in task.depends_on] for key, task in self.tasks.items()}

@@ -48,25 +48,51 @@ def read_notebook(file: Path) -> nbformat.NotebookNode:
     Raises LaptopError for what is no notebook, and for a cell that a laptop can't run.
     """
     new = nbformat.v4
-    cells = [new.new_code_cell(_FIRST)]
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    notebook: nbformat.NotebookNode = new.new_notebook(cells=[new.new_code_cell(_FIRST)], metadata=metadata)
     for text in _sources(file):
         command, _, rest = text.partition("\n")
         word, _, argument = command.partition(" ")
         if word in ("%md", "%md-sandbox"):
-            cells.append(new.new_markdown_cell(f"{argument}\n{rest}".strip()))
+            notebook.cells.append(new.new_markdown_cell(f"{argument}\n{rest}".strip()))
         elif word == "%sql":
-            cells.append(new.new_code_cell(f"display(spark.sql({f'{argument} {rest}'.strip().rstrip(';')!r}))"))
+            query = f"{argument} {rest}".strip().rstrip(";")
+            notebook.cells.append(new.new_code_cell(f"display(spark.sql({query!r}))"))
         elif word == "%run":
-            cells += read_notebook(_run_path(file, argument)).cells[1:]
+            notebook.cells += read_notebook(_run_path(file, argument)).cells[1:]
         elif word in _REFUSED:
             raise LaptopError(f"{file.name}: a cell with {word} is not supported on a laptop; write it in Python")
         else:
             lines = (rest if word == "%python" else text).splitlines()
             if code := "\n".join(line for line in lines if not line.startswith(_IGNORED)).strip():
-                cells.append(new.new_code_cell(code))
-    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    notebook: nbformat.NotebookNode = new.new_notebook(cells=cells, metadata=metadata)
+                notebook.cells.append(new.new_code_cell(code))
     return notebook
+
+
+def _sources(file: Path) -> Iterator[str]:
+    """The text of each cell, Markdown beginning with %md."""
+    text = file.read_text(encoding="utf-8")
+    if file.suffix == ".ipynb":
+        try:
+            cells = nbformat.reads(text, as_version=4).cells
+        except ValueError as error:
+            raise LaptopError(f"{file.name}: no Jupyter notebook: {error}") from None
+        kinds = {"markdown": "%md ", "code": ""}
+        yield from ((kinds[cell.cell_type] + cell.source).strip() for cell in cells if cell.cell_type in kinds)
+        return
+    if not text.startswith(HEADER):
+        raise LaptopError(f"{file.name}: no Databricks notebook: its first line must be {HEADER!r}")
+    for part in _SEPARATOR.split(text.removeprefix(HEADER)):
+        lines = [line for line in part.strip().splitlines() if not line.startswith("# DBTITLE ")]
+        yield "\n".join(re.sub(r"^# MAGIC ?", "", line) for line in lines).strip()
+
+
+def _run_path(file: Path, argument: str) -> Path:
+    given = file.parent / argument.strip().strip("\"'")
+    for ending in ("", ".py", ".ipynb"):
+        if (found := given.with_name(given.name + ending)).is_file():
+            return found
+    raise LaptopError(f"{file.name}: %run {argument}: there is no such notebook beside it")
 
 
 def widgets_of(notebook: nbformat.NotebookNode) -> list[str]:
@@ -81,8 +107,7 @@ def run_notebook(file: Path, page: Path, task: Path, kernel: AsyncKernelManager)
     """
     notebook = read_notebook(file)
     world = {FOLDER_VARIABLE: os.environ.get(FOLDER_VARIABLE, ""), TASK: str(task)}
-    setting = f"import os\nos.environ.update({world!r})\n"
-    notebook.cells[0].source = "%reset -f\n" + setting + notebook.cells[0].source
+    notebook.cells[0].source = f"%reset -f\nimport os\nos.environ.update({world!r})\n{notebook.cells[0].source}"
     result, failure = "", None
     try:
         _execute(NotebookClient(notebook, km=kernel, timeout=None))
@@ -131,29 +156,3 @@ def kernel_in(folder: Path, environment: Mapping[str, str] | None = None) -> Ite
             yield kernel
         finally:
             run_sync(kernel.shutdown_kernel)(now=True)
-
-
-def _sources(file: Path) -> Iterator[str]:
-    """The text of each cell, Markdown beginning with %md."""
-    text = file.read_text(encoding="utf-8")
-    if file.suffix == ".ipynb":
-        try:
-            cells = nbformat.reads(text, as_version=4).cells
-        except ValueError as error:
-            raise LaptopError(f"{file.name}: no Jupyter notebook: {error}") from None
-        shown = [cell for cell in cells if cell.cell_type != "raw"]
-        yield from (f"%md {cell.source}" if cell.cell_type == "markdown" else cell.source.strip() for cell in shown)
-        return
-    if not text.startswith(HEADER):
-        raise LaptopError(f"{file.name}: no Databricks notebook: its first line must be {HEADER!r}")
-    for part in _SEPARATOR.split(text.removeprefix(HEADER)):
-        lines = [line for line in part.strip().splitlines() if not line.startswith("# DBTITLE ")]
-        yield "\n".join(re.sub(r"^# MAGIC ?", "", line) for line in lines).strip()
-
-
-def _run_path(file: Path, argument: str) -> Path:
-    given = file.parent / argument.strip().strip("\"'")
-    for ending in ("", ".py", ".ipynb"):
-        if (found := given.with_name(given.name + ending)).is_file():
-            return found
-    raise LaptopError(f"{file.name}: %run {argument}: there is no such notebook beside it")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from importlib import import_module
 
 from bundle_laptop.calls import is_by_user
-from bundle_laptop.expressions import Expression, Fact, ParameterOf, facts, fill_in
+from bundle_laptop.expressions import Expression, facts, fill_in
 from bundle_laptop.plan import Plan, task_path
 
 
@@ -16,13 +16,16 @@ def known_arguments(plan: Plan, given: Mapping[str, str]) -> Iterator[tuple[str,
     """
     now = facts(job="", name="", run="", task="", started=datetime.now(tz=UTC))
 
-    def value(expression: Expression, parameters: Mapping[str, str]) -> str:
-        match expression:
-            case ParameterOf(name) if parameters[name]:  # an empty one may be given by the job that runs this one
-                return fill_in(parameters[name], lambda inner: value(inner, {}))
-            case Fact(name):
-                return now[name]
-        raise LookupError
+    def filled(text: str, parameters: Mapping[str, str]) -> str:
+        def value(expression: Expression) -> str:
+            # An empty parameter may be given by the job that runs this one.
+            if expression.kind == "parameter" and (text := parameters[expression.name]):
+                return filled(text, {})
+            if expression.kind != "fact":
+                raise LookupError
+            return now[expression.name]
+
+        return fill_in(text, value)
 
     for key, job in plan.jobs.items():
         own = {name: given.get(name, parameter.default) for name, parameter in job.parameters.items()}
@@ -30,7 +33,7 @@ def known_arguments(plan: Plan, given: Mapping[str, str]) -> Iterator[tuple[str,
             known = []
             for argument in task.python_wheel_task.arguments if task.python_wheel_task else ():
                 try:
-                    known.append(fill_in(argument, lambda expression: value(expression, own)))  # noqa: B023
+                    known.append(filled(argument, own))
                 except LookupError:
                     continue
             if known:
@@ -41,8 +44,8 @@ def option_values(plan: Plan) -> dict[str, str]:
     """What the bundle gives the options of its wheel tasks, by their names in snake case."""
     found = {}
     for _, _, arguments in known_arguments(plan, {}):
-        for name, equals, text in (argument.removeprefix("--").partition("=") for argument in arguments):
-            if equals and text:
+        for name, _, text in (argument.removeprefix("--").partition("=") for argument in arguments):
+            if text:
                 found[name.replace("-", "_")] = text
     return found
 

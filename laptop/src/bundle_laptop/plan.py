@@ -5,15 +5,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from bundle_laptop.bundle import Bundle, KeyPath
 from bundle_laptop.calls import find_entry_point
-from bundle_laptop.expressions import Expression, Fact, InputOf, ParameterOf, ValueOf, expressions
-from bundle_laptop.graph import Graph, cycle_in, ordered, undecided, upstream_of
+from bundle_laptop.expressions import Expression, expressions
+from bundle_laptop.graph import cycle_in, undecided, upstream_of
 from bundle_laptop.model import JOB_KEYS_WITHOUT_EFFECT, KINDS, TASK_KEYS_WITHOUT_EFFECT, Job, Task
 from bundle_laptop.references import Resolver
 from bundle_laptop.yaml_file import Json, Tree
+
+NOTEBOOK_ENDINGS = (".py", ".ipynb")
+_NOT_DEPLOYED = ("lifecycle", "permissions", "grants")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,16 +46,6 @@ def task_path(job: str, task: str) -> KeyPath:
     return ("resources", "jobs", job, "tasks", task)
 
 
-def graph_of(job: Job) -> Graph:
-    """Task to the tasks that it depends on."""
-    return {key: [other.task_key for other in task.depends_on] for key, task in job.tasks.items()}
-
-
-def execution_order(job: Job) -> tuple[str, ...]:
-    """Task keys, each after those it depends on."""
-    return ordered(graph_of(job))
-
-
 def make_plan(resolver: Resolver, names: Iterable[str]) -> Plan:
     """Resolve and check jobs. Raises LaptopError for the first thing that a workspace would do and a laptop cannot."""
     jobs: dict[str, Job] = {}
@@ -68,7 +61,7 @@ def check_parameters(plan: Plan, job: str, given: Mapping[str, str]) -> None:
         if name not in plan.jobs[job].parameters:
             known = ", ".join(plan.jobs[job].parameters) or "none"
             raise plan.bundle.error(path, f"no such parameter of job {job}; it has: {known}")
-        _expressions(plan.bundle, path, value, (Fact,))
+        _expressions(plan.bundle, path, value, only_facts=True)
 
 
 def _add(resolver: Resolver, name: str, jobs: dict[str, Job], callers: tuple[str, ...]) -> None:
@@ -83,16 +76,17 @@ def _add(resolver: Resolver, name: str, jobs: dict[str, Job], callers: tuple[str
     job = _parse(resolver, name)
     _check_graph(bundle, name, job)
     for key, parameter in job.parameters.items():
-        _expressions(bundle, (*path, "parameters", key, "default"), parameter.default, (Fact,))
+        _expressions(bundle, (*path, "parameters", key, "default"), parameter.default, only_facts=True)
     for key, task in job.tasks.items():
         here = task_path(name, key)
         _check_task(bundle, here, task)
         for place, text in _texts(task):
-            _check_expressions(bundle, name, job, key, (*here, *place), text)
+            _check_text(bundle, name, job, key, (*here, *place), text)
         for called in [task, task.for_each_task.task] if task.for_each_task else [task]:
-            if called.run_job_task:
-                _add(resolver, called.run_job_task.job_id, jobs, (*callers, name))
-                _check_run_job(bundle, (*here, "run_job_task"), job, jobs[called.run_job_task.job_id], called)
+            if run_job := called.run_job_task:
+                _add(resolver, run_job.job_id, jobs, (*callers, name))
+                there = (*here, "run_job_task", "job_parameters")
+                _check_passed(bundle, there, job, jobs[run_job.job_id], run_job.job_parameters)
     jobs[name] = job
 
 
@@ -113,26 +107,24 @@ def _with_effect(task: Json) -> Json:
     if not isinstance(task, dict):
         return task
     rest = {key: value for key, value in task.items() if key not in TASK_KEYS_WITHOUT_EFFECT}
-    loop = rest.get("for_each_task")
-    return (
-        {**rest, "for_each_task": {**loop, "task": _with_effect(loop.get("task"))}} if isinstance(loop, dict) else rest
-    )
+    if isinstance(loop := rest.get("for_each_task"), dict):
+        rest["for_each_task"] = {**loop, "task": _with_effect(loop.get("task"))}
+    return rest
 
 
 def _check_graph(bundle: Bundle, name: str, job: Job) -> None:
-    graph = graph_of(job)
     for key, task in job.tasks.items():
+        here = (*task_path(name, key), "depends_on")
         for dependency in task.depends_on:
-            here = (*task_path(name, key), "depends_on")
             other = job.tasks.get(dependency.task_key)
             if other is None:
                 raise bundle.error(here, f"there is no task {dependency.task_key}")
             if dependency.outcome and other.condition_task is None:
                 raise bundle.error(here, f"{dependency.task_key} is no condition task and has no outcome")
-    if cycle := cycle_in(graph):
+    if cycle := cycle_in(job.graph):
         raise bundle.error((*task_path(name, cycle[0]), "depends_on"), f"tasks in a circle: {' -> '.join(cycle)}")
     outcomes = {k: frozenset(d.task_key for d in task.depends_on if d.outcome) for k, task in job.tasks.items()}
-    if unclear := undecided(graph, {key: task.run_if for key, task in job.tasks.items()}, outcomes):
+    if unclear := undecided(job.graph, {key: task.run_if for key, task in job.tasks.items()}, outcomes):
         problem = (
             "some but not all dependencies may be excluded: Databricks does not say what "
             f"{job.tasks[unclear].run_if} then does; depend on the condition alone, or use NONE_FAILED"
@@ -141,112 +133,102 @@ def _check_graph(bundle: Bundle, name: str, job: Job) -> None:
 
 
 def _check_task(bundle: Bundle, here: KeyPath, task: Task) -> None:
-    if len(task.kinds) != 1:
+    if sum(getattr(task, kind) is not None for kind in KINDS) != 1:
         raise bundle.error(here, f"needs one of {', '.join(KINDS)}")
     if (wheel := task.python_wheel_task) and not find_entry_point(wheel.package_name, wheel.entry_point):
         problem = f"{wheel.package_name} {wheel.entry_point}: no such entry point is installed; install the package"
         raise bundle.error((*here, "python_wheel_task", "entry_point"), problem)
-    if task.spark_python_task:
-        bundle.file_at((*here, "spark_python_task", "python_file"), task.spark_python_task.python_file)
-    if task.notebook_task:
-        bundle.file_at((*here, "notebook_task", "notebook_path"), task.notebook_task.notebook_path, (".py", ".ipynb"))
-    if task.for_each_task:
-        _check_task(bundle, (*here, "for_each_task", "task"), task.for_each_task.task)
-        if task.for_each_task.task.for_each_task or task.for_each_task.task.condition_task:
+    if python := task.spark_python_task:
+        bundle.file_at((*here, "spark_python_task", "python_file"), python.python_file)
+    if notebook := task.notebook_task:
+        bundle.file_at((*here, "notebook_task", "notebook_path"), notebook.notebook_path, NOTEBOOK_ENDINGS)
+    if loop := task.for_each_task:
+        _check_task(bundle, (*here, "for_each_task", "task"), loop.task)
+        if loop.task.for_each_task or loop.task.condition_task:
             raise bundle.error((*here, "for_each_task", "task"), "must be a task that runs code or a job")
 
 
-def _texts(task: Task) -> Iterator[tuple[KeyPath, str]]:
-    """Every text of a task that a workspace fills in."""
-    if wheel := task.python_wheel_task:
-        yield from ((("python_wheel_task", "parameters", index), text) for index, text in enumerate(wheel.arguments))
-    if file := task.spark_python_task:
-        yield from ((("spark_python_task", "parameters", index), text) for index, text in enumerate(file.parameters))
-    if notebook := task.notebook_task:
-        yield from ((("notebook_task", "base_parameters", key), text) for key, text in notebook.base_parameters.items())
-    if condition := task.condition_task:
-        yield from ((("condition_task", side), getattr(condition, side)) for side in ("left", "right"))
-    if run_job := task.run_job_task:
-        yield from ((("run_job_task", "job_parameters", key), text) for key, text in run_job.job_parameters.items())
-    if loop := task.for_each_task:
-        yield ("for_each_task", "inputs"), loop.inputs
-        yield from ((("for_each_task", "task", *path), text) for path, text in _texts(loop.task))
+def _texts(value: object) -> Iterator[tuple[KeyPath, str]]:
+    """Every text of a task, with its path in the task."""
+    if isinstance(value, str):
+        yield (), value
+    elif isinstance(value, BaseModel | dict):
+        for key, item in value.items() if isinstance(value, dict) else value:
+            yield from (((key, *path), text) for path, text in _texts(item))
+    elif isinstance(value, tuple):
+        for index, item in enumerate(value):
+            yield from (((index, *path), text) for path, text in _texts(item))
 
 
-def _check_expressions(bundle: Bundle, name: str, job: Job, task: str, path: KeyPath, text: str) -> None:
-    for expression in _expressions(bundle, path, text, (ParameterOf, ValueOf, Fact, InputOf)):
-        match expression:
-            case ParameterOf(parameter) if parameter not in job.parameters:
-                raise bundle.error(path, f"job {name} has no parameter {parameter}; add it to parameters")
-            case ValueOf(other, _) if other not in upstream_of(graph_of(job), task):
-                raise bundle.error(path, f"{other} is not upstream of {task}; add it to depends_on")
-            case ValueOf(other, _) if not job.tasks[other].runs_code:
-                raise bundle.error(path, f"{other} runs no code and sets no values")
-            case InputOf() if path[5:7] != ("for_each_task", "task"):
-                raise bundle.error(path, "only the task of a for_each_task has an input")
-    if path[5:] == ("for_each_task", "inputs") and "{{" not in text:
-        try:
-            listed = isinstance(json.loads(text), list)
-        except ValueError:
-            listed = False
-        if not listed:
-            raise bundle.error(path, "must be a list as JSON")
+def _check_text(bundle: Bundle, name: str, job: Job, task: str, path: KeyPath, text: str) -> None:
+    for kind, parameter, other in _expressions(bundle, path, text):
+        if kind == "parameter" and parameter not in job.parameters:
+            raise bundle.error(path, f"job {name} has no parameter {parameter}; add it to parameters")
+        if kind == "value" and other not in upstream_of(job.graph, task):
+            raise bundle.error(path, f"{other} is not upstream of {task}; add it to depends_on")
+        if kind == "value" and not job.tasks[other].runs_code:
+            raise bundle.error(path, f"{other} runs no code and sets no values")
+        if kind == "input" and path[5:7] != ("for_each_task", "task"):
+            raise bundle.error(path, "only the task of a for_each_task has an input")
+    if path[5:] == ("for_each_task", "inputs") and "{{" not in text and list_in(text) is None:
+        raise bundle.error(path, "must be a list as JSON")
 
 
-def _expressions(bundle: Bundle, path: KeyPath, text: str, allowed: tuple[type, ...]) -> list[Expression]:
+def list_in(text: str) -> list[Json] | None:
+    """The list that a text is as JSON, if it is one."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, list) else None
+
+
+def _expressions(bundle: Bundle, path: KeyPath, text: str, *, only_facts: bool = False) -> list[Expression]:
     try:
         found = list(expressions(text))
     except ValueError as error:
         raise bundle.error(path, str(error)) from None
-    if any(not isinstance(expression, allowed) for expression in found):
+    if only_facts and any(expression.kind != "fact" for expression in found):
         raise bundle.error(path, f"{text} is not supported here on a laptop")
     return found
 
 
-def _check_run_job(bundle: Bundle, path: KeyPath, job: Job, other: Job, task: Task) -> None:
-    given = task.run_job_task.job_parameters if task.run_job_task else {}
+def _check_passed(bundle: Bundle, path: KeyPath, job: Job, other: Job, given: Mapping[str, str]) -> None:
     for key, value in given.items():
-        here = (*path, "job_parameters", key)
         if key not in other.parameters:
-            raise bundle.error(here, f"no such parameter of the job; it has: {', '.join(other.parameters) or 'none'}")
+            known = ", ".join(other.parameters) or "none"
+            raise bundle.error((*path, key), f"no such parameter of the job; it has: {known}")
         if key in job.parameters and value != f"{{{{job.parameters.{key}}}}}":
             problem = f"a workspace overrides it with the calling job's own {key}; set {{{{job.parameters.{key}}}}}"
-            raise bundle.error(here, problem)
+            raise bundle.error((*path, key), problem)
 
 
 def _deployment(resolver: Resolver) -> Deployment:
+    def needed(kind: str) -> list[str]:
+        return sorted(key for other, key in resolver.needed if other == kind)
+
     def found(kind: str, field: str) -> tuple[str, ...]:
-        keys = sorted(key for other, key in resolver.needed if other == kind)
-        return tuple(
-            str(resolver.resolve(f"${{resources.{kind}.{key}.{field}}}", ("resources", kind, key))) for key in keys
-        )
+        references = [f"${{resources.{kind}.{key}.{field}}}" for key in needed(kind)]
+        return tuple(str(resolver.resolve(reference, ("resources", kind))) for reference in references)
 
     def whole(kind: str, keys: Iterable[str]) -> tuple[Tree, ...]:
-        kept: dict[str, Tree] = {}
-        for key in keys:
-            path: KeyPath = ("resources", kind, key)
+        trees = []
+        for path in [("resources", kind, key) for key in keys]:
             its = {name: value for name, value in resolver.bundle.map_at(path).items() if name not in _NOT_DEPLOYED}
-            tree = resolver.resolve(its, path)
-            kept[key] = tree if isinstance(tree, dict) else {}
-        return tuple(kept.values())
+            if isinstance(tree := resolver.resolve(its, path), dict):
+                trees.append(tree)
+        return tuple(trees)
 
-    endpoints = whole(
-        "model_serving_endpoints", sorted(key for kind, key in resolver.needed if kind == "model_serving_endpoints")
-    )
+    endpoints = whole("model_serving_endpoints", needed("model_serving_endpoints"))
     if endpoints:  # what an endpoint serves may name any of the bundle's secrets, also where its jobs do not
         resolver.needed.update(("secret_scopes", key) for key in resolver.bundle.map_at(("resources", "secret_scopes")))
-    synced = whole("synced_database_tables", resolver.bundle.map_at(("resources", "synced_database_tables")))
-    models, volumes = found("registered_models", "id"), found("volumes", "volume_path")
     return Deployment(
-        registered_models=models,
-        volumes=tuple(Path(volume) for volume in volumes),
+        synced_tables=whole("synced_database_tables", resolver.bundle.map_at(("resources", "synced_database_tables"))),
+        registered_models=found("registered_models", "id"),
+        volumes=tuple(map(Path, found("volumes", "volume_path"))),
         experiments=found("experiments", "name"),
         endpoints=endpoints,
         secret_scopes=found("secret_scopes", "name"),
-        synced_tables=synced,
         # Last: models, volumes and endpoints may need a schema that no task names.
         schemas=found("schemas", "id"),
     )
-
-
-_NOT_DEPLOYED = ("lifecycle", "permissions", "grants")

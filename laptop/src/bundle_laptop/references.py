@@ -14,7 +14,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
@@ -27,18 +27,10 @@ from bundle_laptop.yaml_file import Json
 USER = "local"
 
 REFERENCES = (
-    "${var.<name>}",
-    "${var.<name>.<key>}",
-    "${bundle.name}",
-    "${bundle.target}",
-    "${bundle.git.commit}",
-    "${bundle.git.branch}",
-    "${bundle.git.origin_url}",
-    "${workspace.current_user.userName}",
-    "${workspace.current_user.short_name}",
-    "${workspace.root_path}",
-    "${workspace.file_path}",
-    "${resources.<kind>.<key>.<field>}",
+    *("${var.<name>}", "${var.<name>.<key>}", "${bundle.name}", "${bundle.target}"),
+    *("${bundle.git.commit}", "${bundle.git.branch}", "${bundle.git.origin_url}"),
+    *("${workspace.current_user.userName}", "${workspace.current_user.short_name}"),
+    *("${workspace.root_path}", "${workspace.file_path}", "${resources.<kind>.<key>.<field>}"),
 )
 """All that is supported; `<field>` is one that the file sets, or an id of IDS."""
 
@@ -54,7 +46,8 @@ IDS = {
 """The fields that a deployment adds to those of the file, by kind."""
 
 _REFERENCE = re.compile(r"\$\{([^${}]*)\}")
-_BEFORE_DEPLOYMENT = ("var.", "bundle.", "workspace.")
+_BEFORE_DEPLOYMENT = ("${var.", "${bundle.", "${workspace.")
+_GIT = {"commit": "rev-parse HEAD", "branch": "branch --show-current", "origin_url": "remote get-url origin"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,50 +79,41 @@ class Resolver:
 
     def resolve(self, value: Json, path: KeyPath) -> Json:
         """`value`, which stands at `path`, with all references resolved. Raises LaptopError for one that cannot be."""
-        if isinstance(value, dict):
-            return {key: self.resolve(item, (*path, key)) for key, item in value.items()}
-        if isinstance(value, list):
-            return [self.resolve(item, (*path, index)) for index, item in enumerate(value)]
-        if not isinstance(value, str):
-            return value
-        if found := _REFERENCE.fullmatch(value):
-            return self._follow(found[1], path)
-        text = _REFERENCE.sub(lambda match: self._text(match[1], path), value)
-        if "${" in _REFERENCE.sub("", value):
-            raise self.bundle.error(path, f"{value!r} holds no proper reference; supported are {', '.join(REFERENCES)}")
-        return text
+        return _with_texts(value, path, self._resolve_text)
 
     def before_deployment(self, value: Json, path: KeyPath) -> Json:
         """`value` as Python code gets it: what is known without the resources is resolved, all else stays."""
-        if isinstance(value, dict):
-            return {key: self.before_deployment(item, (*path, key)) for key, item in value.items()}
-        if isinstance(value, list):
-            return [self.before_deployment(item, (*path, index)) for index, item in enumerate(value)]
-        if not isinstance(value, str):
-            return value
-        if found := _REFERENCE.fullmatch(value):
-            return self._if_known(found[0], path)
-        return _REFERENCE.sub(lambda match: self._part_if_known(match[0], path), value)
+        return _with_texts(value, path, self._resolve_known)
 
-    def _if_known(self, text: str, path: KeyPath) -> Json:
-        if not text[2:].startswith(_BEFORE_DEPLOYMENT):
-            return text
-        alone = replace(self, needed=set(), _open=[])
-        try:
-            found = alone.resolve(text, path)
-        except LaptopError:  # a variable without a value: whoever needs it says so
-            return text
-        return text if alone.needed else found
+    def _resolve_text(self, text: str, path: KeyPath) -> Json:
+        def part(match: re.Match[str]) -> str:
+            found = as_part(self._follow(match[1], path))
+            if not isinstance(found, str):
+                raise self.bundle.error(path, f"{match[0]} is no plain value and cannot be part of a text")
+            return found
 
-    def _part_if_known(self, text: str, path: KeyPath) -> str:
-        part = as_part(self._if_known(text, path))
-        return part if isinstance(part, str) else text
+        if found := _REFERENCE.fullmatch(text):
+            return self._follow(found[1], path)
+        if "${" in _REFERENCE.sub("", text):
+            raise self.bundle.error(path, f"{text!r} holds no proper reference; supported are {', '.join(REFERENCES)}")
+        return _REFERENCE.sub(part, text)
 
-    def _text(self, reference: str, path: KeyPath) -> str:
-        text = as_part(self._follow(reference, path))
-        if not isinstance(text, str):
-            raise self.bundle.error(path, f"${{{reference}}} is no plain value and cannot be part of a text")
-        return text
+    def _resolve_known(self, text: str, path: KeyPath) -> Json:
+        def known(reference: str) -> Json:
+            if not reference.startswith(_BEFORE_DEPLOYMENT):
+                return reference
+            alone = self.of(self.bundle)
+            try:
+                found = alone.resolve(reference, path)
+            except LaptopError:  # a variable without a value: whoever needs it says so
+                return reference
+            return reference if alone.needed else found
+
+        def part(match: re.Match[str]) -> str:
+            found = as_part(known(match[0]))
+            return found if isinstance(found, str) else match[0]
+
+        return known(text) if _REFERENCE.fullmatch(text) else _REFERENCE.sub(part, text)
 
     def _follow(self, reference: str, path: KeyPath) -> Json:
         if reference in self._open:
@@ -144,21 +128,27 @@ class Resolver:
     def _look_up(self, reference: str, path: KeyPath) -> Json:
         match reference.split("."):
             case ["var", name, *keys]:
-                return self._within(self._variable(name, path), reference, keys, path)
+                value = self._variable(name, path)
+                for key in keys:
+                    if not isinstance(value, dict) or key not in value:
+                        problem = f"${{{reference}}}: the variable's value has no {key}; add it there"
+                        raise self.bundle.error(path, problem)
+                    value = value[key]
+                return value
             case ["bundle", "name"]:
                 return self.at(("bundle", "name"))
             case ["bundle", "target" | "environment"]:
                 return self.bundle.target
-            case ["bundle", "git", "commit"]:
-                return self._git("rev-parse", "HEAD")
-            case ["bundle", "git", "branch"]:
-                return self._git("branch", "--show-current")
-            case ["bundle", "git", "origin_url"]:
-                return self._git("remote", "get-url", "origin")
+            case ["bundle", "git", what] if what in _GIT:
+                # Outside of a repository the CLI's value is empty.
+                command = ["git", "-C", str(self.bundle.root), *_GIT[what].split()]
+                return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
             case ["workspace", "current_user", "userName" | "short_name" | "domain_friendly_name"]:
                 return USER
             case ["workspace", "root_path"]:
-                return self._root_path()
+                given = self.at(("workspace", "root_path"))
+                root = str(given or f"~/.bundle/{self.at(('bundle', 'name'))}/{self.bundle.target}")
+                return re.sub(r"^~/", f"/Workspace/Users/{USER}/", root)
             case ["workspace", "file_path"]:
                 return str(self.bundle.root.resolve())
             case ["laptop", "folder"]:
@@ -173,44 +163,32 @@ class Resolver:
         here: KeyPath = ("variables", name)
         if name not in self.bundle.map_at(("variables",)):
             raise self.bundle.error(path, f"${{var.{name}}} is not defined; add {name} to variables")
-        definition = self.bundle.map_at(here)
-        environment = f"BUNDLE_VAR_{name}"
-        configured = self.configured.get(name)
-        for given in (self.variables.get(name), configured, os.environ.get(environment)):
-            if given is not None and definition.get("type") == "complex" and given is not configured:
-                raise self.bundle.error(here, f"is complex: neither --var nor {environment} can set it")
+        definition, environment = self.bundle.map_at(here), f"BUNDLE_VAR_{name}"
+        for given in (self.variables.get(name), self.configured.get(name)):
             if given is not None:
                 return self.resolve(given, here)
-        overrides = self._variable_file()
-        if overrides.get(name) is not None:
-            return self.resolve(overrides[name], here)
+        if (given := os.environ.get(environment)) is not None:
+            if definition.get("type") == "complex":
+                raise self.bundle.error(here, f"is complex: neither --var nor {environment} can set it")
+            return self.resolve(given, here)
+        if (override := self._variable_file().get(name)) is not None:
+            return self.resolve(override, here)
         if definition.get("default") is not None:
             return self.resolve(definition["default"], (*here, "default"))
         if "lookup" in definition:
             raise self.bundle.error((*here, "lookup"), f"asks a workspace; give --var {name}=...")
         raise self.bundle.error(here, f"has no value; give --var {name}=... or set {environment}")
 
-    def _within(self, value: Json, reference: str, keys: list[str], path: KeyPath) -> Json:
-        for key in keys:
-            if not isinstance(value, dict) or key not in value:
-                raise self.bundle.error(path, f"${{{reference}}}: the variable's value has no {key}; add it there")
-            value = value[key]
-        return value
-
     def _variable_file(self) -> dict[str, Json]:
-        file = self.bundle.root / ".databricks" / "bundle" / self.bundle.target / "variable-overrides.json"
+        name = f".databricks/bundle/{self.bundle.target}/variable-overrides.json"
+        file = self.bundle.root / name
         try:
             values = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         except ValueError as error:
-            raise LaptopError(f"{file.relative_to(self.bundle.root)}: invalid JSON: {error}") from None
+            raise LaptopError(f"{name}: invalid JSON: {error}") from None
         if not isinstance(values, dict):
-            raise LaptopError(f"{file.relative_to(self.bundle.root)}: must be a map of variables to values")
+            raise LaptopError(f"{name}: must be a map of variables to values")
         return values
-
-    def _root_path(self) -> Json:
-        given = self.at(("workspace", "root_path"))
-        path = str(given or f"~/.bundle/{self.at(('bundle', 'name'))}/{self.bundle.target}")
-        return re.sub(r"^~/", f"/Workspace/Users/{USER}/", path)
 
     def _resource(self, kind: str, key: str, name: str, path: KeyPath) -> Json:
         here: KeyPath = ("resources", kind, key)
@@ -225,10 +203,14 @@ class Resolver:
             raise self.bundle.error(path, f"${{resources.{kind}.{key}.{name}}}: {lacks}")
         return self.at((*here, name))
 
-    def _git(self, *arguments: str) -> str:
-        # Outside of a repository the CLI's value is empty.
-        command = ["git", "-C", str(self.bundle.root), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+def _with_texts(value: Json, path: KeyPath, resolve: Callable[[str, KeyPath], Json]) -> Json:
+    """`value`, which stands at `path`, with each of its texts resolved."""
+    if isinstance(value, dict):
+        return {key: _with_texts(item, (*path, key), resolve) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_texts(item, (*path, index), resolve) for index, item in enumerate(value)]
+    return resolve(value, path) if isinstance(value, str) else value
 
 
 def as_text(value: object) -> object:

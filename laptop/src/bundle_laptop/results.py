@@ -12,13 +12,11 @@ from rich.text import Text
 from bundle_laptop.graph import State
 from bundle_laptop.yaml_file import Json
 
-NOT_STARTED = "NOT_STARTED"
 _STYLES: Mapping[str, str] = {
     State.SUCCESS: "green",
     State.FAILED: "red",
     State.UPSTREAM_FAILED: "yellow",
     State.EXCLUDED: "dim",
-    NOT_STARTED: "dim",
 }
 
 
@@ -56,41 +54,22 @@ def ended_line(console: Console, label: str, result: Result) -> None:
     console.print(line, style=_STYLES[result.state], markup=False, highlight=False, soft_wrap=True)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One line of the table of what ran: a job, or a task within it."""
-
-    depth: int
-    name: str
-    state: str
-    attempts: str = ""
-    duration: str = ""
-    note: str = ""
-
-
-def rows(results: Sequence[Result], not_started: Sequence[str] = (), depth: int = 0) -> Iterator[Row]:
-    """Jobs with their tasks, and the jobs that were not started."""
-    for result in results:
-        ran = result.attempts > 0
-        yield Row(
-            depth=depth,
-            name=result.name,
-            state=result.state,
-            attempts=str(result.attempts) if ran and depth else "",
-            duration=duration(result.seconds) if ran else "",
-            note=result.note,
-        )
-        yield from rows(result.inner, depth=depth + 1)
-    for job in not_started:
-        yield Row(depth=depth, name=job, state=NOT_STARTED, note="a job before it failed")
-
-
 def summary(results: Sequence[Result], not_started: Sequence[str]) -> Table:
-    """The table of what ran, tasks indented, for a terminal."""
+    """The table of what ran, tasks indented, and of the jobs that were not started."""
     table = Table("Task", "State", Column("Attempts", justify="right"), Column("Duration", justify="right"), "Note")
-    for row in rows(results, not_started):
-        name = Text("  " * row.depth + row.name, style="" if row.depth else "bold")
-        table.add_row(name, Text(row.state, style=_STYLES[row.state]), row.attempts, row.duration, Text(row.note))
+
+    def add(result: Result, depth: int) -> None:
+        name = Text("  " * depth + result.name, style="" if depth else "bold")
+        attempts = str(result.attempts) if result.attempts and depth else ""
+        seconds = duration(result.seconds) if result.attempts else ""
+        table.add_row(name, Text(result.state, style=_STYLES[result.state]), attempts, seconds, Text(result.note))
+        for inner in result.inner:
+            add(inner, depth + 1)
+
+    for result in results:
+        add(result, 0)
+    for job in not_started:
+        table.add_row(Text(job, style="bold"), Text("NOT_STARTED", style="dim"), "", "", "a job before it failed")
     return table
 
 

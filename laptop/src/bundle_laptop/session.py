@@ -13,12 +13,13 @@ from datetime import datetime
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from zlib import crc32
 
 from rich.console import Console
 
 from bundle_laptop import api
-from bundle_laptop.api.state import StateFile, write_atomically
+from bundle_laptop.api.state import write_atomically
 from bundle_laptop.bundle import Bundle, load_bundle
 from bundle_laptop.calls import called_as
 from bundle_laptop.completed import completed, loaded
@@ -33,7 +34,6 @@ from bundle_laptop.results import Result, live_line, summary
 from bundle_laptop.runner import Runner
 from bundle_laptop.settings import Settings, read_settings
 from bundle_laptop.world import STORE_VARIABLE, entered, environment_of, locked, made, world_of
-from bundle_laptop.yaml_file import Json
 
 if TYPE_CHECKING:
     from databricks.sdk.service.serving import ServingEndpointDetailed
@@ -102,7 +102,7 @@ class Session:
 
     def deploy(self) -> None:
         """Make what the bundle's jobs need."""
-        self._deploy(self._plan())
+        self._deploy(self._whole_plan())
 
     def look(self, files: Sequence[Path], widgets: Mapping[str, str]) -> Iterator[Path]:
         """Run notebooks one after the other; the page of each. Raises LaptopError for the first that failed."""
@@ -116,7 +116,7 @@ class Session:
             known = ", ".join(sorted(declared)) or "none"
             raise LaptopError(f"--widget {unknown[0]}: no such widget; there are {known}")
         task = self.folder / "notebooks" / "task"
-        give(task, {**option_values(self._plan()), **widgets}, {})
+        give(task, {**option_values(self._whole_plan()), **widgets}, {})
         with spark_in(self.folder):
             SparkSession.builder.getOrCreate()  # the kernel shares it
             with kernel_in(files[0].parent) as kernel:
@@ -158,9 +158,8 @@ class Session:
         found = [point for point in entry_points(group="console_scripts") if point.name == program]
         module = arguments[1] if program == "python" and arguments[:1] == ["-m"] and arguments[1:] else ""
         if not found and not module:
-            known = (
-                f"; commands of pyproject.toml: {', '.join(self.settings.commands)}" if self.settings.commands else ""
-            )
+            known = ", ".join(self.settings.commands)
+            known = f"; commands of pyproject.toml: {known}" if known else ""
             raise LaptopError(f"exec: {program} is no program of an installed package{known}")
         called = called_as(module, arguments[2:]) if module else called_as(program, arguments)
         try:
@@ -173,54 +172,46 @@ class Session:
         print(answer, file=sys.stderr)  # as the interpreter does
         return 1
 
-    def _deploy(self, plan: Plan) -> None:
-        deploy(plan.deployment, self.folder, self._secrets())
-        self._job_ids()
-
-    def _plan(self) -> Plan:
+    def _whole_plan(self) -> Plan:
         return make_plan(self.resolver, self.bundle.map_at(("resources", "jobs")))
 
-    def _secrets(self) -> dict[str, str]:
+    def _deploy(self, plan: Plan) -> None:
         def text(value: str) -> str:
             return str(self.resolver.resolve(value, ("tool", "bundle-laptop", "secrets")))
 
-        return {text(name): text(value) for name, value in self.settings.secrets.items()}
-
-    def _job_ids(self) -> dict[str, str]:
-        """The number by which the API knows each job of the bundle, from the first time on."""
-
-        def added(jobs: dict[str, Any]) -> dict[str, str]:
-            ids = {str(job["key"]): number for number, job in jobs.items()}
-            for key in sorted(self.bundle.map_at(("resources", "jobs")).keys() - ids.keys()):
-                ids[key] = str(max(map(int, jobs), default=0) + 1)
-                name = self.bundle.at(("resources", "jobs", key, "name")) or key
-                jobs[ids[key]] = {"key": key, "settings": {"name": str(name)}}
-            return ids
-
-        return StateFile(self.folder / "api" / "jobs.json", "job").change(added)
+        deploy(plan.deployment, self.folder, {text(key): text(value) for key, value in self.settings.secrets.items()})
+        names = {
+            key: self.bundle.at(("resources", "jobs", key, "name")) for key in self.bundle.map_at(("resources", "jobs"))
+        }
+        jobs = {_id_of(key): {"key": key, "name": str(name or key)} for key, name in names.items()}
+        write_atomically(self.folder / "api" / "jobs.json", json.dumps(jobs, indent=1))
 
     def _keep(self, job: str, run_id: str, started: datetime, result: Result) -> None:
         """The run, as the API shows it."""
-        record: dict[str, Json] = {
+        tasks = [
+            {
+                "task_key": task.name,
+                "state": {**_ended(task), "state_message": task.note},
+                "attempt_number": max(task.attempts - 1, 0),
+                "execution_duration": int(task.seconds * 1000),
+            }
+            for task in result.inner
+        ]
+        record = {
             "run_id": int(run_id),
-            "job_id": int(self._job_ids()[job]),
+            "job_id": _id_of(job),
             "run_name": job,
             "start_time": int(started.timestamp() * 1000),
             "end_time": time.time_ns() // 1_000_000,
-            "state": {"life_cycle_state": "TERMINATED", "result_state": result.state.value},
-            "tasks": [_record(task) for task in result.inner],
+            "state": _ended(result),
+            "tasks": tasks,
         }
         write_atomically(self.folder / "api" / "runs" / f"{run_id}.json", json.dumps(record, indent=1))
 
 
 @contextmanager
 def opened(
-    root: Path,
-    target: str | None,
-    variables: Mapping[str, str],
-    console: Console,
-    *,
-    port: int = 0,
+    root: Path, target: str | None, variables: Mapping[str, str], console: Console, *, port: int = 0
 ) -> Iterator[Session]:
     """The bundle in `root`, and its world's API, for as long as the context lasts.
 
@@ -265,10 +256,10 @@ def _example(endpoint: "ServingEndpointDetailed") -> str:
     return '{"dataframe_records": [{}]}'
 
 
-def _record(task: Result) -> Json:
-    return {
-        "task_key": task.name,
-        "state": {"life_cycle_state": "TERMINATED", "result_state": task.state.value, "state_message": task.note},
-        "attempt_number": max(task.attempts - 1, 0),
-        "execution_duration": int(task.seconds * 1000),
-    }
+def _id_of(job: str) -> int:
+    """The number by which the API knows a job of the bundle, whatever jobs there are beside it."""
+    return crc32(job.encode())
+
+
+def _ended(result: Result) -> dict[str, str]:
+    return {"life_cycle_state": "TERMINATED", "result_state": result.state.value}

@@ -1,24 +1,12 @@
-"""What a bundle's pyproject.toml says to this tool, in [tool.bundle-laptop]; all of it may be left out.
-
-    [tool.bundle-laptop]
-    user_errors = ["my_package.errors.UserError"]      # shown in one line, never retried
-    check = "my_package.cli:check"                     # told the arguments of each wheel task before anything starts
-    after_run = ["report"]                             # commands that end every `laptop run`
-    [tool.bundle-laptop.variables]                     # as if given by --var: local Spark has one catalog
-    catalog = "spark_catalog"                          # of a complex one, a reference to another: "${var.job_cluster}"
-    [tool.bundle-laptop.secrets]                       # scope/key
-    "${resources.secret_scopes.main.name}/store" = "${laptop.online_store}"
-    [tool.bundle-laptop.commands]                      # laptop <name>, short for laptop exec <name>
-    report = "my-package report --schema=${resources.schemas.main.id}"
+"""What a bundle's pyproject.toml says to this tool, in [tool.bundle-laptop]; the README shows all of it.
 
 Variables may refer to variables; secrets and commands to whatever a job may, and to ${laptop.folder}.
 """
 
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bundle_laptop.errors import LaptopError
 
@@ -33,9 +21,9 @@ class Settings(BaseModel):
     user_errors: tuple[str, ...] = ()
     check: str = ""
     after_run: tuple[str, ...] = ()
-    variables: Mapping[str, str] = Field(default_factory=dict)
-    secrets: Mapping[str, str] = Field(default_factory=dict)
-    commands: Mapping[str, str] = Field(default_factory=dict)
+    variables: dict[str, str] = {}
+    secrets: dict[str, str] = {}
+    commands: dict[str, str] = {}
 
 
 def read_settings(root: Path) -> Settings:
@@ -49,6 +37,5 @@ def read_settings(root: Path) -> Settings:
     except ValidationError as invalid:
         first = invalid.errors()[0]
         key = ".".join(map(str, ("tool", "bundle-laptop", *first["loc"])))
-        known = ", ".join(Settings.model_fields)
         problem = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
-        raise LaptopError(f"{FILE}: {key}: {problem}; known keys are {known}") from None
+        raise LaptopError(f"{FILE}: {key}: {problem}; known keys are {', '.join(Settings.model_fields)}") from None

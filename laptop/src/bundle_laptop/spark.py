@@ -23,7 +23,7 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
 
 from bundle_laptop.errors import LaptopError
-from bundle_laptop.world import made
+from bundle_laptop.world import made, tables_in
 
 KIND = "LAPTOP_SPARK"
 JARS, CLASSES = "jars", "classes.jsa"  # in the folder of `quick_start`
@@ -95,7 +95,7 @@ def spark_in(folder: Path, schemas: Iterable[str] = ()) -> Iterator[None]:
             quoted = ".".join(f"`{part}`" for part in missing[0].split("."))
             session.sql(f"CREATE SCHEMA IF NOT EXISTS {quoted}")
             del missing[0]
-        _find_tables(session, folder / "warehouse")
+        _find_tables(session, folder)
         for key, value in self._options.items():
             if key.startswith("spark.sql.") and key not in _SETTINGS:
                 session.conf.set(key, str(value))
@@ -136,6 +136,34 @@ def _statement(session: SparkSession, view: str) -> str:
     return whole if query.startswith(select) else f"{head}{between}{select}{query.rstrip()}\n)\n"
 
 
+def _find_views(session: SparkSession, folder: Path) -> None:
+    views = folder / _VIEWS
+    left = json.loads(views.read_text(encoding="utf-8")) if views.exists() else []
+    while left:
+        failed = [statement for statement in left if not _runs(session, statement)]
+        if failed == left:  # what they select from is gone
+            break
+        left = failed  # what they select from may be another view
+
+
+def _runs(session: SparkSession, statement: str) -> bool:
+    with suppress(AnalysisException):
+        session.sql(statement)
+        return True
+    return False
+
+
+def _find_tables(session: SparkSession, folder: Path) -> None:
+    """Those of an earlier process, and those that the workspace itself has made since."""
+    for name, table in tables_in(folder):
+        if table not in _found:
+            schema = f"spark_catalog.`{name}`"
+            with suppress(AnalysisException):  # it is just being made
+                session.sql(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+                session.sql(f"CREATE TABLE IF NOT EXISTS {schema}.`{table.name}` USING delta LOCATION '{table}'")
+                _found.add(table)
+
+
 def quick_start() -> Path:
     """Where `quick_start.py` puts Delta's jars and an archive of classes."""
     return Path(sys.prefix) / "share" / f"delta-{version('delta-spark')}"
@@ -143,10 +171,8 @@ def quick_start() -> Path:
 
 def why_not(error: str, log: str) -> str:
     """What a person can do about a Spark that failed to start; without a better idea, the error's first line."""
-    for pattern, advice in _START_FAILURES.items():
-        if re.search(pattern, log):
-            return advice
-    return error.partition("\n")[0]
+    advice = (advice for pattern, advice in _START_FAILURES.items() if re.search(pattern, log))
+    return next(advice, error.partition("\n")[0])
 
 
 def _start(folder: Path) -> SparkSession:
@@ -156,16 +182,15 @@ def _start(folder: Path) -> SparkSession:
     # A process that has Spark Connect leaves these to those that it starts.
     for inherited in ("SPARK_CONNECT_MODE_ENABLED", "SPARK_REMOTE"):
         os.environ.pop(inherited, None)
-    warehouse = made(folder) / "warehouse"
-    builder = SparkSession.Builder().master("local[*]").appName("laptop")
-    builder = builder.config(map={**_SETTINGS, "spark.sql.warehouse.dir": str(warehouse)})
     # PySpark logs every error that it raises, as JSON with the JVM's stack; the exception says it already.
     for name in ("DataFrameQueryContextLogger", "SQLQueryContextLogger"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     # All of it is in this machine, whose own name need not lead anywhere.
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     os.environ["PYSPARK_PYTHON"] = sys.executable
-    log = folder / "spark.log"
+    log, warehouse = made(folder) / "spark.log", str(folder / "warehouse")
+    builder = SparkSession.Builder().master("local[*]").appName("laptop")
+    builder = builder.config(map={**_SETTINGS, "spark.sql.warehouse.dir": warehouse})
     try:
         with _stderr_to(log):
             builder = _with_delta(builder)
@@ -173,7 +198,7 @@ def _start(folder: Path) -> SparkSession:
     except Exception as error:
         why = why_not(str(error), log.read_text(errors="replace"))
         raise LaptopError(f"Spark did not start: {why} (log: {log})") from error
-    _find_tables(session, warehouse)
+    _find_tables(session, folder)
     _find_views(session, folder)
     return session
 
@@ -193,26 +218,27 @@ def _with_delta(builder: SparkSession.Builder) -> SparkSession.Builder:
 def _once_more() -> SparkSession | None:
     """The session that this process has started already: for another thread, or after somebody's `stop()`."""
     if _SERVER:
-        from pyspark.sql.connect.session import SparkSession as ConnectSession
-
-        return cast(SparkSession, ConnectSession.builder.remote(_SERVER[0]).getOrCreate())
+        return _client()
     return SparkSession.Builder().getOrCreate() if SparkContext._active_spark_context else None
 
 
 def _connect(builder: SparkSession.Builder) -> SparkSession:
     """A session with a server of this process's own, on a port that is free: several may run side by side."""
-    from pyspark.sql.connect.session import SparkSession as ConnectSession
-
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
     os.environ["SPARK_CONNECT_AUTHENTICATE_TOKEN"] = secrets.token_hex()
-    builder.config("spark.plugins", "org.apache.spark.sql.connect.SparkConnectPlugin").config(
-        "spark.connect.grpc.binding.port", str(port)
-    ).getOrCreate()
+    builder = builder.config("spark.plugins", "org.apache.spark.sql.connect.SparkConnectPlugin")
+    builder.config("spark.connect.grpc.binding.port", str(port)).getOrCreate()
     os.environ["SPARK_CONNECT_MODE_ENABLED"] = "1"
-    os.environ["SPARK_REMOTE"] = f"sc://localhost:{port}"  # for notebooks, whose kernels share it
     _SERVER[:] = [f"sc://localhost:{port}"]
+    os.environ["SPARK_REMOTE"] = _SERVER[0]  # for notebooks, whose kernels share it
+    return _client()
+
+
+def _client() -> SparkSession:
+    from pyspark.sql.connect.session import SparkSession as ConnectSession
+
     return cast(SparkSession, ConnectSession.builder.remote(_SERVER[0]).getOrCreate())
 
 
@@ -228,32 +254,3 @@ def _stderr_to(log: Path) -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-
-
-def _find_tables(session: SparkSession, warehouse: Path) -> None:
-    """Those of an earlier process, and those that the workspace itself has made since."""
-    found = [log.parent for pattern in ("*.db/*/_delta_log", "*/_delta_log") for log in warehouse.glob(pattern)]
-    for table in sorted({*found} - _found):
-        name = table.parent.name.removesuffix(".db") if table.parent != warehouse else "default"
-        schema = f"spark_catalog.`{name}`"
-        with suppress(AnalysisException):  # it is just being made
-            session.sql(f"CREATE SCHEMA IF NOT EXISTS {schema}")
-            session.sql(f"CREATE TABLE IF NOT EXISTS {schema}.`{table.name}` USING delta LOCATION '{table}'")
-            _found.add(table)
-
-
-def _find_views(session: SparkSession, folder: Path) -> None:
-    views = folder / _VIEWS
-    left = json.loads(views.read_text(encoding="utf-8")) if views.exists() else []
-    while left:
-        failed = [statement for statement in left if not _runs(session, statement)]
-        if failed == left:  # what they select from is gone
-            break
-        left = failed  # what they select from may be another view
-
-
-def _runs(session: SparkSession, statement: str) -> bool:
-    with suppress(AnalysisException):
-        session.sql(statement)
-        return True
-    return False

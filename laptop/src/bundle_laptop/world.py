@@ -1,6 +1,5 @@
 """The world of one target: the folder that holds its tables, models, volumes and runs, and what leads tasks to it."""
 
-import locale
 import os
 import re
 import shutil
@@ -38,8 +37,6 @@ def world_of(root: Path, target: str) -> Path:
     folder = root.resolve() / FOLDER / target
     if found := _REFUSED.search(str(folder)):
         raise LaptopError(f"{root.resolve()}: a path with {found[0]!r} does not work with Spark; move the project")
-    if not str(folder).isascii() and "utf" not in locale.getencoding().lower():
-        raise LaptopError(f"{root.resolve()}: Java can't read this path here; set LC_ALL=C.UTF-8, or move the project")
     place = folder / _PLACE
     made_in = place.read_text(encoding="utf-8") if place.exists() else str(folder)
     if made_in != str(folder):
@@ -67,28 +64,24 @@ def tracking_uri(folder: Path) -> str:
     return f"sqlite:///{folder / 'mlflow.db'}"
 
 
-def variables_of(folder: Path) -> dict[str, str | None]:
-    """Environment variables that lead Spark, MLflow and Python within the world; None: it has to be unset."""
-    paths = [str(_RUNTIME), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+def environment(address: str) -> dict[str, str | None]:
+    """Variables that make `WorkspaceClient()` talk to `address` and to nothing else; None: unset it.
+
+    A person's own sign-in, profile and cluster stay out of it. Loopback never goes through a proxy: NO_PROXY and
+    no_proxy keep what they have and gain loopback.
+    """
+    own = [name for name in os.environ if name.startswith(("ARM_", "DATABRICKS_", "GOOGLE_CREDENTIALS"))]
     return {
-        FOLDER_VARIABLE: str(folder),
-        "MLFLOW_TRACKING_URI": tracking_uri(folder),
-        "MLFLOW_REGISTRY_URI": tracking_uri(folder),
-        "_MLFLOW_SERVER_ARTIFACT_ROOT": str(folder / "mlartifacts"),  # MLflow's default is the working directory
-        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-        "PYSPARK_PYTHON": sys.executable,
-        "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
-        # Those of another place.
-        "DATABRICKS_RUNTIME_VERSION": None,
-        "MLFLOW_EXPERIMENT_ID": None,
-        "MLFLOW_EXPERIMENT_NAME": None,
-        "MLFLOW_RUN_ID": None,
-        **without_proxy(),
+        **dict.fromkeys(own),
+        "DATABRICKS_HOST": address,
+        "DATABRICKS_TOKEN": "local",
+        "DATABRICKS_AUTH_TYPE": "pat",
+        "DATABRICKS_CONFIG_FILE": os.devnull,
+        **_without_proxy(),
     }
 
 
-def without_proxy() -> dict[str, str]:
-    """NO_PROXY and no_proxy: they keep what they have and gain loopback, so that it never goes through a proxy."""
+def _without_proxy() -> dict[str, str]:
     known = [os.environ.get(name, "") for name in ("NO_PROXY", "no_proxy")]
     hosts = dict.fromkeys(filter(None, (host.strip() for host in ",".join([*known, *_LOOPBACK]).split(","))))
     value = "*" if "*" in hosts else ",".join(hosts)
@@ -97,7 +90,7 @@ def without_proxy() -> dict[str, str]:
 
 @contextmanager
 def environment_of(variables: Mapping[str, str | None]) -> Iterator[None]:
-    """Environment variables set, or unset, for a while."""
+    """Environment variables set, or unset (None), for a while."""
     before = {key: os.environ.get(key) for key in variables}
     _set(variables)
     try:
@@ -117,10 +110,21 @@ def _set(variables: Mapping[str, str | None]) -> None:
 @contextmanager
 def entered(folder: Path) -> Iterator[None]:
     """Tasks in this process, and processes that it starts, find this world for as long as the context lasts."""
+    paths = [str(_RUNTIME), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    elsewhere = ("DATABRICKS_RUNTIME_VERSION", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID")
+    variables = {
+        **dict.fromkeys(elsewhere),
+        FOLDER_VARIABLE: str(folder),
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": str(folder / "mlartifacts"),  # MLflow's default is the working directory
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "PYSPARK_PYTHON": sys.executable,
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
+        **_without_proxy(),
+    }
     _forget_runtime()  # what it found, in a workspace's runtime or in another world, must not last
     sys.path.insert(0, str(_RUNTIME))
     try:
-        with environment_of(variables_of(folder)), mlflow_at(tracking_uri(folder)):
+        with environment_of(variables), mlflow_at(tracking_uri(folder)):
             yield
     finally:
         sys.path.remove(str(_RUNTIME))
@@ -167,9 +171,8 @@ def locked(folder: Path) -> Iterator[None]:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise LaptopError(
-                    f"{FOLDER}/{folder.name}: another run or reset of {folder.name} is under way; wait for it"
-                ) from None
+                what = f"another run or reset of {folder.name} is under way"
+                raise LaptopError(f"{FOLDER}/{folder.name}: {what}; wait for it") from None
         yield
 
 
@@ -183,3 +186,10 @@ def reset(root: Path, target: str) -> None:
     folder = root / FOLDER / target
     with locked(folder):
         shutil.rmtree(folder)
+
+
+def tables_in(folder: Path) -> list[tuple[str, Path]]:
+    """The Delta tables in a world's folder, each with its schema."""
+    warehouse = folder / "warehouse"
+    found = [(log.parents[1].name.removesuffix(".db"), log.parent) for log in warehouse.glob("*.db/*/_delta_log")]
+    return sorted([*found, *(("default", log.parent) for log in warehouse.glob("*/_delta_log"))])

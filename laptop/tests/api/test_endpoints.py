@@ -289,12 +289,11 @@ def test_a_secret_reaches_the_model_and_never_the_answers(
 def test_a_start_serves_what_was_served_before_under_the_same_ids(start: Any, models: Models) -> None:
     with start() as workspace:
         before = create(workspace.client)
-        workspace.client.serving_endpoints.patch("delay", add_tags=[EndpointTag("team", "delays")])
     models.loaded.clear()
     with start() as workspace:
         after = workspace.client.serving_endpoints.get("delay")
         assert (after.config, after.id, state(after)) == (before.config, before.id, ("READY", "NOT_UPDATING"))
-        assert (after.tags, answered(workspace.client)) == ([EndpointTag("team", "delays")], {1: 1})
+        assert answered(workspace.client) == {1: 1}
     assert models.loaded == [(MODEL, 1, {})]
     assert len(rows(workspace.folder, "system_serving", "served_entities")) == 1
 
@@ -318,18 +317,18 @@ def test_after_a_start_only_who_asks_for_a_prediction_waits_for_the_model(start:
     assert len(models.loaded) == 1
 
 
-def test_a_version_that_is_gone_after_a_start_leaves_its_endpoint_not_ready_until_the_next_release(start: Any) -> None:
+def test_a_version_that_is_gone_after_a_start_is_looked_for_again_by_each_request(start: Any, models: Models) -> None:
     with start() as workspace:
         create(workspace.client)
     file = workspace.folder / "api/endpoints.json"
     file.write_text(file.read_text().replace('"entity_version": "1"', f'"entity_version": "{BROKEN}"'))
+    models.loaded.clear()
     with start() as workspace:
         client = workspace.client
-        with pytest.raises(InvalidState, match=r"^serving endpoint delay serves no version; champion: .* OSError: "):
-            client.serving_endpoints.query("delay", inputs=[1])
-        found = client.serving_endpoints.get("delay")
-        assert state(found) == ("NOT_READY", "NOT_UPDATING")
-        assert "cannot be loaded: OSError" in found.config.served_entities[0].state.deployment_state_message
+        for _ in range(2):
+            with pytest.raises(InvalidState, match=r"^serving endpoint delay serves no version; champion: .* OSError"):
+                client.serving_endpoints.query("delay", inputs=[1])
+        assert [version for _, version, _ in models.loaded] == [BROKEN, BROKEN]
         fixed = update(client, entity("champion", 2))
         assert (state(fixed), answered(client)) == (("READY", "NOT_UPDATING"), {2: 1})
 
@@ -342,54 +341,49 @@ def test_a_file_of_endpoints_that_is_none_is_one_line(start: Any, tmp_path: Path
         pass
 
 
-def test_tags_are_added_changed_and_removed(client: WorkspaceClient) -> None:
-    client.serving_endpoints.create("delay", tags=[EndpointTag("a", "1"), EndpointTag("b", "2")])
-    patched = client.serving_endpoints.patch(
-        "delay", add_tags=[EndpointTag("a", "3"), EndpointTag("c", "4")], delete_tags=["b", "unknown"]
-    )
-    assert patched.tags == [EndpointTag("a", "3"), EndpointTag("c", "4")]
-    assert client.serving_endpoints.get("delay").tags == patched.tags
-
-
 def logged(prefix: str | None = "delay", *, enabled: bool = True) -> AiGatewayInferenceTableConfig:
     return AiGatewayInferenceTableConfig(
         catalog_name="main", schema_name="Flights", table_name_prefix=prefix, enabled=enabled
     )
 
 
-def test_settings_of_the_ai_gateway_are_kept(client: WorkspaceClient) -> None:
-    client.serving_endpoints.create("delay")
+def create_logged(client: WorkspaceClient, prefix: str | None = "delay", *, enabled: bool = True) -> None:
+    table = logged(prefix, enabled=enabled)
     limit = AiGatewayRateLimit(calls=600, renewal_period=AiGatewayRateLimitRenewalPeriod.MINUTE)
-    client.serving_endpoints.put_ai_gateway("delay", inference_table_config=logged(), rate_limits=[limit])
+    gateway = AiGatewayConfig(inference_table_config=table, rate_limits=[limit])
+    client.serving_endpoints.create("delay", ai_gateway=gateway)
     kept = client.serving_endpoints.get("delay").ai_gateway
-    assert kept.inference_table_config == logged()
-    assert [each.calls for each in kept.rate_limits] == [600]
+    assert (kept.inference_table_config, [each.calls for each in kept.rate_limits]) == (table, [600])
 
 
 @pytest.mark.parametrize(("prefix", "table"), [("asked", "asked_payload"), (None, "delay_payload")])
 def test_the_inference_table_exists_before_the_first_request(
     client: WorkspaceClient, workspace: Any, prefix: str | None, table: str
 ) -> None:
-    client.serving_endpoints.create("delay", ai_gateway=AiGatewayConfig(inference_table_config=logged(prefix)))
+    create_logged(client, prefix)
     assert rows(workspace.folder, "flights", table) == []
 
 
-def test_requests_are_logged_in_order_from_when_it_is_asked_for_until_it_no_longer_is(start: Any) -> None:
+def test_requests_are_logged_in_order(start: Any) -> None:
     with start() as workspace:
-        client = workspace.client
-        create(client)
-        answered(client)
-        client.serving_endpoints.put_ai_gateway("delay", inference_table_config=logged())
+        create_logged(workspace.client)
+        update(workspace.client, entity("champion", 1))
         sent = [{"inputs": [number], "client_request_id": f"mine-{number}"} for number in range(20)]
         answers = [workspace.send("POST", "/serving-endpoints/delay/invocations", json=body) for body in sent]
-        client.serving_endpoints.put_ai_gateway("delay", inference_table_config=logged(enabled=False))
-        answered(client)
     found = sorted(rows(workspace.folder, "flights", "delay_payload"), key=lambda row: row["request_time"])
     assert [json.loads(row["request"]) for row in found] == sent
     assert [row["client_request_id"] for row in found] == [body["client_request_id"] for body in sent]
     assert [row["databricks_request_id"] for row in found] == [answer.headers["x-request-id"] for answer in answers]
     (recorded,) = rows(workspace.folder, "system_serving", "served_entities")
     assert {row["served_entity_id"] for row in found} == {recorded["served_entity_id"]}
+
+
+def test_requests_are_not_logged_where_that_is_off(start: Any) -> None:
+    with start() as workspace:
+        create_logged(workspace.client, enabled=False)
+        update(workspace.client, entity("champion", 1))
+        answered(workspace.client)
+    assert not (workspace.folder / "warehouse/flights.db").exists()
 
 
 def test_a_deleted_endpoint_is_gone(client: WorkspaceClient) -> None:
@@ -438,8 +432,8 @@ def test_an_answer_that_cannot_be_given_is_an_error_and_is_logged(client: Worksp
 def test_a_stop_waits_for_requests_in_flight_and_for_updates(start: Any, models: Models) -> None:
     with ThreadPoolExecutor(1) as thread:
         with start() as workspace:
-            create(workspace.client)
-            workspace.client.serving_endpoints.put_ai_gateway("delay", inference_table_config=logged())
+            create_logged(workspace.client)
+            update(workspace.client, entity("champion", 1))
             workspace.client.serving_endpoints.update_config("delay", served_entities=[entity("champion", SLOW)])
             assert models.loading.wait(PATIENCE_S)
             answer = thread.submit(workspace.send, "POST", "/serving-endpoints/delay/invocations", data=b"slowly")
@@ -458,8 +452,6 @@ def test_a_stop_waits_for_requests_in_flight_and_for_updates(start: Any, models:
         lambda api: api.get("nobody"),
         lambda api: api.delete("nobody"),
         lambda api: api.update_config("nobody", served_entities=[entity("champion", 1)]),
-        lambda api: api.patch("nobody", delete_tags=["a"]),
-        lambda api: api.put_ai_gateway("nobody"),
         lambda api: api.query("nobody"),
     ],
 )
@@ -564,12 +556,11 @@ def test_a_wrong_configuration_is_refused_in_one_line(
             {"name": "other", "route_optimized": True},
             "route_optimized: the laptop's workspace API would do nothing about this field",
         ),
-        ("PATCH", "/delay/tags", {"add_tags": [{"value": "1"}]}, "add_tags.0.key: Field required"),
         (
-            "PUT",
-            "/delay/ai-gateway",
-            {"inference_table_config": {"enabled": True}},
-            "inference_table_config: give catalog_name and schema_name",
+            "POST",
+            "",
+            {"name": "other", "ai_gateway": {"inference_table_config": {"enabled": True}}},
+            "ai_gateway.inference_table_config: give catalog_name and schema_name",
         ),
     ],
 )

@@ -132,41 +132,24 @@ def test_an_answer_can_be_cut_in_the_middle(workspace: Any, sent: int) -> None:
     assert workspace.send("GET", ME).status_code == 200
 
 
-def test_another_process_sets_reads_and_removes_faults(workspace: Any) -> None:
-    put = workspace.send("PUT", "/laptop/faults", json=[{"action": "conflict", "times": None, "path": "/Me"}])
-    assert put.status_code == 200
-    assert [workspace.send("GET", ME).status_code for _ in range(2)] == [409, 409]
-    (told,) = workspace.send("GET", "/laptop/faults").json()["faults"]
-    assert (told["action"], told["path"], told["times"], told["injected"]) == ("conflict", "/Me", None, 2)
-    assert workspace.send("DELETE", "/laptop/faults").status_code == 200
-    assert workspace.send("GET", ME).status_code == 200
-    served = [each for each in workspace.send("GET", "/laptop/requests").json()["requests"] if each["path"] == ME]
-    assert [each["status"] for each in served] == [409, 409, 200]
-    assert {each["method"] for each in served} == {"GET"}
-
-
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ({}, "0.action: Field required"),
-        ({"action": "explode"}, "0.action: Input should be 'conflict',"),
-        ({"action": "cut", "path": "("}, "0.path: Input should be a valid regular expression"),
-        ({"action": "cut", "times": 0}, "0.times: Input should be greater than or equal to 1"),
-        ({"action": "cut", "after": -1}, "0.after: Input should be greater than or equal to 0"),
-        ({"action": "fail", "status": 499}, "0.status: Input should be greater than or equal to 500"),
-        ({"action": "fail", "status": 600}, "0.status: Input should be less than or equal to 599"),
-        ({"action": "cut", "often": 1}, "0.often: the laptop's workspace API would do nothing about this field"),
+        ({}, "Field required"),
+        ({"action": "explode"}, "Input should be 'conflict',"),
+        ({"action": "cut", "path": "("}, "Input should be a valid regular expression"),
+        ({"action": "cut", "times": 0}, "Input should be greater than or equal to 1"),
+        ({"action": "cut", "after": -1}, "Input should be greater than or equal to 0"),
+        ({"action": "fail", "status": 499}, "Input should be greater than or equal to 500"),
+        ({"action": "fail", "status": 600}, "Input should be less than or equal to 599"),
+        ({"action": "cut", "often": 1}, "Extra inputs are not permitted"),
     ],
 )
 def test_a_wrong_fault_is_refused(workspace: Any, fault: dict[str, Any], message: str) -> None:
-    answer = workspace.send("PUT", "/laptop/faults", json=[fault])
-    assert answer.status_code == 400
-    assert answer.json()["message"].startswith(message)
-    with pytest.raises(ValidationError):
+    with pytest.raises(ValidationError, match=message):
         workspace.faults.add(**fault)
 
 
-def test_a_fault_never_keeps_a_client_from_finding_the_workspace_or_the_faults(workspace: Any) -> None:
+def test_a_fault_never_keeps_a_client_from_finding_the_workspace(workspace: Any) -> None:
     workspace.faults.add(action="fail", times=None)
     assert workspace.client.config.host == workspace.address
-    assert workspace.send("DELETE", "/laptop/faults").status_code == 200

@@ -12,7 +12,7 @@ import pytest
 from deltalake import DeltaTable
 
 from bundle_laptop.api import tables
-from bundle_laptop.api.payloads import MAX_LOGGED_BYTES, PayloadLog, row_of
+from bundle_laptop.api.tables import MAX_LOGGED_BYTES, PayloadLog, payload
 
 TABLE = "main.Flights.Delay_payload"
 NEVER_S = 3600
@@ -32,16 +32,9 @@ DOCUMENTED = {  # https://learn.microsoft.com/azure/databricks/ai-gateway/infere
 }
 
 
-def payload(number: int = 0, *, request: bytes = b"", response: bytes = b"{}") -> dict[str, Any]:
-    return row_of(
-        request_id=f"id-{number}",
-        time=datetime(2013, 1, 15, 23, 59, 59, 123456, tzinfo=UTC),
-        status=200,
-        duration_ms=1.6,
-        request=request,
-        response=response,
-        entity_id="champion-3",
-    )
+def row(number: int = 0, *, request: bytes = b"", response: bytes = b"{}") -> dict[str, Any]:
+    started = datetime(2013, 1, 15, 23, 59, 59, 123456, tzinfo=UTC).timestamp()
+    return payload(f"id-{number}", started, started + 0.0016, 200, request, response, "champion-3")
 
 
 def rows(folder: Path, table: str = "delay_payload") -> list[dict[str, Any]]:
@@ -69,8 +62,8 @@ def test_rows_have_the_documented_columns_and_types(tmp_path: Path, log: Payload
         for field in schema.fields
     }
     assert types == DOCUMENTED
-    log.add(TABLE, payload(1, request=b'{"inputs": [], "client_request_id": "mine"}'))
-    log.add(TABLE, payload(2, request=b"\xff\0"))
+    log.add(TABLE, row(1, request=b'{"inputs": [], "client_request_id": "mine"}'))
+    log.add(TABLE, row(2, request=b"\xff\0"))
     log.close()
     first, second = rows(tmp_path)
     assert first == {
@@ -102,11 +95,11 @@ def test_rows_have_the_documented_columns_and_types(tmp_path: Path, log: Payload
 def test_what_is_too_long_is_left_out_and_said_to_be(
     tmp_path: Path, log: PayloadLog, request_bytes: int, response_bytes: int, codes: list[str]
 ) -> None:
-    log.add(TABLE, payload(request=b"x" * request_bytes, response=b"y" * response_bytes))
+    log.add(TABLE, row(request=b"x" * request_bytes, response=b"y" * response_bytes))
     log.close()
-    (row,) = rows(tmp_path)
-    assert row["logging_error_codes"] == codes
-    assert (row["request"] is None, row["response"] is None) == (
+    (found,) = rows(tmp_path)
+    assert found["logging_error_codes"] == codes
+    assert (found["request"] is None, found["response"] is None) == (
         request_bytes > MAX_LOGGED_BYTES,
         response_bytes > MAX_LOGGED_BYTES,
     )
@@ -126,7 +119,7 @@ def test_what_is_too_long_is_left_out_and_said_to_be(
 def test_the_clients_own_id_is_a_text_in_the_body(
     tmp_path: Path, log: PayloadLog, request_text: bytes, client_id: str | None
 ) -> None:
-    log.add(TABLE, payload(request=request_text))
+    log.add(TABLE, row(request=request_text))
     log.close()
     assert [row["client_request_id"] for row in rows(tmp_path)] == [client_id]
 
@@ -135,7 +128,7 @@ def test_rows_are_written_within_a_second_without_being_asked_in_order_and_by_ta
     log = PayloadLog(tmp_path)
     log.create(TABLE)
     for number in range(10):
-        log.add("main.flights.other_payload" if number % 2 else TABLE, payload(number))
+        log.add("main.flights.other_payload" if number % 2 else TABLE, row(number))
     started = monotonic()
     while len(ids(tmp_path)) < 5:
         assert monotonic() < started + 20
@@ -149,14 +142,14 @@ def test_rows_are_kept_until_the_table_can_be_written(tmp_path: Path, caplog: py
     (tmp_path / "warehouse").mkdir()
     (tmp_path / "warehouse/flights.db").write_text("in the way")
     log = PayloadLog(tmp_path, every_s=0.01)
-    log.add(TABLE, payload(1))
-    log.add("main.others.delay_payload", payload(2))
+    log.add(TABLE, row(1))
+    log.add("main.others.delay_payload", row(2))
     started = monotonic()
     while "1 requests were not written to main.Flights.Delay_payload and are tried again" not in caplog.text:
         assert monotonic() < started + 20
         sleep(0.02)
     (tmp_path / "warehouse/flights.db").unlink()
-    log.add(TABLE, payload(3))
+    log.add(TABLE, row(3))
     log.close()
     assert sorted(ids(tmp_path)) == ["id-1", "id-3"]
     others = DeltaTable(tmp_path / "warehouse/others.db/delay_payload").to_pyarrow_table()
@@ -167,7 +160,7 @@ def test_rows_that_can_never_be_written_are_told_at_the_end(
     tmp_path: Path, log: PayloadLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "warehouse").write_text("in the way")
-    log.add(TABLE, payload())
+    log.add(TABLE, row())
     log.close()
     assert "1 requests to endpoints were not written to their tables and are lost" in caplog.text
 
@@ -182,10 +175,10 @@ def test_nobody_waits_for_a_write_that_hangs(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(tables, "append", hang)
     log = PayloadLog(tmp_path, every_s=0)
-    log.add(TABLE, payload(0))
+    log.add(TABLE, row(0))
     assert writing.wait(20)
     for number in range(1, 10):  # would never end, were it to wait: only what follows lets the write go on
-        log.add(TABLE, payload(number))
+        log.add(TABLE, row(number))
     go.set()
     log.close()
     assert sorted(ids(tmp_path)) == [f"id-{number}" for number in range(10)]

@@ -1,9 +1,7 @@
 """The workspace API on loopback, and faults to inject into it."""
 
-from bundle_laptop.api.environment import environment
 from bundle_laptop.api.faults import Fault, Faults, Served
-from bundle_laptop.api.state import running_address
-from bundle_laptop.api.synced_tables import SyncedTable
-from bundle_laptop.api.workspace import serve_workspace
+from bundle_laptop.api.workspace import running_address, serve_workspace
+from bundle_laptop.world import environment
 
-__all__ = ["Fault", "Faults", "Served", "SyncedTable", "environment", "running_address", "serve_workspace"]
+__all__ = ["Fault", "Faults", "Served", "environment", "running_address", "serve_workspace"]

@@ -1,11 +1,10 @@
 """What the serving-endpoints API takes and answers: https://docs.databricks.com/api/workspace/servingendpoints
 
-Nothing is served here. Kept without effect: workload size and type, scale to zero, provisioned concurrency, rate
-limits, usage tracking, fallback, budget policy, e-mail notifications.
+Kept without effect: workload size and type, scale to zero, provisioned concurrency, rate limits, usage tracking,
+fallback, budget policy, e-mail notifications.
 """
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
@@ -14,7 +13,6 @@ from pydantic import Field, StrictInt, model_validator
 from bundle_laptop.api.web import Body, Tree
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w-]*$", max_length=63)]
-Percentage = Annotated[StrictInt, Field(ge=0, le=100)]
 
 
 class Entity(Body):
@@ -28,7 +26,7 @@ class Entity(Body):
     scale_to_zero_enabled: bool = False
     min_provisioned_concurrency: int | None = None
     max_provisioned_concurrency: int | None = None
-    environment_vars: Mapping[str, str] = Field(default_factory=dict)
+    environment_vars: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -39,23 +37,15 @@ class Entity(Body):
         return given
 
 
-class Route(Body):
-    """The share of one served entity; the older name of the field is what most clients send."""
-
+class _Share(Body):
+    # The older name of the field is what most clients send.
     served_model_name: str | None = None
     served_entity_name: str | None = None
-    traffic_percentage: Percentage
-
-    @property
-    def served(self) -> str | None:
-        """Whose share it is."""
-        return self.served_entity_name or self.served_model_name
+    traffic_percentage: Annotated[StrictInt, Field(ge=0, le=100)]
 
 
-class Traffic(Body):
-    """The shares of all served entities."""
-
-    routes: tuple[Route, ...] = Field(min_length=1)
+class _Traffic(Body):
+    routes: tuple[_Share, ...] = Field(min_length=1)
 
 
 class Config(Body):
@@ -63,58 +53,33 @@ class Config(Body):
 
     name: str | None = None  # of the endpoint, once more
     served_entities: tuple[Entity, ...] = Field(min_length=1)
-    traffic_config: Traffic | None = None
+    traffic_config: _Traffic | None = None
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        names = Counter(entity.name for entity in self.served_entities)
-        routes = Counter(route.served for route in self.routes)
-        for what, counted in (("served_entities: entity", names), ("traffic_config: route", routes)):
-            twice = [name for name, times in counted.items() if times > 1]
-            if twice:
+        names, routes = [entity.name for entity in self.served_entities], [name for name, _ in self._routes]
+        for what, given in (("served_entities: entity", names), ("traffic_config: route", routes)):
+            if twice := [name for name, times in Counter(given).items() if times > 1]:
                 raise ValueError(f"{what} {twice[0]} is there twice")
         if unknown := [name for name in routes if name not in names]:
             raise ValueError(f"traffic_config: there is no served entity {unknown[0]}")
-        if sum(self.shares.values()) != 100:
-            raise ValueError(f"traffic_config: percentages sum to {sum(self.shares.values())}, not to 100")
+        if (total := sum(self.shares.values())) != 100:
+            raise ValueError(f"traffic_config: percentages sum to {total}, not to 100")
         return self
 
     @property
-    def routes(self) -> tuple[Route, ...]:
-        """As given; one entity alone needs none."""
-        if self.traffic_config:
-            return self.traffic_config.routes
-        alone = self.served_entities[0].name if len(self.served_entities) == 1 else None
-        return (Route(served_model_name=alone, traffic_percentage=100),) if alone else ()
+    def _routes(self) -> list[tuple[str | None, int]]:
+        """Name and percentage, as given; one entity alone needs none."""
+        if not self.traffic_config:
+            return [(self.served_entities[0].name, 100)] if len(self.served_entities) == 1 else []
+        routes = self.traffic_config.routes
+        return [(each.served_entity_name or each.served_model_name, each.traffic_percentage) for each in routes]
 
     @property
     def shares(self) -> dict[str, int]:
         """The percentage of each entity by its name."""
-        shares = {route.served: route.traffic_percentage for route in self.routes}
-        return {entity.name: shares.get(entity.name, 0) for entity in self.served_entities}
-
-
-class Tag(Body):
-    """A tag of an endpoint."""
-
-    key: str = Field(min_length=1)
-    value: str = ""
-
-
-class TagChange(Body):
-    """Tags to set, then keys of tags to remove."""
-
-    add_tags: tuple[Tag, ...] = ()
-    delete_tags: tuple[str, ...] = ()
-
-    def apply(self, tags: tuple[Tag, ...]) -> tuple[Tag, ...]:
-        """The tags after the change, by key."""
-        changed = {tag.key: tag for tag in (*tags, *self.add_tags)}
-        return tuple(changed[key] for key in sorted(changed) if key not in self.delete_tags)
-
-
-class _Switch(Body):
-    enabled: bool
+        routes = dict(self._routes)
+        return {entity.name: routes.get(entity.name, 0) for entity in self.served_entities}
 
 
 class InferenceTable(Body):
@@ -132,26 +97,13 @@ class InferenceTable(Body):
         return self
 
 
-class _RateLimit(Body):
-    calls: StrictInt | None = None
-    tokens: StrictInt | None = None
-    key: Literal["user", "user_group", "service_principal", "endpoint"] = "endpoint"
-    principal: str | None = None
-    renewal_period: Literal["minute"]
-
-
 class AiGateway(Body):
     """The settings of the AI Gateway, of which the inference table alone has an effect."""
 
     inference_table_config: InferenceTable | None = None
-    rate_limits: tuple[_RateLimit, ...] = ()
-    usage_tracking_config: _Switch | None = None
-    fallback_config: _Switch | None = None
-
-
-class _Notifications(Body):
-    on_update_failure: tuple[str, ...] = ()
-    on_update_success: tuple[str, ...] = ()
+    rate_limits: list[Tree] | None = None
+    usage_tracking_config: Tree | None = None
+    fallback_config: Tree | None = None
 
 
 class NewEndpoint(Body):
@@ -160,10 +112,10 @@ class NewEndpoint(Body):
     name: Name
     config: Config | None = None
     description: str = ""
-    tags: tuple[Tag, ...] = ()
+    tags: list[Tree] | None = None
     ai_gateway: AiGateway | None = None
     budget_policy_id: str | None = None
-    email_notifications: _Notifications | None = None
+    email_notifications: Tree | None = None
 
 
 class Endpoint(NewEndpoint):
@@ -173,7 +125,7 @@ class Endpoint(NewEndpoint):
     creation_timestamp: int
     last_updated_timestamp: int
     config_version: int = 0
-    entity_ids: Mapping[str, str] = Field(default_factory=dict)
+    entity_ids: dict[str, str] = Field(default_factory=dict)
 
     @property
     def inference_table(self) -> str | None:
@@ -190,48 +142,37 @@ class Pending:
 
     config: Config
     config_version: int
-    start_time: int
     failure: str | None = None
 
 
-def shown(endpoint: Endpoint, pending: Pending | None, trouble: str | None) -> Tree:
-    """An endpoint as it is answered. `trouble` says why it does not serve what it is configured to."""
+def shown(endpoint: Endpoint, pending: Pending | None) -> Tree:
+    """An endpoint as it is answered."""
     tree: Tree = {
         **endpoint.model_dump(mode="json", exclude_none=True, exclude={"config", "config_version", "entity_ids"}),
         "creator": "local",
         "permission_level": "CAN_MANAGE",
         "state": {
-            "ready": "READY" if endpoint.config and not trouble else "NOT_READY",
+            "ready": "READY" if endpoint.config else "NOT_READY",
             "config_update": "NOT_UPDATING" if not pending else "UPDATE_FAILED" if pending.failure else "IN_PROGRESS",
         },
     }
     if endpoint.config:
-        deployment = "DEPLOYMENT_FAILED" if trouble else "DEPLOYMENT_READY"
-        tree["config"] = _shown_config(endpoint.config, endpoint.config_version, deployment, trouble, {})
+        tree["config"] = _shown(endpoint.config, endpoint.config_version, "DEPLOYMENT_READY")
     if pending:
         deployment = "DEPLOYMENT_FAILED" if pending.failure else "DEPLOYMENT_CREATING"
-        times = {"start_time": pending.start_time}
-        tree["pending_config"] = _shown_config(
-            pending.config, pending.config_version, deployment, pending.failure, times
-        )
+        tree["pending_config"] = _shown(pending.config, pending.config_version, deployment, pending.failure or "")
     return tree
 
 
-def _shown_config(config: Config, version: int, deployment: str, message: str | None, more: Mapping[str, int]) -> Tree:
+def _shown(config: Config, version: int, deployment: str, message: str = "") -> Tree:
+    state = {"deployment": deployment, "deployment_state_message": message}
+    routes = [
+        {"served_model_name": name, "served_entity_name": name, "traffic_percentage": share}
+        for name, share in config.shares.items()
+    ]
+    entities = [entity.model_dump(mode="json", exclude_none=True) for entity in config.served_entities]
     return {
         "config_version": version,
-        "served_entities": [
-            {
-                **entity.model_dump(mode="json", exclude_none=True),
-                "state": {"deployment": deployment, "deployment_state_message": message or ""},
-            }
-            for entity in config.served_entities
-        ],
-        "traffic_config": {
-            "routes": [
-                {"served_model_name": name, "served_entity_name": name, "traffic_percentage": share}
-                for name, share in config.shares.items()
-            ]
-        },
-        **more,
+        "served_entities": [{**entity, "state": state} for entity in entities],
+        "traffic_config": {"routes": routes},
     }

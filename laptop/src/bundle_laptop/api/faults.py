@@ -1,21 +1,15 @@
-"""Faults that a test injects: what a workspace, or the network before it, does on a bad day.
-
-In the same process by `Faults.add`; in another by PUT /laptop/faults with a list of rules in JSON, each with the same
-fields. GET /laptop/faults tells the rules, DELETE removes them, GET /laptop/requests tells what was served.
-"""
+"""Faults that a test injects: what a workspace, or the network before it, does on a bad day."""
 
 import re
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from threading import Lock
-from typing import Literal, TypeAlias
+from typing import Literal
 
-from pydantic import Field, RootModel
+from pydantic import Field
 
-from bundle_laptop.api.web import Answer, Body, Request, Route, Tree, json_answer
+from bundle_laptop.api.web import Answer, Body, json_answer
 
-Action: TypeAlias = Literal["conflict", "throttle", "fail", "hang", "cut", "cut_before"]
 _KEPT = 10_000
 
 
@@ -32,17 +26,13 @@ class Fault(Body):
 
     method: str = "*"
     path: re.Pattern[str] = re.compile("")
-    action: Action
+    action: Literal["conflict", "throttle", "fail", "hang", "cut", "cut_before"]
     times: int | None = Field(default=1, ge=1)
     after: int = Field(default=0, ge=0)
     status: int = Field(default=500, ge=500, le=599)
     seconds: float | None = Field(default=None, ge=0)
     retry_after: int | None = Field(default=None, ge=0)
     sent: int = Field(default=0, ge=0)
-
-    def matches(self, method: str, path: str) -> bool:
-        """Whether it is about this request."""
-        return self.method in ("*", method) and self.path.search(path) is not None
 
     def refusal(self) -> Answer | None:
         """The answer in place of the real one; None: the action is another."""
@@ -54,10 +44,6 @@ class Fault(Body):
         headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
         body = {"error_code": code, "message": f"{self.action}, injected by the laptop's faults"}
         return json_answer(body, status, headers)
-
-
-class _Rules(RootModel[tuple[Fault, ...]]):
-    pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,14 +59,14 @@ class Served:
 class _Rule:
     fault: Fault
     matched: int = 0
-    injected: int = 0
 
-    def meets(self) -> bool:
-        """Whether the next request that it matches meets the fault."""
+    def meets(self, method: str, path: str) -> bool:
+        """Whether this request meets the fault; it is counted if it matches."""
+        if self.fault.method not in ("*", method) or not self.fault.path.search(path):
+            return False
         self.matched += 1
-        due = self.matched > self.fault.after and (self.fault.times is None or self.injected < self.fault.times)
-        self.injected += due
-        return due
+        since = self.matched - self.fault.after
+        return since > 0 and (self.fault.times is None or since <= self.fault.times)
 
 
 class Faults:
@@ -98,12 +84,8 @@ class Faults:
 
     def clear(self) -> None:
         """Remove all rules; the log of requests stays."""
-        self.replace(())
-
-    def replace(self, faults: Iterable[Fault]) -> None:
-        """Have these rules in place of those there are."""
         with self._lock:
-            self._rules = [_Rule(fault) for fault in faults]
+            self._rules.clear()
 
     @property
     def requests(self) -> list[Served]:
@@ -114,32 +96,9 @@ class Faults:
     def take(self, method: str, path: str) -> Fault | None:
         """The fault that this request meets."""
         with self._lock:
-            return next((rule.fault for rule in self._rules if rule.fault.matches(method, path) and rule.meets()), None)
+            return next((rule.fault for rule in self._rules if rule.meets(method, path)), None)
 
     def log(self, method: str, path: str, status: int | None) -> None:
         """Remember a request that was served."""
         with self._lock:
             self._served.append(Served(method=method, path=path, status=status))
-
-    def routes(self) -> list[Route]:
-        """For other processes."""
-        return [
-            ("GET", "/laptop/faults", lambda _: self._told()),
-            ("PUT", "/laptop/faults", self._put),
-            ("DELETE", "/laptop/faults", self._delete),
-            ("GET", "/laptop/requests", lambda _: {"requests": [asdict(served) for served in self.requests]}),
-        ]
-
-    def _told(self) -> Tree:
-        with self._lock:
-            return {
-                "faults": [{**rule.fault.model_dump(mode="json"), "injected": rule.injected} for rule in self._rules]
-            }
-
-    def _put(self, request: Request) -> Tree:
-        self.replace(request.body(_Rules).root)
-        return self._told()
-
-    def _delete(self, _: Request) -> Tree:
-        self.clear()
-        return {}

@@ -1,21 +1,20 @@
 """Where synced tables go: a sqlite file or a PostgreSQL database. A reader finds a table's old rows or its new ones."""
 
 import json
+import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, TypeAlias
 
 from bundle_laptop.errors import LaptopError
 
 if TYPE_CHECKING:
-    import psycopg
     import pyarrow as pa
-
-_SYNCED = "laptop_synced"  # a table of the sqlite file: what each of the others was made of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,139 +26,77 @@ class OnlineTable:
     newest_by: str | None
 
 
-class OnlineStore(Protocol):
-    """What both kinds do."""
-
-    def made_of(self, table: str) -> str | None:
-        """What the table's last `replace` was told; None if there is no table."""
-
-    def replace(self, table: OnlineTable, rows: "pa.RecordBatchReader", made_of: str) -> None:
-        """Make a table anew. Raises LaptopError for two rows with the same key that nothing tells apart."""
-
-    def drop(self, table: str) -> None:
-        """Remove a table, if it is there."""
+OnlineStore: TypeAlias = "Callable[[OnlineTable, pa.RecordBatchReader], None]"
+"""Makes a table anew. Raises LaptopError for two rows with the same key that nothing tells apart."""
 
 
-class SqliteStore:
-    """A file, which is replaced by another; its other tables stay. Times are ISO 8601 text in UTC, decimals
-    are floats, lists and structs are JSON."""
+def online_store_at(folder: Path, address: str | None) -> OnlineStore:
+    """The online store of a world. Raises LaptopError for an address of another kind."""
+    if address is None:
+        return partial(_to_sqlite, folder / "online.db")
+    if address.startswith(("postgresql://", "postgres://")):
+        return partial(_to_postgresql, address)
+    raise LaptopError("the online store's address is not postgresql://<user>:<password>@<host>/<database>")
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
 
-    def made_of(self, table: str) -> str | None:
-        """See OnlineStore."""
+def _to_sqlite(file: Path, table: OnlineTable, rows: "pa.RecordBatchReader") -> None:
+    """A copy of the file with the new rows takes its place; its other tables stay.
+
+    Times are ISO 8601 text in UTC, decimals are floats, lists and structs are JSON.
+    """
+    name, names, key = _quoted(table.name), [_quoted(name) for name in rows.schema.names], _key(table)
+    insert = f"INSERT INTO {name} VALUES ({', '.join('?' * len(names))})"
+    if table.newest_by:
+        newest, all_new = _quoted(table.newest_by), ", ".join(f"{name} = excluded.{name}" for name in names)
+        is_newer = f"{newest} IS NULL OR excluded.{newest} >= {newest}"
+        insert += f" ON CONFLICT ({key}) DO UPDATE SET {all_new} WHERE {is_newer}"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="online-", dir=file.parent) as folder:
+        made = Path(folder) / file.name
+        if file.exists():
+            shutil.copy(file, made)
         try:
-            with closing(sqlite3.connect(f"{self._file.absolute().as_uri()}?mode=ro", uri=True)) as store:
-                there = store.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone()
-                told = store.execute(f"SELECT made_of FROM {_SYNCED} WHERE name = ?", (table,)).fetchone()
-        except sqlite3.Error:
-            return None
-        return told[0] if told and there else None
-
-    def replace(self, table: OnlineTable, rows: "pa.RecordBatchReader", made_of: str) -> None:
-        """See OnlineStore."""
-        with self._rewritten() as store:
-            store.execute(f"DROP TABLE IF EXISTS {_quoted(table.name)}")
-            names, key = [_quoted(name) for name in rows.schema.names], ", ".join(map(_quoted, table.key))
-            store.execute(f"CREATE TABLE {_quoted(table.name)} ({', '.join(names)}, PRIMARY KEY ({key}))")
-            insert = f"INSERT INTO {_quoted(table.name)} VALUES ({', '.join('?' * len(names))})"
-            if table.newest_by:
-                newest, all_new = _quoted(table.newest_by), ", ".join(f"{name} = excluded.{name}" for name in names)
-                is_newer = f"{newest} IS NULL OR excluded.{newest} >= {newest}"
-                insert += f" ON CONFLICT ({key}) DO UPDATE SET {all_new} WHERE {is_newer}"
-            for batch in _with_keys(rows, table.key):
-                columns = (_sqlite_values(column) for column in batch.columns)
-                try:
-                    store.executemany(insert, zip(*columns, strict=True))
-                except sqlite3.IntegrityError as error:
-                    raise _duplicates(table, str(error)) from None
-            store.execute(f"CREATE TABLE IF NOT EXISTS {_SYNCED} (name PRIMARY KEY, made_of)")
-            store.execute(f"INSERT OR REPLACE INTO {_SYNCED} VALUES (?, ?)", (table.name, made_of))
-
-    def drop(self, table: str) -> None:
-        """See OnlineStore."""
-        if self._file.exists():
-            with self._rewritten() as store:
-                store.execute(f"DROP TABLE IF EXISTS {_quoted(table)}")
-
-    @contextmanager
-    def _rewritten(self) -> Iterator[sqlite3.Connection]:
-        """A copy of the file, which takes its place unless the block raises."""
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="online-", dir=self._file.parent) as folder:
-            made = Path(folder) / self._file.name
-            with closing(sqlite3.connect(made)) as store:
-                if self._file.exists():
-                    self._copy_to(store)
+            with closing(sqlite3.connect(made)) as store, store:
                 store.execute("PRAGMA journal_mode = OFF")  # nobody reads it before it is done
                 store.execute("PRAGMA cache_size = -100000")  # 100 MB: keys come in any order
-                yield store
-                store.commit()
-            made.replace(self._file)
+                store.execute(f"DROP TABLE IF EXISTS {name}")
+                store.execute(f"CREATE TABLE {name} ({', '.join(names)}, PRIMARY KEY ({key}))")
+                for batch in _with_keys(rows, table.key):
+                    columns = (_sqlite_values(column) for column in batch.columns)
+                    store.executemany(insert, zip(*columns, strict=True))
+        except sqlite3.IntegrityError as error:
+            raise _duplicates(table, str(error)) from None
+        except sqlite3.DatabaseError as error:
+            raise LaptopError(f"{file} cannot be written: {error}; delete it, then sync again") from error
+        made.replace(file)
 
-    def _copy_to(self, store: sqlite3.Connection) -> None:
-        try:
-            with closing(sqlite3.connect(f"{self._file.absolute().as_uri()}?mode=ro", uri=True)) as old:
-                old.backup(store)
-        except sqlite3.Error as error:
-            raise LaptopError(f"{self._file} cannot be read: {error}; delete it, then sync again") from error
 
+def _to_postgresql(address: str, table: OnlineTable, rows: "pa.RecordBatchReader") -> None:
+    """In one transaction, in the schema that the address leads to. Grants on a table end with its rows.
 
-class PostgresqlStore:
-    """A database, with tables in the schema that the address leads to. Grants on a table end with its rows."""
+    The address, which may hold a password, stays out of what is raised.
+    """
+    import psycopg
 
-    def __init__(self, address: str) -> None:
-        self._address = address
-
-    def made_of(self, table: str) -> str | None:
-        """See OnlineStore."""
-        with self._connected() as store:
-            found = store.execute("SELECT obj_description(to_regclass(%s), 'pg_class')", (_quoted(table),)).fetchone()
-        return found[0] if found else None
-
-    def replace(self, table: OnlineTable, rows: "pa.RecordBatchReader", made_of: str) -> None:
-        """See OnlineStore."""
-        import psycopg
-
-        name, staged, made = map(_quoted, (table.name, f"{table.name}_staged", f"{table.name}_made"))
-        key, columns = (
-            ", ".join(map(_quoted, table.key)),
-            [f"{_quoted(each.name)} {_type(each.type)}" for each in rows.schema],
-        )
-        newest = f", {_quoted(table.newest_by)} DESC NULLS LAST" if table.newest_by else ""
-        distinct = f"DISTINCT ON ({key})" if table.newest_by else ""
-        with self._connected() as store:
+    name, staged, made = map(_quoted, (table.name, f"{table.name}_staged", f"{table.name}_made"))
+    key, columns = _key(table), [f"{_quoted(each.name)} {_type(each.type)}" for each in rows.schema]
+    newest = f", {_quoted(table.newest_by)} DESC NULLS LAST" if table.newest_by else ""
+    distinct = f"DISTINCT ON ({key})" if table.newest_by else ""
+    try:
+        with psycopg.connect(address, connect_timeout=10) as store:
             store.execute(f"CREATE TEMPORARY TABLE {staged} ({', '.join(columns)}) ON COMMIT DROP")
             with store.cursor().copy(f"COPY {staged} FROM STDIN (FORMAT csv)") as copy:
                 for batch in _with_keys(rows, table.key):
                     copy.write(_csv(batch))
             store.execute(f"CREATE TABLE {made} AS SELECT {distinct} * FROM {staged} ORDER BY {key}{newest}")
-            try:
-                store.execute(f"ALTER TABLE {made} ADD PRIMARY KEY ({key})")
-            except psycopg.errors.UniqueViolation as error:
-                raise _duplicates(table, str(error)) from None
-            store.execute(f"COMMENT ON TABLE {made} IS {_literal(made_of)}")
+            store.execute(f"ALTER TABLE {made} ADD PRIMARY KEY ({key})")
             store.execute("SET LOCAL lock_timeout = '60s'")
             store.execute(f"DROP TABLE IF EXISTS {name}")
             store.execute(f"ALTER TABLE {made} RENAME TO {name}")
-
-    def drop(self, table: str) -> None:
-        """See OnlineStore."""
-        with self._connected() as store:
-            store.execute(f"DROP TABLE IF EXISTS {_quoted(table)}")
-
-    @contextmanager
-    def _connected(self) -> "Iterator[psycopg.Connection[tuple[Any, ...]]]":
-        """A connection with one transaction. Raises LaptopError; the address, which may hold a password, stays out."""
-        import psycopg
-
-        try:
-            with psycopg.connect(self._address, connect_timeout=10) as connection:
-                yield connection
-        except psycopg.Error as error:
-            said = error.diag.message_primary or type(error).__name__
-            raise LaptopError(f"the online store failed: {said}") from error
+    except psycopg.errors.UniqueViolation as error:
+        raise _duplicates(table, str(error)) from None
+    except psycopg.Error as error:
+        raise LaptopError(f"the online store failed: {error.diag.message_primary or type(error).__name__}") from error
 
 
 def _with_keys(rows: "pa.RecordBatchReader", key: Iterable[str]) -> "Iterator[pa.RecordBatch]":
@@ -168,35 +105,34 @@ def _with_keys(rows: "pa.RecordBatchReader", key: Iterable[str]) -> "Iterator[pa
 
     for batch in rows:
         for name in key:
-            if batch[name].null_count:
-                batch = batch.filter(pc.is_valid(batch[name]))
+            batch = batch.filter(pc.is_valid(batch[name]))
         if batch.num_rows:
             yield batch
 
 
-def _duplicates(table: OnlineTable, said: str) -> LaptopError:
+def _duplicates(table: OnlineTable, why: str) -> LaptopError:
     what = f"{table.name}: two rows have the same {', '.join(table.key)}"
-    return LaptopError(f"{what} ({' '.join(said.split())}); give a timeseries_key, or make the key unique")
+    return LaptopError(f"{what} ({' '.join(why.split())}); give a timeseries_key, or make the key unique")
 
 
 def _sqlite_values(column: "pa.Array") -> list[object]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if pa.types.is_decimal(column.type):
+    kind = column.type
+    if pa.types.is_nested(kind):
+        return [_json(value) for value in column.to_pylist()]
+    if pa.types.is_decimal(kind):
         column = column.cast(pa.float64())
-    if pa.types.is_floating(column.type):
-        floats: list[object] = column.to_numpy(zero_copy_only=False).tolist()  # fast; sqlite takes NaN for null
-        return floats
-    if pa.types.is_timestamp(column.type):
+    elif pa.types.is_timestamp(kind):
         text = column.cast(pa.timestamp("us"), safe=False).cast(pa.string())
         column = pc.replace_substring_regex(pc.binary_replace_slice(text, 10, 11, "T"), r"\.0+$", "")
-    elif pa.types.is_date(column.type):
+    elif pa.types.is_date(kind):
         column = column.cast(pa.string())
-    elif pa.types.is_nested(column.type):
-        return [_json(value) for value in column.to_pylist()]
-    others: list[object] = column.to_pylist()
-    return others
+    if pa.types.is_floating(column.type):  # fast; sqlite takes NaN for null
+        column = column.to_numpy(zero_copy_only=False)
+    values: list[object] = column.tolist()
+    return values
 
 
 def _json(value: object) -> str | None:
@@ -243,9 +179,9 @@ def _csv(batch: "pa.RecordBatch") -> bytes:
     return bytes(sink.getvalue())
 
 
+def _key(table: OnlineTable) -> str:
+    return ", ".join(map(_quoted, table.key))
+
+
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

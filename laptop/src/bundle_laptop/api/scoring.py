@@ -11,8 +11,6 @@ from typing import TypeAlias
 
 from bundle_laptop.world import environment_of
 
-_SERVING = "_MLFLOW_IS_IN_SERVING_ENVIRONMENT"  # what MLflow's scoring server tells the model's code
-
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
@@ -36,7 +34,8 @@ def load_version(name: str, version: int, environment: Mapping[str, str]) -> Sco
     from mlflow.exceptions import MlflowException
     from mlflow.pyfunc import scoring_server
 
-    with environment_of({**environment, _SERVING: "true"}):
+    # Also what MLflow's scoring server tells the model's code.
+    with environment_of({**environment, "_MLFLOW_IS_IN_SERVING_ENVIRONMENT": "true"}):
         model = mlflow.pyfunc.load_model(f"models:/{name}/{version}")
     schema = model.metadata.get_input_schema()
 

@@ -1,12 +1,11 @@
 """Secret scopes and secrets: https://docs.databricks.com/api/workspace/secrets
 
-They lie in api/secrets.json, which only its owner can read: `{scope: {key: {"value": base64, "updated": ms}}}`.
-Everyone may read them; ACLs and Azure Key Vault are left out.
+They are in api/secrets.json, which only its owner can read: `{scope: {key: base64}}`. Everyone may read them; ACLs and
+Azure Key Vault are left out.
 """
 
 import base64
 import re
-import time
 from pathlib import Path
 from typing import Literal
 
@@ -20,21 +19,15 @@ _REFERENCE = re.compile(r"\{\{secrets/([\w.@-]+)/([\w.@-]+)\}\}")
 _NAME = r"^[\w.@-]{1,128}$"
 
 
-class _NewScope(Body):
+class _Scope(Body):
     scope: str = Field(pattern=_NAME)
     initial_manage_principal: str | None = None
     scope_backend_type: Literal["DATABRICKS"] = "DATABRICKS"
 
 
-class _Scope(Body):
+class _Secret(Body):
     scope: str
-
-
-class _Secret(_Scope):
     key: str = Field(pattern=_NAME)
-
-
-class _NewSecret(_Secret):
     string_value: str | None = None
     bytes_value: str | None = None
 
@@ -43,7 +36,7 @@ class Secrets:
     """The secrets of one world."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = StateFile(folder / "api" / "secrets.json", "secret scope", private=True)
+        self._file = StateFile(folder / "api" / "secrets.json", "secret scope")
 
     def resolve(self, text: str) -> str:
         """The secret's value if `text` is {{secrets/scope/key}}, else `text`. Raises ValueError if it is unknown."""
@@ -53,13 +46,13 @@ class Secrets:
         found = self._file.read().get(match[1], {}).get(match[2])
         if found is None:
             raise ValueError(f"there is no secret {text}")
-        return base64.b64decode(found["value"]).decode()
+        return base64.b64decode(found).decode()
 
     def hide(self, text: str) -> str:
         """`text` with references in place of the values of secrets."""
         for scope, secrets in self._file.read().items():
             for key, secret in secrets.items():
-                if value := base64.b64decode(secret["value"]).decode(errors="replace"):
+                if value := base64.b64decode(secret).decode(errors="replace"):
                     text = text.replace(value, f"{{{{secrets/{scope}/{key}}}}}")
         return text
 
@@ -79,7 +72,7 @@ class Secrets:
         return {"scopes": [{"name": name, "backend_type": "DATABRICKS"} for name in sorted(self._file.read())]}
 
     def _create_scope(self, request: Request) -> Tree:
-        self._file.add(request.body(_NewScope).scope, {})
+        self._file.add(request.body(_Scope).scope, {})
         return {}
 
     def _delete_scope(self, request: Request) -> Tree:
@@ -88,14 +81,27 @@ class Secrets:
 
     def _list(self, request: Request) -> Tree:
         secrets = self._file.entry(request.query.get("scope", ""))
-        return {"secrets": [{"key": key, "last_updated_timestamp": secrets[key]["updated"]} for key in sorted(secrets)]}
+        return {"secrets": [{"key": key} for key in sorted(secrets)]}
 
     def _get(self, request: Request) -> Tree:
         scope, key = request.query.get("scope", ""), request.query.get("key", "")
-        return {"key": key, "value": _secret(self._file.entry(scope), scope, key)["value"]}
+        secrets = self._file.entry(scope)
+        if key not in secrets:
+            raise missing(f"there is no secret {key} in scope {scope}")
+        return {"key": key, "value": secrets[key]}
+
+    def _delete(self, request: Request) -> Tree:
+        body = request.body(_Secret)
+
+        def delete(scopes: Tree) -> None:
+            if self._file.entry(body.scope, scopes).pop(body.key, None) is None:
+                raise missing(f"there is no secret {body.key} in scope {body.scope}")
+
+        self._file.change(delete)
+        return {}
 
     def _put(self, request: Request) -> Tree:
-        body = request.body(_NewSecret)
+        body = request.body(_Secret)
         if (body.string_value is None) == (body.bytes_value is None):
             raise invalid("give string_value or bytes_value")
         value = body.bytes_value or base64.b64encode((body.string_value or "").encode()).decode()
@@ -103,24 +109,5 @@ class Secrets:
             base64.b64decode(value, validate=True)
         except ValueError:
             raise invalid("bytes_value: not base64") from None
-        secret = {"value": value, "updated": int(time.time() * 1000)}
-        self._file.change(lambda scopes: self._file.entry(body.scope, scopes).update({body.key: secret}))
+        self._file.change(lambda scopes: self._file.entry(body.scope, scopes).update({body.key: value}))
         return {}
-
-    def _delete(self, request: Request) -> Tree:
-        body = request.body(_Secret)
-
-        def delete(scopes: Tree) -> None:
-            secrets = self._file.entry(body.scope, scopes)
-            _secret(secrets, body.scope, body.key)
-            del secrets[body.key]
-
-        self._file.change(delete)
-        return {}
-
-
-def _secret(secrets: Tree, scope: str, key: str) -> Tree:
-    found: Tree | None = secrets.get(key)
-    if found is None:
-        raise missing(f"there is no secret {key} in scope {scope}")
-    return found

@@ -1,98 +1,41 @@
 """Synced tables and their pipelines: https://docs.databricks.com/api/workspace/database
 
-An update copies the newest version of the source table whole, if there is a newer one, to a table of the online store
-that is named as the last part of the synced table's name. It runs when it is asked for, whatever the scheduling policy;
-creating a synced table starts none, for its source need not exist yet. Database instances are names and no more.
+An update copies the newest version of the source table whole to a table of the online store that is named as the last
+part of the synced table's name. It runs when it is asked for, whatever the scheduling policy; creating a synced table
+starts none, for its source need not exist yet. A deleted synced table leaves its rows in the store.
 """
 
 import logging
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from pydantic import Field
 
-from bundle_laptop.api.online_store import OnlineStore, OnlineTable, PostgresqlStore, SqliteStore
+from bundle_laptop.api.online_store import OnlineStore, OnlineTable
 from bundle_laptop.api.state import StateFile
 from bundle_laptop.api.tables import location
 from bundle_laptop.api.web import ApiError, Body, Request, Route, Tree, missing
 from bundle_laptop.errors import LaptopError
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-_DATABASE, _PIPELINES = "/api/2.0/database", "/api/2.0/pipelines"
+_TABLES, _UPDATES = "/api/2.0/database/synced_tables", "/api/2.0/pipelines/{pipeline}/updates"
 _LOG = logging.getLogger(__name__)
 _FULL_NAME = r"^[^.\s]+\.[^.\s]+\.[^.\s]+$"
 
 
-@dataclass(frozen=True, kw_only=True)
-class SyncedTable:
-    """What is copied where; names are <catalog>.<schema>.<table>."""
+class Spec(Body):
+    """What is copied, and how."""
 
-    name: str
-    source: str
-    primary_key: tuple[str, ...]
-    timeseries_key: str | None = None
-
-
-def online_store_at(folder: Path, address: str | None) -> OnlineStore:
-    """The online store of a world. Raises LaptopError for an address of another kind."""
-    if address is None:
-        return SqliteStore(folder / "online.db")
-    if address.startswith(("postgresql://", "postgres://")):
-        return PostgresqlStore(address)
-    raise LaptopError("the online store's address is not postgresql://<user>:<password>@<host>/<database>")
-
-
-def sync(folder: Path, table: SyncedTable, store: OnlineStore, *, again: bool = False) -> tuple[int, int]:
-    """Copy the source, unless its version was copied already and not `again`; the version and its time in ms."""
-    from deltalake import DeltaTable
-    from deltalake.exceptions import TableNotFoundError
-
-    try:
-        source = DeltaTable(location(folder, table.source))
-    except TableNotFoundError:
-        raise LaptopError(f"there is no table {table.source} yet; run the job that writes it") from None
-    columns = [field.name for field in source.schema().fields]
-    unknown = [name for name in (*table.primary_key, table.timeseries_key) if name and name not in columns]
-    if unknown:
-        raise LaptopError(f"{table.source} has no column {unknown[0]}; it has {', '.join(columns)}")
-    online, version = table.name.rpartition(".")[2], source.version()
-    made_of = f"{source.metadata().id} {version} {asdict(table)}"
-    if again or store.made_of(online) != made_of:
-        target = OnlineTable(name=online, key=table.primary_key, newest_by=table.timeseries_key)
-        store.replace(target, _read(source), made_of)
-    return version, int(source.history(1)[0]["timestamp"])
-
-
-def _read(source: Any) -> "pa.RecordBatchReader":  # noqa: ANN401 (a DeltaTable, which is imported late)
-    """All rows in batches, with deletion vectors and column mapping applied; texts as plain Arrow strings."""
-    import pyarrow as pa
-
-    schema, reader = pa.schema(source.schema().to_arrow()), pa.RecordBatchReader.from_stream(source.scan())
-    return pa.RecordBatchReader.from_batches(schema, (batch.select(schema.names).cast(schema) for batch in reader))
-
-
-class _PipelineSpec(Body):
-    storage_catalog: str | None = None
-    storage_schema: str | None = None
-    budget_policy_id: str | None = None
-
-
-class _Spec(Body):
     source_table_full_name: str = Field(pattern=_FULL_NAME)
     primary_key_columns: tuple[str, ...] = Field(min_length=1)
     timeseries_key: str | None = None
     scheduling_policy: Literal["SNAPSHOT", "TRIGGERED", "CONTINUOUS"] = "SNAPSHOT"
     create_database_objects_if_missing: bool = False
     existing_pipeline_id: str | None = None
-    new_pipeline_spec: _PipelineSpec | None = None
+    new_pipeline_spec: Tree | None = None
     accelerated_sync: bool = False
 
 
@@ -100,18 +43,7 @@ class _NewTable(Body):
     name: str = Field(pattern=_FULL_NAME)
     database_instance_name: str | None = None
     logical_database_name: str | None = None
-    spec: _Spec
-
-
-class _NewInstance(Body):
-    name: str = Field(min_length=1)
-    capacity: str | None = None
-    enable_pg_native_login: bool | None = None
-    enable_readable_secondaries: bool | None = None
-    node_count: int | None = None
-    retention_window_in_days: int | None = None
-    stopped: bool | None = None
-    usage_policy_id: str | None = None
+    spec: Spec
 
 
 class _StartUpdate(Body):
@@ -120,12 +52,28 @@ class _StartUpdate(Body):
     development: bool | None = None
 
 
-@dataclass(kw_only=True)
-class _Update:
-    id: str
-    pipeline: str
-    created: int
-    state: str = "QUEUED"
+def sync(folder: Path, name: str, spec: Spec, store: OnlineStore) -> Tree:
+    """Copy the source; its version and the version's time. Raises LaptopError for what cannot be copied."""
+    import pyarrow as pa
+    from deltalake import DeltaTable
+    from deltalake.exceptions import TableNotFoundError
+
+    try:
+        source = DeltaTable(location(folder, spec.source_table_full_name))
+    except TableNotFoundError:
+        raise LaptopError(f"there is no table {spec.source_table_full_name} yet; run the job that writes it") from None
+    schema = pa.schema(source.schema().to_arrow())
+    for column in (*spec.primary_key_columns, spec.timeseries_key):
+        if column and column not in schema.names:
+            known = ", ".join(schema.names)
+            raise LaptopError(f"{spec.source_table_full_name} has no column {column}; it has {known}")
+    # With deletion vectors and column mapping applied; texts become plain Arrow strings.
+    reader = pa.RecordBatchReader.from_stream(source.scan())
+    batches = (batch.select(schema.names).cast(schema) for batch in reader)
+    table = OnlineTable(name=name.rpartition(".")[2], key=spec.primary_key_columns, newest_by=spec.timeseries_key)
+    store(table, pa.RecordBatchReader.from_batches(schema, batches))
+    committed = datetime.fromtimestamp(source.history(1)[0]["timestamp"] / 1000, tz=UTC)
+    return {"delta_commit_version": source.version(), "delta_commit_timestamp": committed.isoformat()}
 
 
 class SyncedTables:
@@ -134,8 +82,7 @@ class SyncedTables:
     def __init__(self, folder: Path, store: OnlineStore) -> None:
         self._folder, self._store = folder, store
         self._tables = StateFile(folder / "api" / "synced_tables.json", "synced table")
-        self._instances = StateFile(folder / "api" / "database_instances.json", "database instance")
-        self._updates: dict[str, _Update] = {}
+        self._updates: dict[str, tuple[str, Future[bool]]] = {}  # by id: the pipeline, and whether it succeeded
         self._lock = Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="synced-tables")
 
@@ -145,121 +92,91 @@ class SyncedTables:
 
     def routes(self) -> list[Route]:
         """What this answers."""
-        tables, instances = f"{_DATABASE}/synced_tables", f"{_DATABASE}/instances"
         return [
-            ("POST", tables, self._create),
-            ("GET", tables + "/{name}", lambda request: self._shown(self._tables.entry(request["name"]))),
-            ("DELETE", tables + "/{name}", self._delete),
-            ("GET", instances, lambda _: {"database_instances": list(self._instances.read().values())}),
-            ("POST", instances, self._create_instance),
-            ("GET", instances + "/{name}", lambda request: self._instances.entry(request["name"])),
-            ("DELETE", instances + "/{name}", self._delete_instance),
-            ("POST", _PIPELINES + "/{pipeline}/updates", self._start),
-            ("GET", _PIPELINES + "/{pipeline}/updates/{update}", self._get_update),
+            ("POST", _TABLES, self._create),
+            ("GET", _TABLES + "/{name}", lambda request: self._shown(self._tables.entry(request["name"]))),
+            ("DELETE", _TABLES + "/{name}", self._delete),
+            ("POST", _UPDATES, self._start),
+            ("GET", _UPDATES + "/{update}", self._get_update),
         ]
 
     def _create(self, request: Request) -> Tree:
         body = request.body(_NewTable)
         pipeline = body.spec.existing_pipeline_id or str(uuid5(NAMESPACE_URL, body.name))
-        entry = {"table": body.model_dump(exclude_none=True), "pipeline_id": pipeline}
+        entry = {"table": body.model_dump(mode="json", exclude_none=True), "pipeline_id": pipeline}
         self._tables.add(body.name, entry)
         return self._shown(entry)
 
     def _delete(self, request: Request) -> Tree:
-        name = request["name"]
-        self._tables.remove(name)
-        if request.flag("purge_data"):
-            self._store.drop(name.rpartition(".")[2])
+        self._tables.remove(request["name"])
         return {}
 
     def _shown(self, entry: Tree) -> Tree:
-        pipeline, table = entry["pipeline_id"], entry["table"]
-        running = any(update.state in ("QUEUED", "RUNNING") for update in self._of(pipeline))
-        last, failure = entry.get("last_sync"), entry.get("failure")
-        online = "SYNCED_TABLE_ONLINE" if last else "SYNCED_TABLE_OFFLINE"
-        if running:
-            state = "SYNCED_TABLE_ONLINE_TRIGGERED_UPDATE" if last else "SYNCED_TABLE_PROVISIONING_INITIAL_SNAPSHOT"
+        pipeline, last, failure = entry["pipeline_id"], entry.get("last_sync"), entry.get("failure")
+        if self._active(pipeline):
+            state = "ONLINE_TRIGGERED_UPDATE" if last else "PROVISIONING_INITIAL_SNAPSHOT"
         elif failure:
-            state = f"{online}_PIPELINE_FAILED" if last else f"{online}_FAILED"
+            state = "ONLINE_PIPELINE_FAILED" if last else "OFFLINE_FAILED"
         else:
-            state = f"{online}_NO_PENDING_UPDATE" if last else "SYNCED_TABLE_PROVISIONING"
-        status = {"detailed_state": state, "message": failure or "", "pipeline_id": pipeline}
+            state = "ONLINE_NO_PENDING_UPDATE" if last else "PROVISIONING"
+        status = {"detailed_state": f"SYNCED_TABLE_{state}", "message": failure or "", "pipeline_id": pipeline}
         return {
-            **table,
-            "effective_database_instance_name": table.get("database_instance_name"),
-            "effective_logical_database_name": table.get("logical_database_name"),
+            **entry["table"],
             "unity_catalog_provisioning_state": "ACTIVE",
             "data_synchronization_status": {**status, **({"last_sync": last} if last else {})},
         }
 
-    def _of(self, pipeline: str) -> Iterable[_Update]:
-        return [update for update in list(self._updates.values()) if update.pipeline == pipeline]
+    def _active(self, pipeline: str) -> str | None:
+        """The id of the pipeline's update that has not ended."""
+        updates = list(self._updates.items())
+        return next((key for key, (its, update) in updates if its == pipeline and not update.done()), None)
 
     def _start(self, request: Request) -> Tree:
-        body, pipeline = request.body(_StartUpdate), request["pipeline"]
+        request.body(_StartUpdate)
+        pipeline, update = request["pipeline"], str(uuid4())
         if not self._names_of(pipeline):
             raise missing(f"there is no pipeline {pipeline}")
         with self._lock:
-            for update in self._of(pipeline):
-                if update.state in ("QUEUED", "RUNNING"):
-                    raise ApiError(409, "RESOURCE_CONFLICT", f"An active update {update.id} already exists.")
-            update = _Update(id=str(uuid4()), pipeline=pipeline, created=int(datetime.now(tz=UTC).timestamp() * 1000))
-            self._updates[update.id] = update
-        self._thread.submit(self._run, update, again=body.full_refresh)
-        return {"update_id": update.id}
+            if active := self._active(pipeline):
+                raise ApiError(409, "RESOURCE_CONFLICT", f"An active update {active} already exists.")
+            self._updates[update] = (pipeline, self._thread.submit(self._run, pipeline))
+        return {"update_id": update}
 
     def _get_update(self, request: Request) -> Tree:
-        update = self._updates.get(request["update"])
-        if update is None or update.pipeline != request["pipeline"]:
+        pipeline, found = self._updates.get(request["update"], (None, None))
+        if found is None or pipeline != request["pipeline"]:
             raise missing(f"pipeline {request['pipeline']} has no update {request['update']}")
-        shown = {"update_id": update.id, "pipeline_id": update.pipeline, "state": update.state}
-        return {"update": {**shown, "creation_time": update.created}}
+        if found.done():
+            state = "COMPLETED" if found.exception() is None and found.result() else "FAILED"
+        else:
+            state = "RUNNING" if found.running() else "QUEUED"
+        return {"update": {"update_id": request["update"], "pipeline_id": pipeline, "state": state}}
 
     def _names_of(self, pipeline: str) -> list[str]:
         return [name for name, entry in self._tables.read().items() if entry["pipeline_id"] == pipeline]
 
-    def _run(self, update: _Update, *, again: bool) -> None:
-        update.state, ended = "RUNNING", "FAILED"
-        try:
-            outcomes = {name: self._sync(name, again=again) for name in self._names_of(update.pipeline)}
-            self._tables.change(lambda tables: _record(tables, outcomes))
-            ended = "FAILED" if any("failure" in outcome for outcome in outcomes.values()) else "COMPLETED"
-        finally:
-            update.state = ended
+    def _run(self, pipeline: str) -> bool:
+        """Sync the pipeline's tables; whether all succeeded."""
+        outcomes = {name: self._sync(name) for name in self._names_of(pipeline)}
 
-    def _sync(self, name: str, *, again: bool) -> Tree:
-        spec, started = self._tables.entry(name)["table"]["spec"], _now()
-        table = SyncedTable(
-            name=name,
-            source=spec["source_table_full_name"],
-            primary_key=tuple(spec["primary_key_columns"]),
-            timeseries_key=spec.get("timeseries_key"),
-        )
+        def record(tables: Tree) -> None:
+            for name in outcomes.keys() & tables.keys():  # one may have been deleted meanwhile
+                tables[name] = {**tables[name], "failure": None, **outcomes[name]}
+
+        self._tables.change(record)
+        return not any("failure" in outcome for outcome in outcomes.values())
+
+    def _sync(self, name: str) -> Tree:
+        started = _now()
         try:
-            version, committed = sync(self._folder, table, self._store, again=again)
+            spec = Spec.model_validate(self._tables.entry(name)["table"]["spec"])
+            info = sync(self._folder, name, spec, self._store)
         except Exception as error:  # whatever a table or a store may raise
             why = str(error) if isinstance(error, LaptopError) else f"{type(error).__name__}: {error}"
             _LOG.error("synced table %s is not updated: %s", name, why)
             return {"failure": why}
-        commit = datetime.fromtimestamp(committed / 1000, tz=UTC).isoformat()
-        info = {"delta_commit_version": version, "delta_commit_timestamp": commit}
         times = {"sync_start_timestamp": started, "sync_end_timestamp": _now()}
         return {"last_sync": {"delta_table_sync_info": info, **times}}
-
-    def _create_instance(self, request: Request) -> Tree:
-        body = request.body(_NewInstance)
-        instance = {**body.model_dump(exclude_none=True), "uid": str(uuid4()), "state": "AVAILABLE", "creator": "local"}
-        return self._instances.add(body.name, instance)
-
-    def _delete_instance(self, request: Request) -> Tree:
-        self._instances.remove(request["name"])
-        return {}
-
-
-def _record(tables: Tree, outcomes: Mapping[str, Tree]) -> None:
-    for name, outcome in outcomes.items():
-        if name in tables:  # it may have been deleted meanwhile
-            tables[name] = {**tables[name], "failure": None, **outcome}
 
 
 def _now() -> str:

@@ -1,22 +1,22 @@
 """The Files API on volumes: https://docs.databricks.com/api/workspace/files
 
-/Volumes/<catalog>/<schema>/<volume>/... lies in the world's folder volumes/<catalog>/<schema>/<volume>/.... A volume
-need not have been created: whoever writes to it makes it. There are no presigned URLs, as in a workspace that disables
-them: the SDK then takes the plain way, for uploads and downloads of any size.
+/Volumes/<catalog>/<schema>/<volume>/... is the world's folder volumes/<catalog>/<schema>/<volume>/.... A volume need
+not have been created: whoever writes to it makes it. There are no presigned URLs, as in a workspace that disables
+them: the SDK then takes the plain way, for uploads and downloads of any size. A listing is one page.
 """
 
 import re
-import shutil
-from email.utils import formatdate, parsedate_to_datetime
-from http import HTTPStatus
+from email.utils import formatdate
 from pathlib import Path
 from uuid import uuid4
 
 from bundle_laptop.api.web import Answer, ApiError, Request, Route, Tree, invalid
 
 _FILES, _DIRECTORIES = "/api/2.0/fs/files", "/api/2.0/fs/directories"
-_PAGE, _UNFINISHED = 1000, ".laptop-upload-"
+_PRESIGNED = ("download-url", "upload-part-urls", "resumable-upload-url", "abort-upload-url")
+_UNFINISHED = ".laptop-upload-"
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
+_DONE = Answer(status=204)
 
 
 class Volumes:
@@ -33,7 +33,8 @@ class Volumes:
             ("GET", file, self._download),
             ("HEAD", file, self._download),
             ("DELETE", file, self._delete),
-            ("POST", file, self._begin_parts),
+            # The SDK asks for this before a large upload; it then asks for presigned URLs, and goes without.
+            ("POST", file, lambda _: {"multipart_upload": {"session_token": uuid4().hex}}),
             ("PUT", directory, self._make_directory),
             ("GET", directory, self._list),
             ("HEAD", directory, self._find_directory),
@@ -41,8 +42,9 @@ class Volumes:
             *(("POST", f"/api/2.0/fs/create-{kind}", _no_presigned_urls) for kind in _PRESIGNED),
         ]
 
-    def _at(self, path: str) -> Path:
-        """Where a path lies. Raises ApiError for one that is in no volume, or leads out of it."""
+    def _at(self, request: Request) -> Path:
+        """Where a path leads. Raises ApiError for one that is in no volume, or leads out of it."""
+        path = request["path"]
         first, *parts = path.strip("/").split("/")
         if first != "Volumes" or len(parts) < 3:
             raise invalid(f"{path}: not /Volumes/<catalog>/<schema>/<volume>/...")
@@ -50,87 +52,67 @@ class Volumes:
             raise invalid(f"{path}: a part of the path is empty, or leads out of the volume")
         return self._root.joinpath(*parts)
 
-    def _file(self, path: str) -> Path:
-        if not (there := self._at(path)).is_file():
-            raise ApiError(404, "NOT_FOUND", f"The file being accessed is not found: {path}")
+    def _file(self, request: Request) -> Path:
+        if not (there := self._at(request)).is_file():
+            raise ApiError(404, "NOT_FOUND", f"The file being accessed is not found: {request['path']}")
         return there
 
-    def _directory(self, path: str) -> Path:
-        if not (there := self._at(path)).is_dir():
-            raise ApiError(404, "NOT_FOUND", f"The directory being accessed is not found: {path}")
+    def _directory(self, request: Request) -> Path:
+        if not (there := self._at(request)).is_dir():
+            raise ApiError(404, "NOT_FOUND", f"The directory being accessed is not found: {request['path']}")
         return there
 
     def _upload(self, request: Request) -> Answer:
-        path, there = request["path"], self._at(request["path"])
+        path, there = request["path"], self._at(request)
         if there.is_dir():
             raise invalid(f"The path is a directory: {path}")
         if there.exists() and request.query.get("overwrite") == "false":
             raise ApiError(409, "ALREADY_EXISTS", f"The file already exists: {path}")
         _make(there.parent, path)
         unfinished = there.with_name(f"{_UNFINISHED}{uuid4().hex}")
-        try:
-            with unfinished.open("wb") as file:
-                shutil.copyfileobj(request.content, file)
-            unfinished.replace(there)
-        finally:
-            unfinished.unlink(missing_ok=True)
-        return Answer(status=HTTPStatus.NO_CONTENT)
+        unfinished.write_bytes(request.content)
+        unfinished.replace(there)
+        return _DONE
 
     def _download(self, request: Request) -> Answer:
-        there = self._file(request["path"])
-        stat = there.stat()
-        headers = {
-            "Content-Type": "application/octet-stream",
-            "Last-Modified": formatdate(int(stat.st_mtime), usegmt=True),
-            "Accept-Ranges": "bytes",
-        }
-        if _is_newer(int(stat.st_mtime), request.headers.get("if-unmodified-since")):
-            raise ApiError(412, "FAILED_PRECONDITION", f"The file was modified: {request['path']}")
+        there = self._file(request)
+        modified = formatdate(int(there.stat().st_mtime), usegmt=True)
+        headers = {"Content-Type": "application/octet-stream", "Last-Modified": modified, "Accept-Ranges": "bytes"}
+        content = there.read_bytes()
         asked = _RANGE.fullmatch(request.headers.get("range", ""))
         if not asked:
-            return Answer(headers=headers, file=there, size=stat.st_size)
-        start = int(asked[1])
-        if start >= stat.st_size:
-            raise ApiError(416, "INVALID_PARAMETER_VALUE", f"The file has {stat.st_size} bytes: {request['path']}")
-        size = min(int(asked[2] or stat.st_size) + 1, stat.st_size) - start
-        headers["Content-Range"] = f"bytes {start}-{start + size - 1}/{stat.st_size}"
-        return Answer(status=HTTPStatus.PARTIAL_CONTENT, headers=headers, file=there, start=start, size=size)
+            return Answer(headers=headers, body=content)
+        start, size = int(asked[1]), len(content)
+        if start >= size:
+            raise ApiError(416, "INVALID_PARAMETER_VALUE", f"The file has {size} bytes: {request['path']}")
+        part = content[start : int(asked[2] or size) + 1]
+        headers["Content-Range"] = f"bytes {start}-{start + len(part) - 1}/{size}"
+        return Answer(status=206, headers=headers, body=part)
 
     def _delete(self, request: Request) -> Answer:
-        self._file(request["path"]).unlink()
-        return Answer(status=HTTPStatus.NO_CONTENT)
-
-    def _begin_parts(self, request: Request) -> Tree:
-        """The SDK asks for this before a large upload; it then asks for presigned URLs, and goes without."""
-        self._at(request["path"])
-        return {"multipart_upload": {"session_token": uuid4().hex}}
+        self._file(request).unlink()
+        return _DONE
 
     def _make_directory(self, request: Request) -> Answer:
-        _make(self._at(request["path"]), request["path"])
-        return Answer(status=HTTPStatus.NO_CONTENT)
+        _make(self._at(request), request["path"])
+        return _DONE
 
     def _find_directory(self, request: Request) -> Answer:
-        self._directory(request["path"])
+        self._directory(request)
         return Answer()
 
     def _list(self, request: Request) -> Tree:
-        there, path = self._directory(request["path"]), request["path"].rstrip("/")
-        names = sorted(entry.name for entry in there.iterdir() if not entry.name.startswith(_UNFINISHED))
-        later = [name for name in names if name > request.query.get("page_token", "")]
-        page = later[: min(request.number("page_size", _PAGE) or _PAGE, _PAGE)]
-        more = {"next_page_token": page[-1]} if len(later) > len(page) else {}
-        return {"contents": [_entry(there / name, f"{path}/{name}") for name in page], **more}
+        path = request["path"].rstrip("/")
+        found = sorted(each for each in self._directory(request).iterdir() if not each.name.startswith(_UNFINISHED))
+        return {"contents": [_entry(each, f"{path}/{each.name}") for each in found]}
 
     def _delete_directory(self, request: Request) -> Answer:
-        there = self._directory(request["path"])
+        there = self._directory(request)
         if any(there.iterdir()):
             message = f"The directory being deleted is not empty: {request['path']}"
             raise ApiError(400, "INVALID_PARAMETER_VALUE", message, reason="FILES_API_DIRECTORY_IS_NOT_EMPTY")
         there.rmdir()
-        return Answer(status=HTTPStatus.NO_CONTENT)
-
-
-_PRESIGNED = ("download-url", "upload-part-urls", "resumable-upload-url", "abort-upload-url")
+        return _DONE
 
 
 def _no_presigned_urls(_: Request) -> Tree:
@@ -145,15 +127,7 @@ def _make(folder: Path, path: str) -> None:
 
 
 def _entry(there: Path, path: str) -> Tree:
-    stat = there.stat()
-    entry: Tree = {"name": there.name, "path": path, "is_directory": there.is_dir()}
-    if not there.is_dir():
-        entry["file_size"] = stat.st_size
-    return {**entry, "last_modified": int(stat.st_mtime * 1000)}
-
-
-def _is_newer(modified: int, than: str | None) -> bool:
-    try:
-        return than is not None and modified > parsedate_to_datetime(than).timestamp()
-    except ValueError:
-        return False
+    stat, is_folder = there.stat(), there.is_dir()
+    size = {} if is_folder else {"file_size": stat.st_size}
+    modified = int(stat.st_mtime * 1000)
+    return {"name": there.name, "path": path, "is_directory": is_folder, "last_modified": modified, **size}

@@ -4,9 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias, TypeVar
-from urllib.parse import unquote
+from typing import Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -15,18 +13,16 @@ _B = TypeVar("_B", bound=BaseModel)
 
 
 class ApiError(Exception):
-    """An answer other than 2xx, in Databricks' shape."""
+    """An answer other than 2xx, in Databricks' shape; databricks-sdk tells some errors apart by `reason`."""
 
     def __init__(self, status: int, code: str, message: str, *, reason: str | None = None) -> None:
         super().__init__(message)
         self.status, self.code, self.reason = status, code, reason
 
     def answer(self) -> "Answer":
-        """It as an answer; `reason` is what databricks-sdk tells some errors apart by."""
-        body: Tree = {"error_code": self.code, "message": str(self)}
-        if self.reason:
-            body["details"] = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": self.reason}]
-        return json_answer(body, self.status)
+        """It as an answer."""
+        details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": self.reason}] if self.reason else []
+        return json_answer({"error_code": self.code, "message": str(self), "details": details}, self.status)
 
 
 def invalid(message: str) -> ApiError:
@@ -39,13 +35,13 @@ def missing(message: str) -> ApiError:
     return ApiError(404, "RESOURCE_DOES_NOT_EXIST", message)
 
 
-def exists(message: str, status: int = 409) -> ApiError:
+def exists(message: str) -> ApiError:
     """It makes what is there already."""
-    return ApiError(status, "RESOURCE_ALREADY_EXISTS", message)
+    return ApiError(409, "RESOURCE_ALREADY_EXISTS", message)
 
 
 class Body(BaseModel):
-    """A JSON body. A field that is not declared is one that this API would do nothing about: an error."""
+    """A JSON body. An undeclared field, about which this API would do nothing, is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -54,13 +50,10 @@ class Body(BaseModel):
 class Request:
     """One request. `parameters` are the variable parts of its path; names of headers are in lower case."""
 
-    method: str
-    path: str
-    query: Mapping[str, str] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    content: BinaryIO
-    size: int
-    parameters: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    content: bytes
+    parameters: Mapping[str, str]
 
     def __getitem__(self, parameter: str) -> str:
         return self.parameters[parameter]
@@ -68,32 +61,25 @@ class Request:
     def body(self, kind: type[_B]) -> _B:
         """Its JSON body; without one, that of an empty map. Raises ApiError naming the first wrong field."""
         try:
-            return kind.model_validate_json(self.content.read() or b"{}")
+            return kind.model_validate_json(self.content or b"{}")
         except ValidationError as error:
             raise invalid(_first_line(error)) from None
 
-    def flag(self, name: str) -> bool:
-        """A parameter of the query that is true or false."""
-        return self.query.get(name, "").lower() == "true"
-
-    def number(self, name: str, default: int) -> int:
-        """A parameter of the query. Raises ApiError if it is no whole number."""
+    def number(self, name: str) -> int | None:
+        """A parameter of the query, if given. Raises ApiError if it is no integer."""
         try:
-            return int(self.query.get(name, default))
+            return int(self.query[name]) if name in self.query else None
         except ValueError:
-            raise invalid(f"{name}: {self.query[name]!r} is not a whole number") from None
+            raise invalid(f"{name}: {self.query[name]!r} is not an integer") from None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """One answer; a file is sent from byte `start`, `size` bytes of it."""
+    """One answer."""
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
-    file: Path | None = None
-    start: int = 0
-    size: int = 0
 
 
 Handler: TypeAlias = Callable[[Request], Answer | Tree]
@@ -108,12 +94,11 @@ class Router:
         self._routes = [(method, _pattern(path), handler) for method, path, handler in routes]
 
     def find(self, method: str, path: str) -> tuple[Handler, dict[str, str]]:
-        """The handler and the variable parts of the path, decoded. Raises ApiError if there is none."""
+        """The handler and the variable parts of the path. Raises ApiError if there is none."""
         for known, pattern, handler in self._routes:
             if known == method and (match := pattern.fullmatch(path)):
-                return handler, {name: unquote(value) for name, value in match.groupdict().items()}
-        message = f"{method} {unquote(path)}: the laptop's workspace API has no such route"
-        raise ApiError(404, "ENDPOINT_NOT_FOUND", message)
+                return handler, match.groupdict()
+        raise ApiError(404, "ENDPOINT_NOT_FOUND", f"{method} {path}: the laptop's workspace API has no such route")
 
 
 def json_answer(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
@@ -124,13 +109,13 @@ def json_answer(body: object, status: int = 200, headers: Mapping[str, str] | No
 
 def _pattern(path: str) -> re.Pattern[str]:
     escaped = re.sub(r"\{(\w+):path\}", r"(?P<\1>/.*)", path.replace(".", r"\."))
-    return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", escaped))
+    return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", escaped), re.DOTALL)
 
 
 def _first_line(error: ValidationError) -> str:
     first = error.errors()[0]
-    field_name = ".".join(str(part) for part in first["loc"])
-    said = str(first.get("ctx", {}).get("error", first["msg"]))
+    problem = str(first.get("ctx", {}).get("error", first["msg"]))
     if first["type"] == "extra_forbidden":
-        said = "the laptop's workspace API would do nothing about this field"
-    return " ".join(f"{field_name}: {said}".split()) if field_name else " ".join(said.split())
+        problem = "the laptop's workspace API would do nothing about this field"
+    name = ".".join(str(part) for part in first["loc"])
+    return " ".join(f"{name}: {problem}".removeprefix(": ").split())
