@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from databricks.sdk import WorkspaceClient
-from databricks.sdk.service.database import SyncedDatabaseTable, SyncedTableSpec
+from databricks.sdk.service.postgres import SyncedTable, SyncedTableSyncedTableSpec
 from pyspark.sql import SparkSession
 from tests.models import tiny_model
 from tests.worlds import SCHEMA, World, copied, folder_of, make_world
@@ -248,10 +248,10 @@ def sync(spark: SparkSession, endpoints: Endpoints, tmp_path: Path) -> Callable[
     (tmp_path / "warehouse").symlink_to(folder_of(spark, "any").parent)
 
     def make(source: str, name: str, newest_by: str) -> None:
-        spec = SyncedTableSpec(
+        spec = SyncedTableSyncedTableSpec(
             source_table_full_name=source, primary_key_columns=["entity_id"], timeseries_key=newest_by
         )
-        endpoints.client.database.create_synced_database_table(SyncedDatabaseTable(name=name, spec=spec))
+        endpoints.client.postgres.create_synced_table(SyncedTable(spec=spec), name).wait()
 
     return make
 

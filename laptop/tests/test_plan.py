@@ -141,13 +141,24 @@ def test_what_a_job_names_is_deployed_with_all_that_it_needs_itself_and_nothing_
 
 
 def test_synced_tables_are_deployed_whichever_job_runs(project: Any) -> None:
-    table = {"name": "main.sales.online", "spec": {"source_table_full_name": "${resources.schemas.home.id}.words"}}
-    resources = {"schemas": RESOURCES["schemas"], "synced_database_tables": {"t": {**table, "lifecycle": {}}}}
-    project.write("resources/all.yml", {"resources": resources})
+    table = {"synced_table_id": "main.sales.online", "source_table_full_name": "${resources.schemas.home.id}.words"}
+    # A variable may stand for all of a kind, and name what a laptop has not got.
+    variables = {
+        "tables": {"type": "complex", "default": "${var.some}"},
+        "none": {"type": "complex", "default": {"all": {}, "branches": {}}},
+        "some": {"type": "complex", "default": {
+            "all": {"t": {**table, "branch": "${resources.postgres_branches.b.id}", "lifecycle": {}}},
+            "branches": {"b": {"branch_id": "production"}},
+        }},
+    }  # fmt: skip
+    whole = {"postgres_synced_tables": "${var.tables.all}", "postgres_branches": "${var.tables.branches}"}
+    project.write(
+        "resources/all.yml", {"variables": variables, "resources": {**whole, "schemas": RESOURCES["schemas"]}}
+    )
     project.add_job("j", task())
     deployment = project.plan().deployment
     assert deployment.synced_tables == (
-        {"name": "main.sales.online", "spec": {"source_table_full_name": "main.dev_local_sales.words"}},
+        {"synced_table_id": "main.sales.online", "source_table_full_name": "main.dev_local_sales.words"},
     )
     assert deployment.schemas == HOME
 

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pytest
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.errors import BadRequest, NotFound, PermissionDenied, Unauthenticated
-from databricks.sdk.service.database import SyncedDatabaseTable, SyncedTableSpec, SyncedTableStatus
 from databricks.sdk.service.pipelines import GetUpdateResponse, UpdateInfo, UpdateInfoState
+from databricks.sdk.service.postgres import SyncedTable, SyncedTableSyncedTableSpec, SyncedTableSyncedTableStatus
 from deltalake import write_deltalake
 from tests.contexts import Time, client_at
 
@@ -25,7 +25,7 @@ from flight_delays.core.errors import UserError
 from flight_delays.platform.online_store import refresh
 
 TABLE, SOURCE = "main.flights.features_online", "main.flights.features"
-FIND = {"method": "GET", "path": "/database/synced_tables/"}
+FIND = {"method": "GET", "path": "/postgres/synced_tables/"}
 START = {"method": "POST", "path": "/pipelines/.*/updates$"}
 LOOK = {"method": "GET", "path": "/pipelines/.*/updates/"}
 FAIL, TELLS = {"action": "fail"}, "fail, injected by the laptop's faults"
@@ -56,8 +56,8 @@ def world(tmp_path: Path) -> Iterator[World]:
     faults = Faults()
     with serve_workspace(tmp_path, faults=faults) as address:
         world = World(folder=tmp_path, address=address, faults=faults)
-        spec = SyncedTableSpec(source_table_full_name=SOURCE, primary_key_columns=["entity_id"])
-        client_at(address, Time()).database.create_synced_database_table(SyncedDatabaseTable(name=TABLE, spec=spec))
+        spec = SyncedTableSyncedTableSpec(source_table_full_name=SOURCE, primary_key_columns=["entity_id"])
+        client_at(address, Time()).postgres.create_synced_table(SyncedTable(spec=spec), TABLE).wait()
         world.write("a", "b")
         yield world
 
@@ -135,12 +135,12 @@ def test_an_update_that_fails_is_one_line(world: World) -> None:
 
 def test_a_table_that_is_not_there_is_one_line(world: World) -> None:
     client = client_at(world.address, Time())
-    client.database.delete_synced_database_table(TABLE)
+    client.postgres.delete_synced_table(f"synced_tables/{TABLE}").wait()
     with pytest.raises(UserError) as error:
         refreshed(client)
     assert str(error.value) == (
-        f"{TABLE} is not refreshed: there is no synced table {TABLE}; deploy the bundle with online_store: true, then "
-        "run it again"
+        f"{TABLE} is not refreshed: there is no synced table {TABLE}; "
+        "deploy the bundle with online_database: ${var.lakebase}, then run it again"
     )
 
 
@@ -155,17 +155,17 @@ def saying(*states: str, pipelines: tuple[str | None, ...] = ("p1",), refusal: E
     """A client of a workspace that says what the laptop's never does; the last again and again."""
     state, pipeline = chain(states, repeat(states[-1])), chain(pipelines, repeat(pipelines[-1]))
 
-    def find(_: str) -> SyncedDatabaseTable:
+    def find(_: str) -> SyncedTable:
         if refusal:
             raise refusal
-        return SyncedDatabaseTable(TABLE, data_synchronization_status=SyncedTableStatus(pipeline_id=next(pipeline)))
+        return SyncedTable(status=SyncedTableSyncedTableStatus(pipeline_id=next(pipeline)))
 
     def look(*_: str) -> GetUpdateResponse:
         return GetUpdateResponse(update=UpdateInfo(state=UpdateInfoState(next(state))))
 
     start = SimpleNamespace(update_id="u1")
     return SimpleNamespace(
-        database=SimpleNamespace(get_synced_database_table=find),
+        postgres=SimpleNamespace(get_synced_table=find),
         pipelines=SimpleNamespace(start_update=lambda _: start, get_update=look),
     )
 
@@ -180,7 +180,7 @@ def test_each_state_is_told_once() -> None:
     ]
 
 
-DEPLOY = "deploy the bundle with online_store: true, then run it again"
+DEPLOY = "deploy the bundle with online_database: ${var.lakebase}, then run it again"
 
 
 @pytest.mark.parametrize(

@@ -137,8 +137,8 @@ def _read_files(root: Path) -> list[Layer]:
                 raise _error((layer,), (key,), "not supported on a laptop; remove it")
             _LOG.warning("%s: %s: unknown to the Databricks CLI, and left out", layer.file, key)
         layer.check_keys(("bundle",), BUNDLE_KEYS)
-        for kind in layer.map_at(("resources",)):
-            for key in layer.map_at(("resources", kind)):
+        for kind, its in layer.map_at(("resources",)).items():
+            for key in () if isinstance(its, str) else layer.map_at(("resources", kind)):
                 if other := resources.get(key):
                     raise _error((layer,), ("resources", kind, key), f"{other} has this key too; rename one")
                 resources[key] = layer.file

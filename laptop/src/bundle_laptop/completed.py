@@ -22,6 +22,10 @@ _UNDERSCORED = ("model_serving_endpoints", "registered_models", "schemas")
 
 def loaded(resolver: Resolver) -> Resolver:
     """With all resources and their names. Raises LaptopError with what the bundle's Python says of a mistake."""
+    tree = as_listed(resolver.bundle.tree)
+    if isinstance(resources := tree.get("resources"), dict):  # of which a whole kind may be a variable's
+        kinds = {kind: resolver.opened(its, ("resources", kind)) for kind, its in resources.items()}
+        resolver = resolver.of(resolver.bundle.with_tree({**tree, "resources": kinds}))
     resolver = _run_python(resolver, "load_resources", "resources")
     return resolver.of(_named(resolver))
 

@@ -58,6 +58,7 @@ def _over_the_api(deployment: Deployment, secrets: Mapping[str, str]) -> None:
         if scope in deployment.secret_scopes:
             client.secrets.put_secret(scope, key, string_value=value)
     for table in deployment.synced_tables:
-        create("database/synced_tables", table)
+        spec = {name: value for name, value in table.items() if name != "synced_table_id"}
+        create(f"postgres/synced_tables?synced_table_id={table['synced_table_id']}", {"spec": spec})
     for endpoint in deployment.endpoints:
         create("serving-endpoints", endpoint)

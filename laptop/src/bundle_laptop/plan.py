@@ -16,7 +16,8 @@ from bundle_laptop.references import Resolver
 from bundle_laptop.yaml_file import Json, Tree
 
 NOTEBOOK_ENDINGS = (".py", ".ipynb")
-_NOT_DEPLOYED = ("lifecycle", "permissions", "grants")
+# `branch` and `postgres_database` say where in Lakebase a table is synced to: here there is one online store.
+_NOT_DEPLOYED = ("lifecycle", "permissions", "grants", "branch", "postgres_database")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,7 +224,7 @@ def _deployment(resolver: Resolver) -> Deployment:
     if endpoints:  # what an endpoint serves may name any of the bundle's secrets, also where its jobs do not
         resolver.needed.update(("secret_scopes", key) for key in resolver.bundle.map_at(("resources", "secret_scopes")))
     return Deployment(
-        synced_tables=whole("synced_database_tables", resolver.bundle.map_at(("resources", "synced_database_tables"))),
+        synced_tables=whole("postgres_synced_tables", resolver.bundle.map_at(("resources", "postgres_synced_tables"))),
         registered_models=found("registered_models", "id"),
         volumes=tuple(map(Path, found("volumes", "volume_path"))),
         experiments=found("experiments", "name"),

@@ -14,7 +14,8 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
@@ -115,26 +116,44 @@ class Resolver:
 
         return known(text) if _REFERENCE.fullmatch(text) else _REFERENCE.sub(part, text)
 
-    def _follow(self, reference: str, path: KeyPath) -> Json:
+    def opened(self, value: Json, path: KeyPath) -> Json:
+        """What the variable says that `value` is no more than a reference to; references in it stay."""
+        found = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
+        if found is None or not found[1].startswith("var."):
+            return value
+        with self._opening(found[1], path):
+            return self.opened(*self._part(found[1], path))
+
+    def _part(self, reference: str, path: KeyPath) -> tuple[Json, KeyPath]:
+        """The part of a variable that var.<name>.<key>... leads to, as written, and where that is."""
+        _, name, *keys = reference.split(".")
+        value, here = self._variable(name, path)
+        for key in keys:
+            value = self.opened(value, here)
+            if not isinstance(value, dict) or key not in value:
+                raise self.bundle.error(path, f"${{{reference}}}: the variable's value has no {key}; add it there")
+            value = value[key]
+        return value, here
+
+    @contextmanager
+    def _opening(self, reference: str, path: KeyPath) -> Iterator[None]:
         if reference in self._open:
             cycle = " -> ".join(f"${{{name}}}" for name in [*self._open[self._open.index(reference) :], reference])
             raise self.bundle.error(path, f"references go in a circle: {cycle}; break it")
         self._open.append(reference)
         try:
-            return self._look_up(reference, path)
+            yield
         finally:
             self._open.pop()
 
+    def _follow(self, reference: str, path: KeyPath) -> Json:
+        with self._opening(reference, path):
+            return self._look_up(reference, path)
+
     def _look_up(self, reference: str, path: KeyPath) -> Json:
         match reference.split("."):
-            case ["var", name, *keys]:
-                value = self._variable(name, path)
-                for key in keys:
-                    if not isinstance(value, dict) or key not in value:
-                        problem = f"${{{reference}}}: the variable's value has no {key}; add it there"
-                        raise self.bundle.error(path, problem)
-                    value = value[key]
-                return value
+            case ["var", *_]:
+                return self.resolve(*self._part(reference, path))
             case ["bundle", "name"]:
                 return self.at(("bundle", "name"))
             case ["bundle", "target" | "environment"]:
@@ -159,22 +178,23 @@ class Resolver:
                 return self._resource(kind, key, name, path)
         raise self.bundle.error(path, f"${{{reference}}} is not supported on a laptop; use {', '.join(REFERENCES)}")
 
-    def _variable(self, name: str, path: KeyPath) -> Json:
+    def _variable(self, name: str, path: KeyPath) -> tuple[Json, KeyPath]:
+        """Its value as written, and where."""
         here: KeyPath = ("variables", name)
         if name not in self.bundle.map_at(("variables",)):
             raise self.bundle.error(path, f"${{var.{name}}} is not defined; add {name} to variables")
         definition, environment = self.bundle.map_at(here), f"BUNDLE_VAR_{name}"
         for given in (self.variables.get(name), self.configured.get(name)):
             if given is not None:
-                return self.resolve(given, here)
+                return given, here
         if (given := os.environ.get(environment)) is not None:
             if definition.get("type") == "complex":
                 raise self.bundle.error(here, f"is complex: neither --var nor {environment} can set it")
-            return self.resolve(given, here)
+            return given, here
         if (override := self._variable_file().get(name)) is not None:
-            return self.resolve(override, here)
+            return override, here
         if definition.get("default") is not None:
-            return self.resolve(definition["default"], (*here, "default"))
+            return definition["default"], (*here, "default")
         if "lookup" in definition:
             raise self.bundle.error((*here, "lookup"), f"asks a workspace; give --var {name}=...")
         raise self.bundle.error(here, f"has no value; give --var {name}=... or set {environment}")

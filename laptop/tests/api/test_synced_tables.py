@@ -20,11 +20,11 @@ import pyarrow as pa
 import pytest
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.errors import InvalidParameterValue, NotFound, ResourceConflict
-from databricks.sdk.service.database import (
+from databricks.sdk.service.postgres import (
     NewPipelineSpec,
-    SyncedDatabaseTable,
-    SyncedTableSchedulingPolicy,
-    SyncedTableSpec,
+    SyncedTable,
+    SyncedTableSyncedTableSpec,
+    SyncedTableSyncedTableSpecSyncedTableSchedulingPolicy,
 )
 from deltalake import DeltaTable, write_deltalake
 
@@ -34,6 +34,7 @@ from bundle_laptop.api.synced_tables import Spec, sync
 from bundle_laptop.errors import LaptopError
 
 NAME, SOURCE = "main.flights.features_online", "main.flights.features"
+TRIGGERED = SyncedTableSyncedTableSpecSyncedTableSchedulingPolicy.TRIGGERED
 EARLY, LATE = datetime(2013, 1, 15, 16, tzinfo=UTC), datetime(2013, 1, 15, 17, 30, 15, 250_000, tzinfo=UTC)
 
 
@@ -109,26 +110,25 @@ def write(folder: Path, *rows: tuple[str | None, datetime | None, float], mode: 
     write_deltalake(folder / "warehouse/flights.db/features", table, mode=mode)
 
 
-def spec(**more: Any) -> SyncedTableSpec:
+def spec(**more: Any) -> SyncedTableSyncedTableSpec:
     given = {
         "source_table_full_name": SOURCE,
         "primary_key_columns": ["id"],
         "timeseries_key": "known_at",
-        "scheduling_policy": SyncedTableSchedulingPolicy.TRIGGERED,
+        "scheduling_policy": TRIGGERED,
+        "branch": "projects/online/branches/production",
+        "postgres_database": "flights",
         "create_database_objects_if_missing": True,
         "new_pipeline_spec": NewPipelineSpec(storage_catalog="main", storage_schema="flights"),
     }
-    return SyncedTableSpec(**{**given, **more})
+    return SyncedTableSyncedTableSpec(**{**given, **more})
 
 
 def create(client: WorkspaceClient, name: str = NAME, **more: Any) -> str:
     """The id of its pipeline."""
-    table = SyncedDatabaseTable(
-        name=name, database_instance_name="online", logical_database_name="flights", spec=spec(**more)
-    )
-    made = client.database.create_synced_database_table(table)
-    assert client.database.get_synced_database_table(name) == made
-    pipeline: str = made.data_synchronization_status.pipeline_id
+    made = client.postgres.create_synced_table(SyncedTable(spec=spec(**more)), name).wait()
+    assert client.postgres.get_synced_table(f"synced_tables/{name}") == made
+    pipeline: str = made.status.pipeline_id
     return pipeline
 
 
@@ -144,7 +144,7 @@ def update(client: WorkspaceClient, pipeline: str, **options: Any) -> str:
 
 
 def status(client: WorkspaceClient, name: str = NAME) -> Any:
-    return client.database.get_synced_database_table(name).data_synchronization_status
+    return client.postgres.get_synced_table(f"synced_tables/{name}").status
 
 
 def hours(workspace: Any, store: Store, table: str = "features_online") -> list[tuple[Any, ...]]:
@@ -372,10 +372,10 @@ def test_a_deleted_synced_table_is_gone_and_its_rows_stay(
 ) -> None:
     write(workspace.folder, ("a", EARLY, 1.0))
     update(client, create(client))
-    client.database.delete_synced_database_table(NAME)
+    client.postgres.delete_synced_table(f"synced_tables/{NAME}").wait()
     assert hours(workspace, store) == [("a", 1.0)]
     with pytest.raises(NotFound, match=rf"^there is no synced table {NAME}$"):
-        client.database.get_synced_database_table(NAME)
+        client.postgres.get_synced_table(f"synced_tables/{NAME}")
 
 
 def test_synced_tables_outlive_the_server(serve: Any) -> None:
@@ -383,9 +383,9 @@ def test_synced_tables_outlive_the_server(serve: Any) -> None:
         write(workspace.folder, ("a", EARLY, 1.0))
         pipeline = create(workspace.client)
         update(workspace.client, pipeline)
-        before = workspace.client.database.get_synced_database_table(NAME)
+        before = workspace.client.postgres.get_synced_table(f"synced_tables/{NAME}")
     with serve() as workspace:
-        assert workspace.client.database.get_synced_database_table(NAME) == before
+        assert workspace.client.postgres.get_synced_table(f"synced_tables/{NAME}") == before
         assert update(workspace.client, pipeline) == "COMPLETED"
 
 
@@ -397,11 +397,11 @@ def test_synced_tables_outlive_the_server(serve: Any) -> None:
             InvalidParameterValue,
             "spec.primary_key_columns: Field required",
         ),
-        (lambda c: create(c, "features"), InvalidParameterValue, "name: String should match pattern"),
+        (lambda c: create(c, "features"), InvalidParameterValue, "synced_table_id must be <catalog>.<schema>.<table>"),
         (lambda c: c.pipelines.start_update("none"), NotFound, "there is no pipeline none"),
         (lambda c: c.pipelines.start_update("none", validate_only=True), InvalidParameterValue, "validate_only: the"),
         (lambda c: c.pipelines.get_update("none", "u"), NotFound, "pipeline none has no update u"),
-        (lambda c: c.database.delete_synced_database_table("none"), NotFound, "there is no synced table none"),
+        (lambda c: c.postgres.delete_synced_table("synced_tables/none"), NotFound, "there is no synced table none"),
     ],
 )
 def test_a_wrong_request_is_refused(serve: Any, call: Any, error: type[Exception], message: str) -> None:
@@ -415,11 +415,7 @@ def test_times_of_a_sync_are_those_of_the_commit_and_of_the_copy(serve: Any) -> 
         write(workspace.folder, ("a", EARLY, 1.0))
         update(workspace.client, create(workspace.client))
         found = status(workspace.client).last_sync
-        texts = (
-            found.delta_table_sync_info.delta_commit_timestamp,
-            found.sync_start_timestamp,
-            found.sync_end_timestamp,
-        )
-        times = [datetime.fromisoformat(text) for text in texts]
+        texts = (found.delta_table_sync_info.delta_commit_time, found.sync_start_time, found.sync_end_time)
+        times = [text.ToDatetime() for text in texts]
         assert times == sorted(times)
         assert times[-1] - times[0] < timedelta(minutes=1)

@@ -1,4 +1,4 @@
-"""Synced tables and their pipelines: https://docs.databricks.com/api/workspace/database
+"""Synced tables of Lakebase and their pipelines: https://docs.databricks.com/api/workspace/postgres
 
 An update copies the newest version of the source table whole to a table of the online store that is named as the last
 part of the synced table's name. It runs when it is asked for, whatever the scheduling policy; creating a synced table
@@ -6,6 +6,7 @@ starts none, for its source need not exist yet. A deleted synced table leaves it
 """
 
 import logging
+import re
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,10 +19,10 @@ from pydantic import Field
 from bundle_laptop.api.online_store import OnlineStore, OnlineTable
 from bundle_laptop.api.state import StateFile
 from bundle_laptop.api.tables import location
-from bundle_laptop.api.web import ApiError, Body, Request, Route, Tree, missing
+from bundle_laptop.api.web import ApiError, Body, Request, Route, Tree, invalid, missing
 from bundle_laptop.errors import LaptopError
 
-_TABLES, _UPDATES = "/api/2.0/database/synced_tables", "/api/2.0/pipelines/{pipeline}/updates"
+_TABLES, _UPDATES = "/api/2.0/postgres/synced_tables", "/api/2.0/pipelines/{pipeline}/updates"
 _LOG = logging.getLogger(__name__)
 _FULL_NAME = r"^[^.\s]+\.[^.\s]+\.[^.\s]+$"
 
@@ -33,16 +34,15 @@ class Spec(Body):
     primary_key_columns: tuple[str, ...] = Field(min_length=1)
     timeseries_key: str | None = None
     scheduling_policy: Literal["SNAPSHOT", "TRIGGERED", "CONTINUOUS"] = "SNAPSHOT"
-    create_database_objects_if_missing: bool = False
+    create_database_objects_if_missing: bool = True
+    branch: str | None = None
+    postgres_database: str | None = None
     existing_pipeline_id: str | None = None
     new_pipeline_spec: Tree | None = None
     accelerated_sync: bool = False
 
 
 class _NewTable(Body):
-    name: str = Field(pattern=_FULL_NAME)
-    database_instance_name: str | None = None
-    logical_database_name: str | None = None
     spec: Spec
 
 
@@ -73,7 +73,7 @@ def sync(folder: Path, name: str, spec: Spec, store: OnlineStore) -> Tree:
     table = OnlineTable(name=name.rpartition(".")[2], key=spec.primary_key_columns, newest_by=spec.timeseries_key)
     store(table, pa.RecordBatchReader.from_batches(schema, batches))
     committed = datetime.fromtimestamp(source.history(1)[0]["timestamp"] / 1000, tz=UTC)
-    return {"delta_commit_version": source.version(), "delta_commit_timestamp": committed.isoformat()}
+    return {"delta_commit_version": source.version(), "delta_commit_time": committed.isoformat()}
 
 
 class SyncedTables:
@@ -95,21 +95,28 @@ class SyncedTables:
         return [
             ("POST", _TABLES, self._create),
             ("GET", _TABLES + "/{name}", lambda request: self._shown(self._tables.entry(request["name"]))),
+            ("GET", _TABLES + "/{name}/operations/create", lambda request: self._created(request["name"])),
+            ("GET", _TABLES + "/{name}/operations/delete", lambda request: _done(request["name"], "delete")),
             ("DELETE", _TABLES + "/{name}", self._delete),
             ("POST", _UPDATES, self._start),
             ("GET", _UPDATES + "/{update}", self._get_update),
         ]
 
     def _create(self, request: Request) -> Tree:
-        body = request.body(_NewTable)
-        pipeline = body.spec.existing_pipeline_id or str(uuid5(NAMESPACE_URL, body.name))
-        entry = {"table": body.model_dump(mode="json", exclude_none=True), "pipeline_id": pipeline}
-        self._tables.add(body.name, entry)
-        return self._shown(entry)
+        body, name = request.body(_NewTable), request.query.get("synced_table_id", "")
+        if not re.fullmatch(_FULL_NAME, name):
+            raise invalid("synced_table_id must be <catalog>.<schema>.<table>")
+        pipeline = body.spec.existing_pipeline_id or str(uuid5(NAMESPACE_URL, name))
+        spec = body.spec.model_dump(mode="json", exclude_none=True)
+        self._tables.add(name, {"name": f"synced_tables/{name}", "spec": spec, "pipeline_id": pipeline})
+        return self._created(name)
+
+    def _created(self, name: str) -> Tree:
+        return _done(name, "create", self._shown(self._tables.entry(name)))
 
     def _delete(self, request: Request) -> Tree:
         self._tables.remove(request["name"])
-        return {}
+        return _done(request["name"], "delete")
 
     def _shown(self, entry: Tree) -> Tree:
         pipeline, last, failure = entry["pipeline_id"], entry.get("last_sync"), entry.get("failure")
@@ -120,11 +127,8 @@ class SyncedTables:
         else:
             state = "ONLINE_NO_PENDING_UPDATE" if last else "PROVISIONING"
         status = {"detailed_state": f"SYNCED_TABLE_{state}", "message": failure or "", "pipeline_id": pipeline}
-        return {
-            **entry["table"],
-            "unity_catalog_provisioning_state": "ACTIVE",
-            "data_synchronization_status": {**status, **({"last_sync": last} if last else {})},
-        }
+        status |= {"last_sync": last} if last else {}
+        return {"name": entry["name"], "spec": entry["spec"], "status": status}
 
     def _active(self, pipeline: str) -> str | None:
         """The id of the pipeline's update that has not ended."""
@@ -169,14 +173,19 @@ class SyncedTables:
     def _sync(self, name: str) -> Tree:
         started = _now()
         try:
-            spec = Spec.model_validate(self._tables.entry(name)["table"]["spec"])
+            spec = Spec.model_validate(self._tables.entry(name)["spec"])
             info = sync(self._folder, name, spec, self._store)
         except Exception as error:  # whatever a table or a store may raise
             why = str(error) if isinstance(error, LaptopError) else f"{type(error).__name__}: {error}"
             _LOG.error("synced table %s is not updated: %s", name, why)
             return {"failure": why}
-        times = {"sync_start_timestamp": started, "sync_end_timestamp": _now()}
+        times = {"sync_start_time": started, "sync_end_time": _now()}
         return {"last_sync": {"delta_table_sync_info": info, **times}}
+
+
+def _done(name: str, what: str, response: Tree | None = None) -> Tree:
+    """An operation on a synced table, which has ended."""
+    return {"name": f"synced_tables/{name}/operations/{what}", "done": True, "response": response or {}}
 
 
 def _now() -> str:
