@@ -19,6 +19,7 @@ from databricks.bundles.volumes import Volume
 from tests.deployed import ROOT, deployed
 
 from bundle_laptop.bundle import Bundle, as_listed, load_bundle
+from bundle_laptop.completed import with_kinds
 from bundle_laptop.references import Resolver
 
 SERVICE_PRINCIPAL = "00000000-0000-0000-0000-000000000000"
@@ -142,7 +143,7 @@ def resolver_on(target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         tree: Any = deepcopy(bundle.tree)
         tree["variables"]["compute"]["default"] = compute
         changed = replace(bundle, tree=tree)
-        return Resolver(bundle=changed, folder=tmp_path, variables=given, configured={})
+        return with_kinds(Resolver(bundle=changed, folder=tmp_path, variables=given, configured={}))
 
     return on
 
@@ -155,7 +156,7 @@ def resolver(resolver_on: Callable[[object], Resolver], compute: str) -> Resolve
 @pytest.fixture
 def resolved(resolver: Resolver) -> dict[str, Any]:
     """All files merged for one target, without a reference left."""
-    tree = resolver.at(())
+    tree = {key: resolver.at((key,)) for key in resolver.bundle.tree if key != "variables"}
     for key, job in tree["resources"]["jobs"].items():
         job["tasks"] = [_sent({"task_key": name, **task}) for name, task in job["tasks"].items()]
         parameters = job.get("parameters", {}).items()

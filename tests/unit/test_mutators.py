@@ -24,7 +24,9 @@ ROOT = Path(__file__).parents[2]
 MAIN = yaml.safe_load((ROOT / "databricks.yml").read_text())
 PYTHON = MAIN["python"]
 OF_CORE = ("settings.py", "errors.py")  # what it imports of this package
-GOOD = {name: value or "any" for name, value in variables.defaults(ROOT).items()} | {"service_principal": ""}
+GOOD = {name: "any" if value is None else value for name, value in variables.defaults(ROOT).items()} | {
+    "service_principal": ""
+}
 
 DECLARED: Any = {
     "name": "dev_ada_delay",

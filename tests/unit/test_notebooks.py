@@ -11,6 +11,7 @@ import pytest
 from tests.deployed import all_jobs
 
 from bundle_laptop.bundle import load_bundle
+from bundle_laptop.completed import with_kinds
 from bundle_laptop.options import option_values
 from bundle_laptop.plan import make_plan
 from bundle_laptop.references import Resolver
@@ -30,8 +31,8 @@ def options() -> dict[str, str]:
     """What the bundle gives its tasks, on a laptop."""
     bundle, given = load_bundle(ROOT, "dev"), read_settings(ROOT).variables
     bundle = bundle.with_tree({**bundle.tree, "resources": {**bundle.map_at(("resources",)), "jobs": all_jobs()}})
-    resolver = Resolver(bundle=bundle, folder=Path("/world"), variables={}, configured=given)
-    return option_values(make_plan(resolver, bundle.map_at(("resources", "jobs"))))
+    resolver = with_kinds(Resolver(bundle=bundle, folder=Path("/world"), variables={}, configured=given))
+    return option_values(make_plan(resolver, resolver.bundle.map_at(("resources", "jobs"))))
 
 
 def test_there_is_a_notebook_per_step_and_nothing_else_is_kept_with_them() -> None:

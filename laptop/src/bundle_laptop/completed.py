@@ -22,12 +22,17 @@ _UNDERSCORED = ("model_serving_endpoints", "registered_models", "schemas")
 
 def loaded(resolver: Resolver) -> Resolver:
     """With all resources and their names. Raises LaptopError with what the bundle's Python says of a mistake."""
-    tree = as_listed(resolver.bundle.tree)
-    if isinstance(resources := tree.get("resources"), dict):  # of which a whole kind may be a variable's
-        kinds = {kind: resolver.opened(its, ("resources", kind)) for kind, its in resources.items()}
-        resolver = resolver.of(resolver.bundle.with_tree({**tree, "resources": kinds}))
-    resolver = _run_python(resolver, "load_resources", "resources")
+    resolver = _run_python(with_kinds(resolver), "load_resources", "resources")
     return resolver.of(_named(resolver))
+
+
+def with_kinds(resolver: Resolver) -> Resolver:
+    """With the resources of each kind that a variable stands for."""
+    tree = as_listed(resolver.bundle.tree)
+    if not isinstance(resources := tree.get("resources"), dict):
+        return resolver
+    kinds = {kind: resolver.opened(its, ("resources", kind)) for kind, its in resources.items()}
+    return resolver.of(resolver.bundle.with_tree({**tree, "resources": kinds}))
 
 
 def completed(resolver: Resolver) -> Resolver:
