@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -20,12 +21,11 @@ from pathlib import Path
 from platform import python_version
 from socket import socket
 from statistics import median
-from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
 
 import mlflow
 import numpy as np
 import pandas as pd
+import requests
 import yaml
 from deltalake import DeltaTable
 from mlflow.models import ModelSignature
@@ -48,29 +48,9 @@ CONNECTIONS = (1, 4)
 WARM_UP_S = 3
 START_S = 120
 MLFLOW, OURS = "mlflow models serve", "this project's service"
+Rounds = Mapping[tuple[str, int], list[Measured]]  # by server and connections
 TIMES, P99_MS, P50_MS = 10, 15, 2  # the targets: at 4 connections, at 4, at 1
 PACKAGES = ("mlflow", "fastapi", "uvicorn", "uvloop", "httptools", "lightgbm", "aiohttp")
-
-PAGE = """\
-# How fast the service is
-
-Made by `python -m bench.serving`: {rounds} rounds of {seconds:g} s, in turns, after a warm-up. One row per request,
-with all columns; the same model for both, {trees} trees of {leaves} leaves; the same load generator, in which each
-connection sends its next request when its last one was answered. Latency is what the caller sees. Each server is one
-process and shares the machine's {cores} cores with the load generator (load average before: {load:.1f}).
-
-*{mlflow}* is MLflow's own server, in this environment (`--env-manager local`).
-*{ours}* validates strictly, asks for a bearer token, exports metrics and logs payloads: {sent:,} requests
-were sent to it with a token, {payloads:,} rows are in its payload table.
-
-Each number is the median over the rounds, with the lowest and the highest.
-
-{table}
-
-{targets}
-
-{versions}.
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,20 +63,6 @@ class Server:
     address: str
     ready: str
     headers: Mapping[str, str]
-
-    @property
-    def invocations(self) -> str:
-        """Where requests go."""
-        return f"{self.address}/invocations"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Round:
-    """One server, put under load once."""
-
-    server: str
-    connections: int
-    measured: Measured
 
 
 def flights(rows: int) -> pd.DataFrame:
@@ -159,17 +125,16 @@ def _schema(columns: Sequence[Column]) -> Schema:
 
 def servers(saved: Path, folder: Path) -> tuple[Server, Server]:
     """Both, not yet started."""
-    ports = _free_port(), _free_port()
+    mlflow_port, our_port = _free_port(), _free_port()
     token_file = folder / "tokens"
     token_file.write_text("bench")
-    serve = ["--model-uri", str(saved), "--env-manager", "local", "--workers", "1", "--port", str(ports[0])]
-    address = f"http://127.0.0.1:{ports[1]}"
+    serve = ["--model-uri", str(saved), "--env-manager", "local", "--workers", "1", "--port", str(mlflow_port)]
     return (
         Server(
             name=MLFLOW,
             command=[sys.executable, "-m", "mlflow", "models", "serve", *serve],
             environment={},
-            address=f"http://127.0.0.1:{ports[0]}",
+            address=f"http://127.0.0.1:{mlflow_port}",
             ready="/ping",
             headers={},
         ),
@@ -181,9 +146,9 @@ def servers(saved: Path, folder: Path) -> tuple[Server, Server]:
                 "FLIGHT_DELAYS_SERVING_TOKEN_FILE": str(token_file),
                 "FLIGHT_DELAYS_PAYLOAD_TABLE": str(folder / "payloads"),
                 "FLIGHT_DELAYS_SERVING_HOST": "127.0.0.1",
-                "FLIGHT_DELAYS_SERVING_PORT": str(ports[1]),
+                "FLIGHT_DELAYS_SERVING_PORT": str(our_port),
             },
-            address=address,
+            address=f"http://127.0.0.1:{our_port}",
             ready="/ready",
             headers={"Authorization": "Bearer bench"},
         ),
@@ -213,7 +178,7 @@ def started(server: Server, log: Path) -> Iterator[subprocess.Popen[bytes]]:
 def wait_for(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:
     """Until it is ready; ends the run with what it wrote if it does not start."""
     until = time.monotonic() + START_S
-    while _status(server, server.ready) != 200:
+    while not _is_ready(server):
         if process.poll() is not None or time.monotonic() > until:
             sys.exit(f"{server.name} did not start:\n{log.read_text()[-2000:]}")
         time.sleep(0.2)
@@ -226,62 +191,68 @@ def check(mlflow_server: Server, ours: Server, bodies: Sequence[bytes]) -> int:
     """
     compared = bodies[:20]
     for body in compared:
-        first, second = (_probability(server, body) for server in (mlflow_server, ours))
-        if abs(first - second) > 1e-9:
-            sys.exit(f"the servers differ: {first} and {second}")
+        answers = [_ask(server, body, server.headers).json()["predictions"] for server in (mlflow_server, ours)]
+        (first,), (second,) = answers
+        if abs(first["probability"] - second["probability"]) > 1e-9:
+            sys.exit(f"the servers differ: {answers}")
     surplus = json.dumps({"dataframe_records": [{"surplus": 1}]}).encode()
-    refused = _status(ours, "/invocations", bodies[0], {}), _status(ours, "/invocations", surplus, ours.headers)
+    refused = _ask(ours, bodies[0], {}).status_code, _ask(ours, surplus, ours.headers).status_code
     if refused != (401, 400):
         sys.exit(f"{ours.name} is to refuse with 401 and 400, not with {refused}")
     return len(compared) + 1
 
 
-def measure(both: Sequence[Server], bodies: Sequence[bytes], rounds: int, seconds: float) -> tuple[list[Round], int]:
-    """All rounds, and how many requests ours got, warm-up and all."""
-    found, sent = [], 0
+def measure(both: Sequence[Server], bodies: Sequence[bytes], rounds: int, seconds: float) -> tuple[Rounds, int]:
+    """All rounds by server and connections, and how many requests ours got, warm-up and all."""
+    found, sent = defaultdict(list), 0
     with Progress() as progress:
         bar = progress.add_task("Measuring", total=len(CONNECTIONS) * rounds * len(both))
         for connections in CONNECTIONS:
             for number in range(rounds + 1):
                 for server in both:
                     time_s = seconds if number else WARM_UP_S
-                    measured, reasons = drive(server.invocations, server.headers, bodies, connections, time_s)
+                    measured, reasons = drive(
+                        f"{server.address}/invocations", server.headers, bodies, connections, time_s
+                    )
                     sent += measured.requests if server.name == OURS else 0
                     if reasons:
                         progress.console.print(f"{server.name}: {dict(reasons)}")
                     if number:
-                        found.append(Round(server=server.name, connections=connections, measured=measured))
+                        found[server.name, connections].append(measured)
                         progress.advance(bar)
     return found, sent
 
 
-def summary(found: Sequence[Round]) -> tuple[str, str]:
+def summary(found: Rounds) -> tuple[str, str]:
     """The table, and what became of the targets."""
 
-    def values(server: str, connections: int, what: str) -> list[float]:
-        chosen = [one.measured for one in found if (one.server, one.connections) == (server, connections)]
-        if what == "rate":
-            return [measured.requests_per_second for measured in chosen]
-        return [measured.percentile_ms(float(what)) for measured in chosen]
+    def rates(server: str, connections: int) -> list[float]:
+        return [measured.requests_per_second for measured in found[server, connections]]
+
+    def latencies(server: str, connections: int, percentile: float) -> list[float]:
+        return [measured.percentile_ms(percentile) for measured in found[server, connections]]
 
     rows, times = [], {}
     for connections in CONNECTIONS:
         for server in (MLFLOW, OURS):
-            errors = sum(one.measured.errors for one in found if (one.server, one.connections) == (server, connections))
-            texts = [_spread(values(server, connections, what), 2) for what in ("50", "95", "99")]
-            rows.append((connections, server, _spread(values(server, connections, "rate"), 0), *texts, f"{errors:,}"))
-        rates = zip(values(OURS, connections, "rate"), values(MLFLOW, connections, "rate"), strict=True)
-        times[connections] = [ours / theirs for ours, theirs in rates]
+            errors = sum(measured.errors for measured in found[server, connections])
+            texts = [_spread(latencies(server, connections, percentile), 2) for percentile in (50, 95, 99)]
+            rows.append((connections, server, _spread(rates(server, connections), 0), *texts, f"{errors:,}"))
+        pairs = zip(rates(OURS, connections), rates(MLFLOW, connections), strict=True)
+        times[connections] = [ours / theirs for ours, theirs in pairs]
         rows.append((connections, "times as many", _spread(times[connections], 1), "", "", "", ""))
-    rate, p99, p50 = median(times[4]), median(values(OURS, 4, "99")), median(values(OURS, 1, "50"))
+    rate, p99, p50 = median(times[4]), median(latencies(OURS, 4, 99)), median(latencies(OURS, 1, 50))
     targets = [
-        (f"4 connections: at least {TIMES} times the requests/s", rate, rate >= TIMES),
-        (f"4 connections: p99 at most {P99_MS} ms", p99, p99 <= P99_MS),
-        (f"1 connection: p50 at most {P50_MS} ms", p50, p50 <= P50_MS),
+        (f"4 connections: at least {TIMES} times the requests/s", f"{rate:,.1f}", _kept(rate >= TIMES)),
+        (f"4 connections: p99 at most {P99_MS} ms", f"{p99:,.1f}", _kept(p99 <= P99_MS)),
+        (f"1 connection: p50 at most {P50_MS} ms", f"{p50:,.1f}", _kept(p50 <= P50_MS)),
     ]
     columns = ("connections", "server", "requests/s", "p50 (ms)", "p95 (ms)", "p99 (ms)", "errors")
-    lines = [(what, f"{value:,.1f}", "kept" if kept else "missed") for what, value, kept in targets]
-    return table(columns, rows), table(("target", "measured", ""), lines)
+    return table(columns, rows), table(("target", "measured", ""), targets)
+
+
+def _kept(kept: bool) -> str:
+    return "kept" if kept else "missed"
 
 
 def main() -> None:
@@ -305,23 +276,27 @@ def main() -> None:
             found, sent = measure(both, bodies, asked.rounds, asked.seconds)
         payloads = DeltaTable(folder / "payloads").to_pyarrow_table(columns=["status_code"]).num_rows
     numbers, targets = summary(found)
-    page = PAGE.format(
-        rounds=asked.rounds,
-        seconds=asked.seconds,
-        trees=TREES,
-        leaves=LEAVES,
-        cores=os.cpu_count(),
-        load=load,
-        mlflow=MLFLOW,
-        ours=OURS,
-        sent=checked + sent,
-        payloads=payloads,
-        table=numbers,
-        targets=targets,
-        versions=", ".join(
-            [f"Python {python_version()}", *(f"{package} {installed(package)}" for package in PACKAGES)]
-        ),
-    )
+    versions = ", ".join([f"Python {python_version()}", *(f"{package} {installed(package)}" for package in PACKAGES)])
+    page = f"""\
+# How fast the service is
+
+Made by `python -m bench.serving`: {asked.rounds} rounds of {asked.seconds:g} s, in turns, after a warm-up. One row
+per request, with all columns; the same model for both, {TREES} trees of {LEAVES} leaves; the same load generator, in which each
+connection sends its next request when its last one was answered. Latency is what the caller sees. Each server is one
+process and shares the machine's {os.cpu_count()} cores with the load generator (load average before: {load:.1f}).
+
+*{MLFLOW}* is MLflow's own server, in this environment (`--env-manager local`).
+*{OURS}* validates strictly, asks for a bearer token, exports metrics and logs payloads: {checked + sent:,} requests
+were sent to it with a token, {payloads:,} rows are in its payload table.
+
+Each number is the median over the rounds, with the lowest and the highest.
+
+{numbers}
+
+{targets}
+
+{versions}.
+"""
     (ROOT / "docs" / "serving-speed.md").write_text(page)
     print(page)
 
@@ -336,26 +311,16 @@ def _free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def _ask(server: Server, path: str, body: bytes | None, headers: Mapping[str, str]) -> bytes:
-    request = Request(server.address + path, body, {**headers, "Content-Type": "application/json"})  # noqa: S310
-    with urlopen(request, timeout=30) as answer:  # noqa: S310  # of this machine
-        content: bytes = answer.read()
-    return content
+def _ask(server: Server, body: bytes, headers: Mapping[str, str]) -> requests.Response:
+    headers = {**headers, "Content-Type": "application/json"}
+    return requests.post(f"{server.address}/invocations", data=body, headers=headers, timeout=30)
 
 
-def _status(server: Server, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> int:
+def _is_ready(server: Server) -> bool:
     try:
-        _ask(server, path, body, headers or {})
-    except HTTPError as error:
-        return error.code
-    except (URLError, OSError):
-        return 0
-    return 200
-
-
-def _probability(server: Server, body: bytes) -> float:
-    (answer,) = json.loads(_ask(server, "/invocations", body, server.headers))["predictions"]
-    return float(answer["probability"])
+        return requests.get(server.address + server.ready, timeout=30).ok
+    except requests.RequestException:
+        return False
 
 
 if __name__ == "__main__":
