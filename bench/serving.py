@@ -281,9 +281,10 @@ def main() -> None:
 # How fast the service is
 
 Made by `python -m bench.serving`: {asked.rounds} rounds of {asked.seconds:g} s, in turns, after a warm-up. One row
-per request, with all columns; the same model for both, {TREES} trees of {LEAVES} leaves; the same load generator, in which each
-connection sends its next request when its last one was answered. Latency is what the caller sees. Each server is one
-process and shares the machine's {os.cpu_count()} cores with the load generator (load average before: {load:.1f}).
+per request, with all columns; the same model for both, {TREES} trees of {LEAVES} leaves; the same load generator, in
+which each connection sends its next request when its last one was answered. Latency is what the caller sees. Each
+server is one process and shares the machine's {os.cpu_count()} cores with the load generator (load
+average before: {load:.1f}).
 
 *{MLFLOW}* is MLflow's own server, in this environment (`--env-manager local`).
 *{OURS}* validates strictly, asks for a bearer token, exports metrics and logs payloads: {checked + sent:,} requests
