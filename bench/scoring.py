@@ -23,7 +23,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 from rich.console import Console
 
-from bench.flights import AS_OF, ROOT, SCHEMA, world
+from bench.flights import AS_OF, MODEL, ROOT, SCHEMA, world
 from bench.measure import Run, held, timed
 from bundle_laptop.spark import KIND
 from flight_delays.core.markdown import table
@@ -34,7 +34,6 @@ from flight_delays.platform.scorer import Scorer, read_scorer
 from flight_delays.tasks import score_batch
 from flight_delays.use_case import USE_CASE
 
-MODEL = f"{SCHEMA}.dev_local_delay"
 ROWS, SMALL = 2_000_000, 200_000
 KEEP = ("entity_id", "prediction_ts")
 BARE, OURS, UDF = "bare booster, 2 threads, in memory", "this project's scorer", "mlflow.pyfunc.spark_udf"

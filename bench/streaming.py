@@ -29,7 +29,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
-from bench.flights import AS_OF, ROOT, SCHEMA, world
+from bench.flights import AS_OF, MODEL, ROOT, SCHEMA, world
 from bench.send_events import Disorder, disorder, events_between, send
 from bundle_laptop.spark import KIND
 from flight_delays.core.markdown import table
@@ -46,7 +46,6 @@ from flight_delays.tasks import tables as tables_task
 from flight_delays.use_case import USE_CASE
 
 FEATURES = USE_CASE.features
-MODEL = f"{SCHEMA}.dev_local_delay"
 SCRATCH = "spark_catalog.bench_stream"
 START = datetime(2013, 10, 1, 8, tzinfo=UTC)
 HISTORY = timedelta(days=30)
