@@ -18,22 +18,17 @@ _COLOURS = {Outcome.PASS: "tab:green", Outcome.FAIL: "tab:red", Outcome.INCONCLU
 
 def quality(objective: Objective, labels: Floats, forecasts: Floats) -> dict[str, Figure]:
     """What shows how good a model is, by name: calibration always, and what suits the objective."""
-    found = {"calibration": calibration(objective, labels, forecasts)}
-    if objective.kind == "binary":
-        return {**found, "roc": roc(labels, forecasts)}
-    return {**found, "errors": errors(labels, forecasts)}
+    other = {"roc": roc(labels, forecasts)} if objective.kind == "binary" else {"errors": errors(labels, forecasts)}
+    return {"calibration": calibration(objective, labels, forecasts), **other}
 
 
 def calibration(objective: Objective, labels: Floats, forecasts: Floats) -> Figure:
     """Mean outcome against mean forecast, over equally filled bins."""
-    # Numbered anew, because ties may leave a bin empty.
-    _, bins, counts = np.unique(calibration_bins(forecasts), return_inverse=True, return_counts=True)
-    forecast = np.bincount(bins, weights=forecasts) / counts
-    observed = np.bincount(bins, weights=labels) / counts
+    bins = pd.DataFrame({"forecast": forecasts, "label": labels}).groupby(calibration_bins(forecasts)).mean()
     figure, axes = _figure()
-    ends = _ends(np.concatenate([forecast, observed]), 0.05)
+    ends = _ends(bins.to_numpy(), 0.05)
     axes.plot(ends, ends, color="grey", linewidth=1, linestyle="--", label="perfect")
-    axes.plot(forecast, observed, marker="o", label="model")
+    axes.plot(bins["forecast"].to_numpy(), bins["label"].to_numpy(), marker="o", label="model")
     axes.set(
         xlabel=f"forecast {objective.forecast}",
         ylabel="mean outcome",
@@ -145,13 +140,12 @@ def intervals(checks: Sequence[Check]) -> Figure:
     for position, check in enumerate(measured, 1):
         low, estimate, high, limit = (check.evidence[key] for key in ("low", "estimate", "high", "limit"))
         axes = figure.add_subplot(len(measured), 1, position)
-        reach = max(high, limit, 0.0) - min(low, limit, 0.0) or 1.0
-        left, right = min(low, limit, 0.0) - 0.1 * reach, max(high, limit, 0.0) + 0.1 * reach
+        left, right = min(low, limit, 0.0), max(high, limit, 0.0)
+        room = 0.1 * (right - left or 1.0)
+        left, right = left - room, right + room
         axes.axvspan(left, limit, color="tab:green", alpha=0.1)
         axes.axvline(limit, color="black", linewidth=1)
-        colour = _COLOURS[check.outcome]
-        axes.plot([low, high], [0, 0], color=colour, linewidth=3, solid_capstyle="butt")
-        axes.plot([estimate], [0], marker="o", color=colour)
+        _draw_interval(axes, 0, low, estimate, high, _COLOURS[check.outcome])
         axes.set(xlim=(left, right), ylim=(-1, 1), yticks=[])
         axes.tick_params(labelsize=8)
         axes.set_title(f"{check.name.replace('_', ' ')}: {check.outcome}", fontsize=9, loc="left")
@@ -168,14 +162,18 @@ def slices(found: Sequence[Slice], loss: str) -> Figure:
         return figure
     for row, (one, worse_by) in enumerate(measured):
         colour = _COLOURS[Outcome.FAIL if one.outcome is SliceOutcome.HARMED else Outcome.PASS]
-        axes.plot([worse_by.low, worse_by.high], [row, row], color=colour, linewidth=3, solid_capstyle="butt")
-        axes.plot([worse_by.estimate], [row], marker="o", color=colour)
+        _draw_interval(axes, row, worse_by.low, worse_by.estimate, worse_by.high, colour)
     axes.axvline(0, color="black", linewidth=1)
     axes.set_yticks(range(len(measured)), [f"{one.dimension} {one.value}" for one, _ in measured])
     axes.invert_yaxis()
     axes.tick_params(labelsize=8)
     axes.set(xlabel=f"{loss}, candidate minus baseline")
     return figure
+
+
+def _draw_interval(axes: Axes, y: float, low: float, estimate: float, high: float, colour: str) -> None:
+    axes.plot([low, high], [y, y], color=colour, linewidth=3, solid_capstyle="butt")
+    axes.plot([estimate], [y], marker="o", color=colour)
 
 
 def distribution(groups: Mapping[str, Floats], what: str) -> Figure:
