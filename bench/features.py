@@ -10,18 +10,17 @@ import json
 import os
 import subprocess
 import sys
-import time
 from functools import reduce
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Event, Thread
+from timeit import repeat
 from typing import NamedTuple
 
-import psutil
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from bench.flights import AS_OF, ROOT, SCHEMA, world
+from bench.measure import held, timed
 from flight_delays.core.markdown import table
 from flight_delays.platform import spark_as_of as as_of
 from flight_delays.platform.context import open_context
@@ -40,30 +39,6 @@ class Size(NamedTuple):
 
 
 SIZES = (Size(), Size(days=10), Size(a_day=10), Size(a_day=30))
-
-PAGE = """\
-# How fast features are built
-
-Made by `python -m bench.features`: the flights of 2013, {features} columns from {questions} questions, {cores} cores,
-local Spark Connect, a process for each row of the tables.
-
-## In memory
-
-| what | flights | history | seconds |
-| --- | --- | --- | --- |
-{memory}
-
-## On Spark
-
-Into nothing (`noop`), first in a new session, then once more. "Peer" is Spark handing on as many finished rows from a
-table to nothing: the least that any way of building them would take. "Worker" is the most memory that one Python
-worker held; its bound is {bound} MB besides what it imports (about {imports} MB). "Parts" are the questions, chunks of
-time and buckets of keys into which the work was split. More rows a day are those of the first two months, copied.
-
-{spark}
-
-- Ten times the days: {times:.1f} times the time (wanted: at most 12): {held}.
-"""
 
 
 def copies(rows: DataFrame, size: Size) -> DataFrame:
@@ -86,6 +61,11 @@ def written(rows: DataFrame, folder: Path) -> DataFrame:
     """The same rows, from files."""
     rows.write.parquet(str(folder))
     return rows.sparkSession.read.parquet(str(folder))
+
+
+def into_nothing(rows: DataFrame) -> None:
+    """Compute all rows and keep none."""
+    rows.write.format("noop").mode("overwrite").save()
 
 
 def on_spark(size: Size, folder: Path) -> dict[str, object]:
@@ -113,21 +93,17 @@ def on_spark(size: Size, folder: Path) -> dict[str, object]:
         return found
 
     as_of._planned = telling
-    seconds = []
-    with _Watch() as watch:
-        for _ in range(2):
-            begun = time.perf_counter()
-            built = as_of.build_features(FEATURES, raw["raw_flights"], raw)
-            built.write.format("noop").mode("overwrite").save()
-            seconds.append(time.perf_counter() - begun)
-    begun = time.perf_counter()
-    peer.write.format("noop").mode("overwrite").save()
+
+    def build() -> None:
+        into_nothing(as_of.build_features(FEATURES, raw["raw_flights"], raw))
+
+    cold, warm = timed(build), timed(build)
     return {
         "flights": peer.count(),
-        "cold": seconds[0],
-        "warm": seconds[1],
-        "peer": time.perf_counter() - begun,
-        "worker": watch.peak,
+        "cold": cold.seconds,
+        "warm": warm.seconds,
+        "peer": timed(lambda: into_nothing(peer)).seconds,
+        "worker": max(cold.worker, warm.worker),
         "parts": " + ".join(parts),
     }
 
@@ -144,12 +120,7 @@ def in_memory() -> dict[str, object]:
     recent = {name: rows.toArrow() for name, rows in as_of.recent(FEATURES, known, since).items()}
 
     def best(asked, tables) -> float:
-        seconds = []
-        for _ in range(3):
-            begun = time.perf_counter()
-            FEATURES.build(asked, tables)
-            seconds.append(time.perf_counter() - begun)
-        return min(seconds)
+        return min(repeat(lambda: FEATURES.build(asked, tables), repeat=3, number=1))
 
     flights = raw["raw_flights"]
     return {
@@ -159,29 +130,6 @@ def in_memory() -> dict[str, object]:
         "history": recent["raw_flights"].num_rows,
         "features": FEATURES.build(asking, recent).num_columns - len(FEATURES.keep.names),
     }
-
-
-class _Watch:
-    """The most bytes resident in one Python worker of this process's Spark."""
-
-    def __enter__(self) -> "_Watch":
-        self.peak, self._done = 0, Event()
-        self._thread = Thread(target=self._run)
-        self._thread.start()
-        return self
-
-    def _run(self) -> None:
-        while not self._done.wait(0.05):
-            for one in psutil.Process().children(recursive=True):
-                try:
-                    if "pyspark.daemon" in one.cmdline():
-                        self.peak = max(self.peak, one.memory_info().rss)
-                except psutil.Error:
-                    continue
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
 
 
 def main() -> None:
@@ -204,48 +152,47 @@ def main() -> None:
     memory = measured("memory")
     found = {size: measured(f"{size.days},{size.a_day}") for size in SIZES}
     times = found[Size(days=10)]["warm"] / found[Size()]["warm"]
-    page = PAGE.format(
-        features=memory["features"],
-        questions=len(FEATURES.questions),
-        cores=os.cpu_count(),
-        bound=as_of.BOUND // 2**20,
-        imports=130,
-        memory="\n".join(
-            [
-                f"| the year | {memory['flights']:,} | {memory['flights']:,} | {memory['year']:.2f} |",
-                f"| a micro-batch | {FEW} | {memory['history']:,} | {memory['few']:.3f} |",
-            ]
-        ),
-        spark=table(
+    columns = ["days", "rows a day", "flights", *(f"{what} (s)" for what in ("cold", "warm", "peer"))]
+    columns += ["of the peer", "worker (MB)", "parts"]
+    cores, questions, bound = os.cpu_count(), len(FEATURES.questions), as_of.BOUND // 2**20
+    spark = table(
+        columns,
+        [
             (
-                "days",
-                "rows a day",
-                "flights",
-                "cold (s)",
-                "warm (s)",
-                "peer (s)",
-                "of the peer",
-                "worker (MB)",
-                "parts",
-            ),
-            [
-                (
-                    f"{size.days} x",
-                    f"{size.a_day} x",
-                    f"{of['flights']:,}",
-                    f"{of['cold']:.1f}",
-                    f"{of['warm']:.1f}",
-                    f"{of['peer']:.1f}",
-                    f"{of['warm'] / of['peer']:.1f}",
-                    f"{of['worker'] / 2**20:.0f}",
-                    of["parts"],
-                )
-                for size, of in found.items()
-            ],
-        ),
-        times=times,
-        held="holds" if times <= 12 else "**does not hold**",
+                f"{size.days} x",
+                f"{size.a_day} x",
+                f"{of['flights']:,}",
+                *(f"{seconds:.1f}" for seconds in (of["cold"], of["warm"], of["peer"], of["warm"] / of["peer"])),
+                f"{of['worker'] / 2**20:.0f}",
+                of["parts"],
+            )
+            for size, of in found.items()
+        ],
     )
+    page = f"""\
+# How fast features are built
+
+Made by `python -m bench.features`: the flights of 2013, {memory["features"]} columns from {questions} questions,
+{cores} cores, local Spark Connect, a process for each row of the tables.
+
+## In memory
+
+| what | flights | history | seconds |
+| --- | --- | --- | --- |
+| the year | {memory["flights"]:,} | {memory["flights"]:,} | {memory["year"]:.2f} |
+| a micro-batch | {FEW} | {memory["history"]:,} | {memory["few"]:.3f} |
+
+## On Spark
+
+Into nothing (`noop`), first in a new session, then once more. "Peer" is Spark handing on as many finished rows from a
+table to nothing: the least that any way of building them would take. "Worker" is the most memory that one Python
+worker held; its bound is {bound} MB besides what it imports (about 130 MB). "Parts" are the questions, chunks of time
+and buckets of keys into which the work was split. More rows a day are those of the first two months, copied.
+
+{spark}
+
+- Ten times the days: {times:.1f} times the time (wanted: at most 12): {held(holds=times <= 12)}.
+"""
     (ROOT / "docs" / "features-speed.md").write_text(page, encoding="utf-8")
 
 

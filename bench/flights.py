@@ -1,4 +1,4 @@
-"""The labelled flights that `python3 dev.py demo` left on this laptop."""
+"""What `python3 dev.py demo` left on this laptop: tables, and a model with a champion."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +14,7 @@ from flight_delays.use_case import USE_CASE
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = "spark_catalog.dev_local_flights"
+MODEL = f"{SCHEMA}.dev_local_delay"
 AS_OF = datetime(2014, 1, 2, tzinfo=UTC)
 _PREFIXES = {
     **{name: name for name in ("weather", "plane", "origin", "carrier", "route", "aircraft")},

@@ -20,7 +20,7 @@ import numpy as np
 import yaml
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import track
 
 from bench.error_rates import DAY_LEVEL, GATE, RULES, Pair, Tally, pair, tally, worse_by
 from flight_delays.core.gates import Evidence, Outcome
@@ -58,68 +58,6 @@ CELLS = (
     *(Cell(times, days) for days in LENGTHS for times in TIMES),
     *(Cell(times, PUBLISHED, BLOCK) for times in TIMES),
 )
-
-PAGE = """\
-# The gate's error rates
-
-How often does the gate let a worse model pass, and how often does it refuse an equal one? Made by
-`python -m bench.gate`, with the gate's own code and the policy of `databricks.yml`:
-{policy}.
-
-- **A model worse by twice the margin passes {twice} of {published}-day holdouts** (worst pair {twice_worst}).
-- **The price: a model that is equal on average but different does not pass {refused} of them** (worst pair
-  {refused_worst}); {failed} FAIL, the rest are INCONCLUSIVE. With {longest} days it is {refused_longest}.
-
-![How often each rule lets a challenger pass, by days of holdout](error-rates.png)
-
-## What was simulated
-
-A champion and four challengers ({challengers}),
-all trained on January to June 2013, forecast July to December: 184 days. Each challenger is
-made worse than the champion by an exact amount of log loss over all 184 days, from nothing to
-four times the margin of {margin}, by blending the better side's log odds with those of a model that knows the schedule
-only. So an equal pair is equal on average, and differs flight by flight. Holdouts are whole days drawn with
-replacement, {replicates} for each pair, length and amount: {drawn} for each rate, whose standard error is at most
-{error} ({error_of_one} for one pair).
-
-## Who passes
-
-Share of holdouts on which a challenger passes. In brackets the worst pair: the one that passes least often where it is
-equal, most often where it is worse.
-
-{who_passes}
-
-- `the gate`: all statistical checks.
-- `loss by day`: its check `not_worse_than_champion` alone.
-- `loss by row`: the same check with a bootstrap of rows (its normal limit), as if a day's flights did not share
-  their weather. Its bounds are too narrow: it lets far more than {promised} pass at the margin.
-- `lower loss`: a log loss at most the champion's, no bounds.
-
-## What the gate says
-
-On {published} days, and how often each check kept a challenger from PASS (several may at once).
-
-{what_it_says}
-
-## Days that follow each other
-
-Weather lasts longer than a day. The same {published} days drawn in blocks of {block} consecutive ones, while the gate
-still draws single days:
-
-{in_blocks}
-
-## How to read it, and its limits
-
-- A gate that never passes anything is safe and useless: read the rows of equal and of worse models together.
-- At the margin itself a PASS is an error. The log loss check promises {promised} of them and makes {at_margin} on
-  {published} days: bounds from few days are a little too narrow, and more so where days resemble their neighbours.
-- The days are one half-year of one city, and every holdout is drawn from them: a season that is not among them is not
-  in these rates.
-- Calibration bins are those of all 184 days, not of each holdout. Checks without chance (schema, golden requests,
-  speed, size, documentation) are left out.
-- A blend is worse everywhere. A model that is worse in one slice only is the business of `no_slice_harmed`, whose power
-  is not studied here.
-"""
 
 
 def default_policy() -> Policy:
@@ -160,53 +98,23 @@ def pairs(file: Path, policy: Policy) -> dict[tuple[str, int], Pair]:
     return found
 
 
-@dataclass(frozen=True)
-class Job:
-    """Some replicates of one cell for one pair; `seed` is the job's own."""
-
-    cell: Cell
-    challenger: str
-    replicates: int
-    seed: int
-
-
-class Worker:
-    """What each process keeps: the pairs do not travel with every job."""
-
-    pairs: Mapping[tuple[str, int], Pair]
-    policy: Policy
-
-    @classmethod
-    def start(cls, pairs: Mapping[tuple[str, int], Pair], policy: Policy) -> None:
-        """Called once per process."""
-        cls.pairs, cls.policy = pairs, policy
-
-    @classmethod
-    def run(cls, job: Job) -> tuple[Job, Tally]:
-        """The tally of a job."""
-        return job, tally(
-            cls.pairs[job.challenger, job.cell.times],
-            cls.policy,
-            holdout_days=job.cell.days,
-            block=job.cell.block,
-            replicates=job.replicates,
-            seed=job.seed,
-        )
-
-
 def simulate(found: Mapping[tuple[str, int], Pair], policy: Policy, replicates: int, cells: Iterable[Cell]) -> Results:
-    """All cells for all challengers, over every core; the same numbers in whatever order the jobs end."""
+    """All cells for all challengers, over every core; the same numbers in whatever order the parts end."""
     parts = [min(CHUNK, replicates - done) for done in range(0, replicates, CHUNK)]
-    split = [(cell, name, part) for cell in cells for name in CHALLENGERS for part in parts]
-    jobs = [Job(cell, name, part, seed) for seed, (cell, name, part) in enumerate(split)]
+    split = enumerate((cell, name, part) for cell in cells for name in CHALLENGERS for part in parts)
+    jobs = [(cell, name, found[name, cell.times], policy, part, seed) for seed, (cell, name, part) in split]
     results: dict[Cell, dict[str, Tally]] = {cell: {name: Counter() for name in CHALLENGERS} for cell in cells}
-    columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
-    with multiprocessing.Pool(initializer=Worker.start, initargs=(found, policy)) as pool, Progress(*columns) as bar:
-        task = bar.add_task("Judging drawn holdouts", total=len(jobs))
-        for job, counted in pool.imap_unordered(Worker.run, jobs):
-            results[job.cell][job.challenger].update(counted)
-            bar.advance(task)
+    with multiprocessing.Pool() as pool:
+        done = pool.imap_unordered(_counted, jobs)
+        for cell, name, counted in track(done, "Judging drawn holdouts", total=len(jobs)):
+            results[cell][name].update(counted)
     return results
+
+
+def _counted(job: tuple[Cell, str, Pair, Policy, int, int]) -> tuple[Cell, str, Tally]:
+    cell, name, found, policy, replicates, seed = job
+    counted = tally(found, policy, holdout_days=cell.days, block=cell.block, replicates=replicates, seed=seed)
+    return cell, name, counted
 
 
 def rate(tallies: Iterable[Tally], what: str, outcome: Outcome = Outcome.PASS) -> float:
@@ -225,62 +133,115 @@ def worst(cell: Cell, tallies: Mapping[str, Tally], rule: str) -> float:
 def page(results: Results, policy: Policy, replicates: int) -> str:
     """The study in Markdown."""
     equal, twice = (results[Cell(times, PUBLISHED)] for times in (0, 2))
-    longest = results[Cell(0, max(LENGTHS))]
+    longest, drawn = max(LENGTHS), len(CHALLENGERS) * replicates
     shown = {times: results[Cell(times, PUBLISHED)].values() for times in TIMES}
     checks = sorted({check for tallies in shown.values() for found in tallies for check, _ in found} - set(RULES))
+    rate_of_twice, worst_twice = (
+        _percent(rate(twice.values(), GATE)),
+        _percent(worst(Cell(2, PUBLISHED), twice, GATE)),
+    )
+    refused, most_refused = 1 - rate(equal.values(), GATE), 1 - worst(Cell(0, PUBLISHED), equal, GATE)
+    failed, refused_longest = (
+        rate(equal.values(), GATE, Outcome.FAIL),
+        1 - rate(results[Cell(0, longest)].values(), GATE),
+    )
+    margin, at_margin = policy.loss_margin, _percent(rate(results[Cell(1, PUBLISHED)].values(), DAY_LEVEL))
+    promised = f"{1 - policy.confidence:.0%}".replace("%", " %")
 
     def passed(cell: Cell, rule: str = GATE) -> str:
         return f"{_percent(rate(results[cell].values(), rule))} ({_percent(worst(cell, results[cell], rule))})"
 
-    return PAGE.format(
-        policy=policy_line(policy),
-        twice=_percent(rate(twice.values(), GATE)),
-        twice_worst=_percent(worst(Cell(2, PUBLISHED), twice, GATE)),
-        published=PUBLISHED,
-        refused=_percent(1 - rate(equal.values(), GATE)),
-        refused_worst=_percent(1 - worst(Cell(0, PUBLISHED), equal, GATE)),
-        failed=_percent(rate(equal.values(), GATE, Outcome.FAIL)),
-        longest=max(LENGTHS),
-        refused_longest=_percent(1 - rate(longest.values(), GATE)),
-        challengers="; ".join(CHALLENGERS.values()),
-        margin=f"{policy.loss_margin:g}",
-        replicates=f"{replicates:,}",
-        drawn=f"{len(CHALLENGERS) * replicates:,}",
-        error=_percent(0.5 / (len(CHALLENGERS) * replicates) ** 0.5),
-        error_of_one=_percent(0.5 / replicates**0.5),
-        block=BLOCK,
-        at_margin=_percent(rate(results[Cell(1, PUBLISHED)].values(), DAY_LEVEL)),
-        promised=f"{1 - policy.confidence:.0%}".replace("%", " %"),
-        who_passes=table(
-            ("days", "worse by", *RULES),
-            [
-                (days, _margins(times, policy), *(passed(Cell(times, days), rule) for rule in RULES))
-                for days in LENGTHS
-                for times in TIMES
-            ],
-        ),
-        what_it_says=table(
-            ("worse by", *Outcome, *(f"`{check}`" for check in checks)),
-            [
-                (
-                    _margins(times, policy),
-                    *(_percent(rate(found, GATE, outcome)) for outcome in Outcome),
-                    *(
-                        _percent(sum(rate(found, check, outcome) for outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE)))
-                        for check in checks
-                    ),
-                )
-                for times, found in shown.items()
-            ],
-        ),
-        in_blocks=table(
-            ("worse by", "single days", f"blocks of {BLOCK}"),
-            [
-                (_margins(times, policy), passed(Cell(times, PUBLISHED)), passed(Cell(times, PUBLISHED, BLOCK)))
-                for times in TIMES
-            ],
-        ),
+    def kept(found: Iterable[Tally], check: str) -> float:
+        return sum(rate(found, check, outcome) for outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE))
+
+    who_passes = table(
+        ("days", "worse by", *RULES),
+        [
+            (days, _margins(times, policy), *(passed(Cell(times, days), rule) for rule in RULES))
+            for days in LENGTHS
+            for times in TIMES
+        ],
     )
+    what_it_says = table(
+        ("worse by", *Outcome, *(f"`{check}`" for check in checks)),
+        [
+            (
+                _margins(times, policy),
+                *(_percent(rate(found, GATE, outcome)) for outcome in Outcome),
+                *(_percent(kept(found, check)) for check in checks),
+            )
+            for times, found in shown.items()
+        ],
+    )
+    in_blocks = table(
+        ("worse by", "single days", f"blocks of {BLOCK}"),
+        [
+            (_margins(times, policy), passed(Cell(times, PUBLISHED)), passed(Cell(times, PUBLISHED, BLOCK)))
+            for times in TIMES
+        ],
+    )
+    return f"""\
+# The gate's error rates
+
+How often does the gate let a worse model pass, and how often does it refuse an equal one? Made by
+`python -m bench.gate`, with the gate's own code and the policy of `databricks.yml`:
+{policy_line(policy)}.
+
+- **A model worse by twice the margin passes {rate_of_twice} of {PUBLISHED}-day holdouts** (worst pair {worst_twice}).
+- **The price: a model that is equal on average but different does not pass {_percent(refused)} of them** (worst pair
+  {_percent(most_refused)}); {_percent(failed)} FAIL, the rest are INCONCLUSIVE.
+  With {longest} days it is {_percent(refused_longest)}.
+
+![How often each rule lets a challenger pass, by days of holdout](error-rates.png)
+
+## What was simulated
+
+A champion and four challengers ({"; ".join(CHALLENGERS.values())}),
+all trained on January to June 2013, forecast July to December: 184 days. Each challenger is
+made worse than the champion by an exact amount of log loss over all 184 days, from nothing to
+four times the margin of {margin:g}, by blending the better side's log odds with those of a model that knows the
+schedule only. So an equal pair is equal on average, and differs flight by flight. Holdouts are whole days drawn with
+replacement, {replicates:,} for each pair, length and amount: {drawn:,} for each rate, whose standard error is at most
+{_percent(0.5 / drawn**0.5)} ({_percent(0.5 / replicates**0.5)} for one pair).
+
+## Who passes
+
+Share of holdouts on which a challenger passes. In brackets the worst pair: the one that passes least often where it is
+equal, most often where it is worse.
+
+{who_passes}
+
+- `the gate`: all statistical checks.
+- `loss by day`: its check `not_worse_than_champion` alone.
+- `loss by row`: the same check with a bootstrap of rows (its normal limit), as if a day's flights did not share
+  their weather. Its bounds are too narrow: it lets far more than {promised} pass at the margin.
+- `lower loss`: a log loss at most the champion's, no bounds.
+
+## What the gate says
+
+On {PUBLISHED} days, and how often each check kept a challenger from PASS (several may at once).
+
+{what_it_says}
+
+## Days that follow each other
+
+Weather lasts longer than a day. The same {PUBLISHED} days drawn in blocks of {BLOCK} consecutive ones, while the gate
+still draws single days:
+
+{in_blocks}
+
+## How to read it, and its limits
+
+- A gate that never passes anything is safe and useless: read the rows of equal and of worse models together.
+- At the margin itself a PASS is an error. The log loss check promises {promised} of them and makes {at_margin} on
+  {PUBLISHED} days: bounds from few days are a little too narrow, and more so where days resemble their neighbours.
+- The days are one half-year of one city, and every holdout is drawn from them: a season that is not among them is not
+  in these rates.
+- Calibration bins are those of all 184 days, not of each holdout. Checks without chance (schema, golden requests,
+  speed, size, documentation) are left out.
+- A blend is worse everywhere. A model that is worse in one slice only is the business of `no_slice_harmed`, whose power
+  is not studied here.
+"""
 
 
 def policy_line(policy: Policy) -> str:

@@ -10,9 +10,9 @@ import ast
 import os
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coverage import CoverageData
+from rich.progress import track
 
 from flight_delays.core.markdown import table
 
@@ -71,20 +72,15 @@ def main() -> None:
     files = sorted(file for folder in FOLDERS for file in (PACKAGE / folder).glob("*.py"))
     possible = [mutant for file in files for mutant in mutants(file)]
     chosen = random.Random(asked.seed).sample(possible, asked.number)  # noqa: S311
-    _import_what_takes_long()
-    done = 0
 
     def run(mutant: Mutant) -> bool:
-        nonlocal done
-        begun = time.monotonic()
         found = noticed(mutant, tests_of(data, mutant))
-        done += 1
         said = "noticed" if found else "SURVIVED"
-        print(f"{done}/{asked.number} {said} {_where(mutant)} ({time.monotonic() - begun:.0f} s)", flush=True)
+        print(f"{said} {mutant.file.relative_to(PACKAGE)}:{mutant.line}: {mutant.after}", flush=True)
         return found
 
     with ThreadPoolExecutor(asked.processes) as pool:
-        results = list(pool.map(run, chosen))
+        results = list(track(pool.map(run, chosen), "Running tests on mutants", total=asked.number))
     survivors = [mutant for mutant, found in zip(chosen, results, strict=True) if not found]
     rows = [(f"`{one.file.relative_to(PACKAGE)}:{one.line}`", f"`{one.before}`", f"`{one.after}`") for one in survivors]
     page = PAGE.format(
@@ -158,48 +154,17 @@ def noticed(mutant: Mutant, tests: list[str]) -> bool:
     """Whether a test fails on it, or does not end."""
     if not tests:
         return False
-    with tempfile.TemporaryDirectory() as name:
-        source = Path(name) / "src"
-        shutil.copytree(PACKAGE, source / "flight_delays", ignore=shutil.ignore_patterns("__pycache__"))
-        (source / "flight_delays" / mutant.file.relative_to(PACKAGE)).write_text(mutant.text, encoding="utf-8")
-        child = os.fork()
-        if child == 0:
-            _run(source, tests, Path(name) / "log")
-        until = time.monotonic() + PATIENCE_S
-        while time.monotonic() < until:
-            ended, status = os.waitpid(child, os.WNOHANG)
-            if ended:
-                return os.waitstatus_to_exitcode(status) != 0
-            time.sleep(0.1)
-        os.killpg(child, 9)
-        os.waitpid(child, 0)
-        return True
-
-
-def _run(source: Path, tests: list[str], log: Path) -> None:
-    """In a process of its own: the tests, on this source."""
-    import pytest
-
-    os.setsid()
-    output = os.open(log, os.O_CREAT | os.O_WRONLY)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.chdir(ROOT)
-    os.environ["PYTHONPATH"] = str(source)
-    sys.path.insert(0, str(source))
-    for name in [name for name in sys.modules if name.partition(".")[0] == "flight_delays"]:
-        del sys.modules[name]
-    code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:cov", *tests])
-    os._exit(int(code != 0))
-
-
-def _import_what_takes_long() -> None:
-    """Once, for all processes that are forked from this one."""
-    import fastapi, hypothesis, lightgbm, matplotlib.pyplot, mlflow, pandas, pyspark.sql, sklearn  # noqa: E401, F401, I001
-
-
-def _where(mutant: Mutant) -> str:
-    return f"{mutant.file.relative_to(PACKAGE)}:{mutant.line}: {mutant.after}"
+    with tempfile.TemporaryDirectory() as source:
+        package = Path(source) / "flight_delays"
+        shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+        (package / mutant.file.relative_to(PACKAGE)).write_text(mutant.text, encoding="utf-8")
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:cov", *tests]
+        environment = {**os.environ, "PYTHONPATH": source}
+        try:
+            subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=PATIENCE_S, check=True)
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+            return True
+        return False
 
 
 if __name__ == "__main__":

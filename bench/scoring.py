@@ -9,23 +9,22 @@ import argparse
 import io
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from threading import Event, Thread
 
 import lightgbm as lgb
 import mlflow
 import numpy as np
-import psutil
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 from rich.console import Console
 
-from bench.flights import AS_OF, ROOT, SCHEMA, world
+from bench.flights import AS_OF, MODEL, ROOT, SCHEMA, world
+from bench.measure import Run, held, timed
 from bundle_laptop.spark import KIND
 from flight_delays.core.markdown import table
 from flight_delays.core.settings import ScoreBatch
@@ -35,7 +34,6 @@ from flight_delays.platform.scorer import Scorer, read_scorer
 from flight_delays.tasks import score_batch
 from flight_delays.use_case import USE_CASE
 
-MODEL = f"{SCHEMA}.dev_local_delay"
 ROWS, SMALL = 2_000_000, 200_000
 KEEP = ("entity_id", "prediction_ts")
 BARE, OURS, UDF = "bare booster, 2 threads, in memory", "this project's scorer", "mlflow.pyfunc.spark_udf"
@@ -46,61 +44,6 @@ JOB, AGAIN = "the job that scores all of them", "the job again, with nothing new
 THREADS = 2
 AT_LEAST_UDF, AT_LEAST_BARE, AT_MOST_TIMES = 2.0, 0.75, 11.0
 JOB_TIMES, AGAIN_S = 2.0, 5.0
-
-PAGE = """\
-# How fast a table is scored
-
-Made by `python -m bench.scoring`: {rows:,} rows of {columns} columns (the flights of 2013, copied), the champion's
-{trees} trees, {cores} cores, local Spark; rounds in turns after a warm-up: {rounds}, medians with [smallest, largest].
-The two Spark rows read a Delta table and write nowhere (`noop`).
-
-{speed}
-
-- {of_udf:.1f} times spark_udf (wanted: at least {AT_LEAST_UDF:g}): {udf_held}.
-- {of_bare:.0%} of the bare booster (wanted: at least {AT_LEAST_BARE:.0%}): {bare_held}.
-
-## Where the rest goes
-
-Of the scorer's {ours_s:.1f} s for {rows:,} rows on {cores} cores:
-
-{profile}
-
-The scorer makes rows of the table predictions, with ids and reasons; the others give bare answers. The bare booster
-gets a matrix that somebody else has made. Rows come from Parquet, go to the Python workers as Arrow,
-are prepared (categories, clock, holidays) and are predicted by the same booster. Turning {columns} columns of rows into
-Arrow and handing them over is what a scorer outside the JVM pays; predicting is most of it.
-
-spark_udf applies the same registered model, whose `predict` is made of the same `score` on whole columns: it pays for
-structs and pandas besides, and for a copy of the model from the registry. What might reach the targets is trees
-compiled to machine code; the library for LightGBM's, lleaves 1.3.0, does not run on today's llvmlite (0.50).
-
-## Ten times the rows
-
-{growth}
-
-{times:.1f} times as long (wanted: at most {AT_MOST_TIMES:g}): {times_held}. A worker holds one Arrow
-batch of 10,000 rows at a time.
-
-## The whole job
-
-`score_batch` of the year's {year_rows:,} flights, by a version that has scored nothing, with the session up: it finds
-out what to score, reads the version, scores, appends, brings the newest predictions to the online store, leaves its
-mark and prints a table by month. Rounds: {rounds}.
-
-{job}
-
-- The job takes {job_times:.2f} times what scoring and appending take by themselves (wanted: at most {JOB_TIMES:g}):
-  {job_held}.
-- With nothing new it takes {again_s:.1f} s (wanted: at most {AGAIN_S:g}): {again_held}.
-"""
-
-
-@dataclass(frozen=True)
-class Run:
-    """Seconds, and the most bytes that the Python workers held together."""
-
-    seconds: float
-    workers: int
 
 
 def main() -> None:
@@ -160,15 +103,15 @@ def _measure(folder: Path, rows: int, rounds: int) -> None:
     tenth: list[Run] = []
     for number_of_round in range(rounds):
         for name, step in steps.items():
-            runs[name].append(_timed(step))
+            runs[name].append(timed(step))
             print(f"round {number_of_round + 1}: {name}: {runs[name][-1].seconds:.1f} s", flush=True)
-        tenth.append(_timed(lambda: ours(small)))
+        tenth.append(timed(lambda: ours(small)))
     with _job_context(context) as job:
         year = job.tables.read("features")
         whole = [_job_round(job, scorer) for _ in range(rounds + 1)][1:]  # the first one warms up
         year_rows = year.count()
     (ROOT / "docs" / "scoring-speed.md").write_text(
-        _page(rows, rounds, runs, tenth, prepare_s, booster, whole, year_rows), encoding="utf-8"
+        _page(rows, runs, tenth, prepare_s, booster, whole, year_rows), encoding="utf-8"
     )
 
 
@@ -202,11 +145,11 @@ def _job_round(context: Context, scorer: Scorer) -> dict[str, float]:
     def job() -> None:
         score_batch.run(context, ScoreBatch(model_name=MODEL, online_store=False))
 
-    seconds = {JOB: _timed(job).seconds, AGAIN: _timed(job).seconds}
+    seconds = {JOB: timed(job).seconds, AGAIN: timed(job).seconds}
     features, made = tables.read("features"), tables.read("predictions", version=tables.version("predictions"))
-    seconds[INTO_NOTHING] = _timed(lambda: _into_nothing(scorer, features)).seconds
+    seconds[INTO_NOTHING] = timed(lambda: _into_nothing(scorer, features)).seconds
     made.limit(0).write.format("delta").partitionBy("scored_date").saveAsTable(f"{tables.schema}.appended")
-    seconds[APPENDED] = _timed(lambda: tables.append("appended", made)).seconds
+    seconds[APPENDED] = timed(lambda: tables.append("appended", made)).seconds
     tables.spark.sql(f"DROP TABLE {tables.schema}.appended")
     print(", ".join(f"{name}: {took:.1f} s" for name, took in seconds.items()), flush=True)
     return seconds
@@ -214,7 +157,6 @@ def _job_round(context: Context, scorer: Scorer) -> dict[str, float]:
 
 def _page(
     rows: int,
-    rounds: int,
     runs: dict[str, list[Run]],
     tenth: list[Run],
     prepare_s: float,
@@ -222,74 +164,78 @@ def _page(
     whole: list[dict[str, float]],
     year_rows: int,
 ) -> str:
+    columns, trees, cores, rounds = len(USE_CASE.inputs), booster.num_trees(), os.cpu_count(), len(tenth)
     seconds = {name: median(run.seconds for run in of) for name, of in runs.items()}
-    of_udf, of_bare = seconds[UDF] / seconds[OURS], seconds[BARE] / seconds[OURS]
-    small_s = median(run.seconds for run in tenth)
-    times = seconds[OURS] / small_s
+    ours_s, small_s = seconds[OURS], median(run.seconds for run in tenth)
+    of_udf, of_bare, times = seconds[UDF] / ours_s, seconds[BARE] / ours_s, ours_s / small_s
     job_times = median(one[JOB] / (one[INTO_NOTHING] + one[APPENDED]) for one in whole)
     again_s = median(one[AGAIN] for one in whole)
 
-    def spread_s(name: str) -> str:
-        took = sorted(one[name] for one in whole)
-        return f"{median(took):.1f} [{took[0]:.1f}, {took[-1]:.1f}]"
+    def spread(values: Iterable[float], digits: int) -> str:
+        found = sorted(values)
+        return f"{median(found):,.{digits}f} [{found[0]:,.{digits}f}, {found[-1]:,.{digits}f}]"
 
-    def spread(of: list[Run], count: int) -> str:
-        rates = sorted(count / run.seconds for run in of)
-        return f"{median(rates):,.0f} [{rates[0]:,.0f}, {rates[-1]:,.0f}]"
+    def memory(of: list[Run]) -> str:
+        return f"{max(run.workers for run in of) / 1e9:.2f}"
 
-    def held(by: list[Run]) -> str:
-        return f"{max(run.workers for run in by) / 1e9:.2f}"
+    rates = {name: spread((rows / run.seconds for run in runs[name]), 0) for name in (BARE, OURS, UDF)}
+    profile = [
+        ("the booster", seconds[BARE], "bare"),
+        ("reading, to the workers and back", seconds[PASSED_ON], "the same rows, not scored"),
+        ("preparing", prepare_s, "a tenth of the rows in one process, times 10, on 2 cores"),
+        ("the rest", ours_s - seconds[BARE] - seconds[PASSED_ON] - prepare_s, "what is left of the scorer's time"),
+    ]
+    growth = [
+        (f"{rows // 10:,}", f"{small_s:.1f}", memory(tenth)),
+        (f"{rows:,}", f"{ours_s:.1f}", memory(runs[OURS])),
+    ]
+    job = {name: spread((one[name] for one in whole), 1) for name in (JOB, INTO_NOTHING, APPENDED, AGAIN)}
+    return f"""\
+# How fast a table is scored
 
-    return PAGE.format(
-        rows=rows,
-        columns=len(USE_CASE.inputs),
-        trees=booster.num_trees(),
-        cores=os.cpu_count(),
-        rounds=rounds,
-        speed=table(("what", "rows/s"), [(name, spread(runs[name], rows)) for name in (BARE, OURS, UDF)]),
-        of_udf=of_udf,
-        of_bare=of_bare,
-        udf_held=_held(of_udf >= AT_LEAST_UDF),
-        bare_held=_held(of_bare >= AT_LEAST_BARE),
-        ours_s=seconds[OURS],
-        profile=table(
-            ("what", "seconds", "how it was measured"),
-            [
-                ("the booster", f"{seconds[BARE]:.1f}", "bare"),
-                ("reading, to the workers and back", f"{seconds[PASSED_ON]:.1f}", "the same rows, not scored"),
-                ("preparing", f"{prepare_s:.1f}", "a tenth of the rows in one process, times 10, on 2 cores"),
-                (
-                    "the rest",
-                    f"{seconds[OURS] - seconds[BARE] - seconds[PASSED_ON] - prepare_s:.1f}",
-                    "what is left of the scorer's time",
-                ),
-            ],
-        ),
-        growth=table(
-            ("rows", "seconds", "most memory of all Python workers (GB)"),
-            [
-                (f"{rows // 10:,}", f"{small_s:.1f}", held(tenth)),
-                (f"{rows:,}", f"{seconds[OURS]:.1f}", held(runs[OURS])),
-            ],
-        ),
-        times=times,
-        times_held=_held(times <= AT_MOST_TIMES),
-        AT_LEAST_UDF=AT_LEAST_UDF,
-        AT_LEAST_BARE=AT_LEAST_BARE,
-        AT_MOST_TIMES=AT_MOST_TIMES,
-        year_rows=year_rows,
-        job=table(("what", "seconds"), [(name, spread_s(name)) for name in (JOB, INTO_NOTHING, APPENDED, AGAIN)]),
-        job_times=job_times,
-        job_held=_held(job_times <= JOB_TIMES),
-        again_s=again_s,
-        again_held=_held(again_s <= AGAIN_S),
-        JOB_TIMES=JOB_TIMES,
-        AGAIN_S=AGAIN_S,
-    )
+Made by `python -m bench.scoring`: {rows:,} rows of {columns} columns (the flights of 2013, copied), the champion's
+{trees} trees, {cores} cores, local Spark; rounds in turns after a warm-up: {rounds}, medians with [smallest, largest].
+The two Spark rows read a Delta table and write nowhere (`noop`).
 
+{table(("what", "rows/s"), rates.items())}
 
-def _held(holds: bool) -> str:
-    return "holds" if holds else "**does not hold**"
+- {of_udf:.1f} times spark_udf (wanted: at least {AT_LEAST_UDF:g}): {held(holds=of_udf >= AT_LEAST_UDF)}.
+- {of_bare:.0%} of the bare booster (wanted: at least {AT_LEAST_BARE:.0%}): {held(holds=of_bare >= AT_LEAST_BARE)}.
+
+## Where the rest goes
+
+Of the scorer's {ours_s:.1f} s for {rows:,} rows on {cores} cores:
+
+{table(("what", "seconds", "how it was measured"), [(what, f"{took:.1f}", how) for what, took, how in profile])}
+
+The scorer makes rows of the table predictions, with ids and reasons; the others give bare answers. The bare booster
+gets a matrix that somebody else has made. Rows come from Parquet, go to the Python workers as Arrow,
+are prepared (categories, clock, holidays) and are predicted by the same booster. Turning {columns} columns of rows into
+Arrow and handing them over is what a scorer outside the JVM pays; predicting is most of it.
+
+spark_udf applies the same registered model, whose `predict` is made of the same `score` on whole columns: it pays for
+structs and pandas besides, and for a copy of the model from the registry. What might reach the targets is trees
+compiled to machine code; the library for LightGBM's, lleaves 1.3.0, does not run on today's llvmlite (0.50).
+
+## Ten times the rows
+
+{table(("rows", "seconds", "most memory of all Python workers (GB)"), growth)}
+
+{times:.1f} times as long (wanted: at most {AT_MOST_TIMES:g}): {held(holds=times <= AT_MOST_TIMES)}. A worker holds one
+Arrow batch of 10,000 rows at a time.
+
+## The whole job
+
+`score_batch` of the year's {year_rows:,} flights, by a version that has scored nothing, with the session up: it finds
+out what to score, reads the version, scores, appends, brings the newest predictions to the online store, leaves its
+mark and prints a table by month. Rounds: {rounds}.
+
+{table(("what", "seconds"), job.items())}
+
+- The job takes {job_times:.2f} times what scoring and appending take by themselves (wanted: at most {JOB_TIMES:g}):
+  {held(holds=job_times <= JOB_TIMES)}.
+- With nothing new it takes {again_s:.1f} s (wanted: at most {AGAIN_S:g}): {held(holds=again_s <= AGAIN_S)}.
+"""
 
 
 def _copied(context: Context, world: Path, rows: int) -> DataFrame:
@@ -302,34 +248,6 @@ def _copied(context: Context, world: Path, rows: int) -> DataFrame:
         many = features.crossJoin(spark.range(times).withColumnRenamed("id", "_copy")).drop("_copy").limit(rows)
         many.repartition(8).write.format("delta").save(str(folder))
     return spark.read.format("delta").load(str(folder))
-
-
-def _timed(step: Callable[[], None]) -> Run:
-    """How long it took, with the workers' memory looked at five times a second."""
-    done, peak = Event(), [0]
-
-    def watch() -> None:
-        while not done.wait(0.2):
-            workers = [one for one in psutil.Process().children(recursive=True) if "python" in one.name()]
-            peak[0] = max(peak[0], sum(_resident(one) for one in workers))
-
-    watcher = Thread(target=watch)
-    watcher.start()
-    begun = time.perf_counter()
-    try:
-        step()
-    finally:
-        seconds = time.perf_counter() - begun
-        done.set()
-        watcher.join()
-    return Run(seconds, peak[0])
-
-
-def _resident(process: psutil.Process) -> int:
-    try:
-        return int(process.memory_info().rss)
-    except psutil.NoSuchProcess:
-        return 0
 
 
 if __name__ == "__main__":

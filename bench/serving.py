@@ -1,7 +1,7 @@
 """The service against a bare route and `mlflow models serve`: `python -m bench.serving` writes docs/serving-speed.md.
 
-The same model and the same load, in turns on the same machine. The model is fitted here, on made-up flights, so that
-nothing else has to have run. It needs wrk (https://github.com/wg/wrk) and PostgreSQL: `apt-get install wrk postgresql`.
+The same model, the champion that `python3 dev.py demo` left, and the same load, in turns on the same machine. It needs
+wrk (https://github.com/wg/wrk) and PostgreSQL: `apt-get install wrk postgresql`.
 """
 
 import argparse
@@ -30,27 +30,22 @@ import mlflow
 import numpy as np
 import pandas as pd
 import uvloop
-import yaml
 from deltalake import DeltaTable
-from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, DataType, Schema
 from rich.progress import Progress
 from tests.store.stores import Postgresql, Sqlite, Store
 
-from bench.flights import ROOT
+from bench.flights import AS_OF, MODEL, ROOT, SCHEMA, world
 from flight_delays.core.markdown import table
 from flight_delays.core.quarantine import rules_of
 from flight_delays.core.scoring_request import RequestParser
-from flight_delays.core.signature import Column
-from flight_delays.core.training import Fitted, columns_of, prepared
-from flight_delays.platform import shell
+from flight_delays.core.training import columns_of
+from flight_delays.platform.context import open_context
 from flight_delays.platform.load_generator import drive
 from flight_delays.platform.online_table import ONLINE_TABLE
 from flight_delays.tasks.load_test import request_bodies
-from flight_delays.tasks.record import artifacts
 from flight_delays.use_case import USE_CASE
 
-TREES, LEAVES, ROWS, REQUESTS = 300, 31, 20_000, 500
+REQUESTS = 500
 CONNECTIONS = (1, 4)
 START_S = 120
 MLFLOW, BARE, OURS = "mlflow models serve", "bare route", "service"
@@ -78,9 +73,8 @@ PAGE = """\
 # How fast the service is
 
 Made by `python -m bench.serving`: {rounds} rounds of {seconds:g} s for each server, in turns. One row per request; the
-same model for all, {trees} trees of {leaves} leaves. Each connection sends its next request when its last one was
-answered. Latency is what the caller sees. Each server is one process and shares the machine's {cores} cores with the
-load generator: this project's own (`load_generator.py`), and [wrk](https://github.com/wg/wrk) with one thread.
+same champion for all. Each connection sends its next request when its last one was answered. Latency is what the
+caller sees. Each server is one process and shares the machine's {cores} cores with the load generator: this project's own (`load_generator.py`), and [wrk](https://github.com/wg/wrk) with one thread.
 
 - *{mlflow}* is MLflow's own server, in this environment (`--env-manager local`).
 - *{bare}* is the least that a FastAPI route does (`bench/bare_route.py`): the same JSON parse, preparation and booster;
@@ -132,62 +126,13 @@ class Round:
     errors: float
 
 
-def flights(rows: int) -> pd.DataFrame:
-    """Made-up flights whose delay depends on all that is looked up, with a tenth of the values missing."""
-    rng = np.random.default_rng(20130101)
-    looked_up = rng.normal(10, 5, (rows, len(USE_CASE.looked_up)))
-    late = looked_up @ rng.normal(0, 1, looked_up.shape[1]) + rng.normal(0, 20, rows)
-    looked_up[rng.uniform(size=looked_up.shape) < 0.1] = np.nan
-    return pd.DataFrame(
-        {
-            "carrier": rng.choice(["AA", "B6", "DL", "EV", "MQ", "UA", "US", "WN"], rows),
-            "flight": rng.integers(1, 6_000, rows),
-            "origin": rng.choice(["EWR", "JFK", "LGA"], rows),
-            "dest": rng.choice([f"D{number:02}" for number in range(100)], rows),
-            "distance": rng.integers(100, 3_000, rows),
-            "sched_dep_ts": pd.Timestamp("2013-01-01") + pd.to_timedelta(rng.integers(0, 525_600, rows), "min"),
-            "sched_arr_time": rng.integers(0, 24, rows) * 100 + rng.integers(0, 60, rows),
-            **dict(zip(USE_CASE.looked_up, looked_up.T, strict=True)),
-            "label": (late > np.quantile(late, 0.75)).astype("float64"),
-        }
-    )
-
-
-def save_model(rows: pd.DataFrame, folder: Path) -> Path:
-    """The project's model fitted on `rows`, in MLflow's format, as a download from the registry looks."""
-    use_case, learner = USE_CASE, USE_CASE.learner
-    learnt = use_case.prepare.learn(columns_of(use_case, rows))
-    parameters = {**learner.parameters, "num_leaves": LEAVES, "min_data_in_leaf": 100}
-    labels, categories = rows["label"].to_numpy(dtype=np.float64), use_case.prepare.CATEGORIES
-    fitted = Fitted(
-        use_case=use_case,
-        model=learner.fit(prepared(use_case, rows, learnt), labels, categories, parameters, TREES),
-        learnt=learnt,
-        rounds=TREES,
-        parameters=parameters,
-        correction={"slope": 1.0, "intercept": 0.0},
-        folds=(),
-        trials=(),
-        judged=rows.head(0),
-    )
-    saved = folder / "model"
-    files = folder / "artifacts"
-    files.mkdir()
-    mlflow.pyfunc.save_model(
-        saved,
-        python_model=shell.__file__,
-        artifacts={name: str(path) for name, path in artifacts(fitted, rows, files).items()},
-        signature=ModelSignature(
-            inputs=_schema(use_case.signature.inputs), outputs=_schema(use_case.signature.outputs)
-        ),
-        pip_requirements=[f"lightgbm=={installed('lightgbm')}"],
-    )
-    (saved / "registered_model_meta").write_text(yaml.safe_dump({"model_name": "delay", "model_version": "1"}))
-    return saved
-
-
-def _schema(columns: Sequence[Column]) -> Schema:
-    return Schema([ColSpec(DataType[one.type], one.name, required=one.required) for one in columns])
+def champion(folder: Path) -> tuple[Path, pd.DataFrame]:
+    """The champion's files, downloaded into `folder`, and rows of features to ask about."""
+    with world():
+        context = open_context(USE_CASE, SCHEMA, AS_OF.isoformat())
+        number = context.registry.aliases(MODEL)["champion"]
+        rows = context.tables.read("features").limit(REQUESTS).toPandas()
+        return context.registry.download(MODEL, number, folder), rows
 
 
 def servers(saved: Path, folder: Path, stores: Mapping[str, Store], rows: pd.DataFrame) -> list[Server]:
@@ -407,9 +352,7 @@ def main() -> None:
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # a quicker loop, so that the caller is not the limit
     with tempfile.TemporaryDirectory() as name, ExitStack() as running:
         folder = Path(name)
-        rows = flights(ROWS)
-        saved = save_model(rows, folder)
-        sent = rows.head(REQUESTS)
+        saved, sent = champion(folder)
         found_servers = servers(saved, folder, running.enter_context(stores(folder, sent)), sent)
         logs = [folder / f"{number}.log" for number, _ in enumerate(found_servers)]
         processes = [running.enter_context(started(*each)) for each in zip(found_servers, logs, strict=True)]
@@ -421,8 +364,6 @@ def main() -> None:
         page = PAGE.format(
             rounds=asked.rounds,
             seconds=asked.seconds,
-            trees=TREES,
-            leaves=LEAVES,
             cores=os.cpu_count(),
             mlflow=MLFLOW,
             bare=BARE,

@@ -29,7 +29,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
-from bench.flights import AS_OF, ROOT, SCHEMA, world
+from bench.flights import AS_OF, MODEL, ROOT, SCHEMA, world
 from bench.send_events import Disorder, disorder, events_between, send
 from bundle_laptop.spark import KIND
 from flight_delays.core.markdown import table
@@ -46,7 +46,6 @@ from flight_delays.tasks import tables as tables_task
 from flight_delays.use_case import USE_CASE
 
 FEATURES = USE_CASE.features
-MODEL = f"{SCHEMA}.dev_local_delay"
 SCRATCH = "spark_catalog.bench_stream"
 START = datetime(2013, 10, 1, 8, tzinfo=UTC)
 HISTORY = timedelta(days=30)
@@ -54,36 +53,6 @@ WARM = timedelta(hours=2)  # of events, sent one slice after the other before th
 OURS, PLAIN, STRAIGHT = "this project's stream", "the same without transactions", "spark_udf in foreachBatch"
 STEPS = ("to Arrow", "events", "record", "the rest", "predictions", "micro-batch")
 
-PAGE = """\
-# How fast the stream is
-
-Made by `python -m bench.streaming`: real events from 1 October 2013 on, {cores} cores, local Spark ({kind}), 30 days
-of history, in a stream that has run for a while. {events:,} events sent in {seconds:.0f} s, about {rate:.0f} a second.
-From the sending of a scheduled flight to its prediction in the table:
-
-{latency}
-
-{backlog:,} events at once, as after a stop:
-
-{throughput}
-
-The straight one, *{straight}*, has the same features; it appends predictions and does nothing else: no duplicates told
-apart, no late events, no record, not exactly once.
-
-What a micro-batch of this project's stream is made of, medians in seconds, under the steady load (about {size:.0f}
-events each) and for all at once. Events and record are written side by side, and features computed meanwhile.
-
-{breakdown}
-
-Spark's own part, from one micro-batch to the next (offsets, planning, the checkpoint's files): {engine:.2f} s.
-{soak}"""
-_SOAKED = """
-{batches} micro-batches one after the other, landed after every {land_every} (`--soak`): memory that is held, in MB, of
-the Python process that works them through and, after a garbage collection, of the JVM's heap; and seconds per
-micro-batch, without the landings.
-
-{soak}
-"""
 SOAK = ROOT / ".local" / "soak.json"
 
 
@@ -117,36 +86,48 @@ def _run(asked: argparse.Namespace) -> None:
                 flush=True,
             )
     ours = steady[OURS]
-    page = PAGE.format(
-        cores=os.cpu_count(),
-        kind=asked.spark,
-        straight=STRAIGHT,
-        events=ours.events,
-        seconds=asked.seconds,
-        rate=ours.events / asked.seconds,
-        backlog=backlog[OURS].events,
-        latency=table(
-            ("what", "scored", "p50 (s)", "p95 (s)", "longest (s)"),
-            [
-                (name, len(run.waits), *(f"{q:.1f}" for q in np.quantile(run.waits, (0.5, 0.95, 1))))
-                for name, run in steady.items()
-            ],
-        ),
-        throughput=table(
-            ("what", "seconds", "events/s"),
-            [(name, f"{run.seconds:.1f}", f"{run.events / run.seconds:,.0f}") for name, run in backlog.items()],
-        ),
-        size=ours.events / max(len(ours.steps), 1),
-        breakdown=table(
-            ("", *STEPS),
-            [
-                (what, *(f"{median(step.get(name, 0.0) for step in run[OURS].steps):.2f}" for name in STEPS))
-                for what, run in (("steady", steady), ("at once", backlog))
-            ],
-        ),
-        engine=ours.engine,
-        soak=_soaked(),
+    cores, rate, size = os.cpu_count(), ours.events / asked.seconds, ours.events / max(len(ours.steps), 1)
+    latency = table(
+        ("what", "scored", "p50 (s)", "p95 (s)", "longest (s)"),
+        [
+            (name, len(run.waits), *(f"{q:.1f}" for q in np.quantile(run.waits, (0.5, 0.95, 1))))
+            for name, run in steady.items()
+        ],
     )
+    throughput = table(
+        ("what", "seconds", "events/s"),
+        [(name, f"{run.seconds:.1f}", f"{run.events / run.seconds:,.0f}") for name, run in backlog.items()],
+    )
+    breakdown = table(
+        ("", *STEPS),
+        [
+            (what, *(f"{median(step.get(name, 0.0) for step in run[OURS].steps):.2f}" for name in STEPS))
+            for what, run in (("steady", steady), ("at once", backlog))
+        ],
+    )
+    page = f"""\
+# How fast the stream is
+
+Made by `python -m bench.streaming`: real events from 1 October 2013 on, {cores} cores, local Spark ({asked.spark}),
+30 days of history, in a stream that has run for a while. {ours.events:,} events sent in {asked.seconds:.0f} s, about
+{rate:.0f} a second. From the sending of a scheduled flight to its prediction in the table:
+
+{latency}
+
+{backlog[OURS].events:,} events at once, as after a stop:
+
+{throughput}
+
+The straight one, *{STRAIGHT}*, has the same features; it appends predictions and does nothing else: no duplicates told
+apart, no late events, no record, not exactly once.
+
+What a micro-batch of this project's stream is made of, medians in seconds, under the steady load (about {size:.0f}
+events each) and for all at once. Events and record are written side by side, and features computed meanwhile.
+
+{breakdown}
+
+Spark's own part, from one micro-batch to the next (offsets, planning, the checkpoint's files): {ours.engine:.2f} s.
+{_soaked()}"""
     (ROOT / "docs" / "streaming-speed.md").write_text(page, encoding="utf-8")
 
 
@@ -375,7 +356,13 @@ def _soaked() -> str:
         (one["batch"], f"{one['python']:,.0f}", f"{one['heap']:,.0f}", f"{one['seconds']:.2f}") for one in told["found"]
     ]
     shown = table(("after micro-batch", "Python (MB)", "heap (MB)", "seconds"), rows)
-    return _SOAKED.format(batches=told["batches"], land_every=told["land_every"], soak=shown)
+    return f"""
+{told["batches"]} micro-batches one after the other, landed after every {told["land_every"]} (`--soak`): memory that
+is held, in MB, of the Python process that works them through and, after a garbage collection, of the JVM's heap; and
+seconds per micro-batch, without the landings.
+
+{shown}
+"""
 
 
 def _world(context: Context) -> Tables:

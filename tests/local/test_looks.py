@@ -16,9 +16,11 @@ from tests.worlds import MODEL, ROOT, SCHEMA, TWO_MONTHS, World, contents
 from bundle_laptop.notebook import kernel_in
 from bundle_laptop.session import opened
 from flight_delays.core.errors import UserError
+from flight_delays.core.settings import Report
 from flight_delays.platform.context import Context, open_context
 from flight_delays.use_case import USE_CASE
 from flight_delays.views import look
+from flight_delays.views.report import write_report
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 QUALIFIED = f"spark_catalog.{SCHEMA}"
@@ -119,7 +121,11 @@ def test_forecasts_are_shown_on_days_that_the_champion_has_not_seen(context: Con
     assert pd.Timestamp(first) == pd.Timestamp("2013-02-14")
 
 
-def test_what_is_not_there_yet_is_said_in_one_line(context: Context) -> None:
+def test_what_is_not_there_yet_is_said_in_one_line(context: Context, tmp_path: Path) -> None:
+    model = f"{QUALIFIED}.nothing"
     for nothing in (look.champion, look.verdict, look.predictions):
-        with pytest.raises(UserError, match=r"run the|deploy the bundle"):
-            nothing(context, f"{QUALIFIED}.nothing")
+        with pytest.raises(UserError, match="does not exist; deploy the bundle"):
+            nothing(context, model)
+    write_report(context, Report(raw_schema=QUALIFIED, model_name=model, file=tmp_path / "report.html"))
+    page = (tmp_path / "report.html").read_text()
+    assert (page.count("does not exist; deploy the bundle"), page.count("<img")) == (3, 1)

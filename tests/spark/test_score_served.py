@@ -108,7 +108,7 @@ def test_each_answered_row_becomes_a_prediction_once(context: Context, entities:
 
 
 def reasons(context: Context) -> dict[str, str]:
-    rows: list[Row] = context.tables.read("raw_rejects").where("table_name = 'predictions'").collect()
+    rows: list[Row] = context.tables.read("raw_rejects").where("source_row LIKE '%databricks_request_id%'").collect()
     assert all(len(row["reasons"]) == 1 for row in rows)
     return {json.loads(row["source_row"])["databricks_request_id"]: row["reasons"][0] for row in rows}
 

@@ -14,7 +14,6 @@ from databricks.sdk.service.jobs import RunResultState
 from matplotlib.figure import Figure
 
 from bundle_laptop.pytest_plugin import LaptopWorkspace
-from flight_delays.core.errors import UserError
 from flight_delays.core.gates import Outcome
 from flight_delays.views.look import Look
 from flight_delays.views.report import Part, Ran, last_runs, render
@@ -88,8 +87,8 @@ def html_of(*parts: Part, ran: tuple[Ran, ...] = (RAN,)) -> str:
     return render(title="flights, main.flights", subtitle="as of 2014", ran=ran, parts=parts)
 
 
-def part(found: Look | UserError) -> Part:
-    return Part(title="A part", text="What it shows.", found=found)
+def part(look: Look, text: str = "What it shows.") -> Part:
+    return Part(title="A part", text=text, look=look)
 
 
 def table(title: str = "rows", **columns: object) -> Part:
@@ -118,11 +117,11 @@ def test_nothing_that_is_shown_is_taken_for_html() -> None:
             subtitle=evil,
             ran=[Ran(depth=depth, name=evil, state=evil, note=evil) for depth in (0, 1)],
             parts=[
-                Part(title=evil, text=evil, found=UserError(evil)),
+                Part(title=evil, text=evil, look=Look()),
                 Part(
                     title=evil,
                     text=evil,
-                    found=Look(
+                    look=Look(
                         tables={
                             evil: pd.DataFrame({evil: [evil], "list": [[evil]]}),
                             "decisions": pd.DataFrame({"kind": ["verdict"], "outcome": [evil]}),
@@ -170,7 +169,7 @@ def test_pictures_are_within_the_page_and_wide_ones_have_a_line_of_their_own() -
 
 
 def test_what_is_not_there_yet_says_why_in_place_of_what_it_would_show() -> None:
-    page = page_of(part(UserError("no version serves yet; run the train job")), table(a=[1]))
+    page = page_of(part(Look(), "no version serves yet; run the train job"), table(a=[1]))
     assert page.within("h2") == ["What ran", "A part", "A part"]
     assert page.within("p") == ["as of 2014", "no version serves yet; run the train job", "What it shows."]
     assert page.within("h3") == ["rows"]
@@ -232,7 +231,7 @@ def test_what_ran_is_each_jobs_last_run_task_by_task_oldest_first(laptop_workspa
 
 
 def test_a_run_that_succeeded_before_there_is_a_model_has_that_as_its_only_tile() -> None:
-    page = page_of(part(UserError("no version serves yet")), table("rows", table=["raw_flights"]))
+    page = page_of(part(Look(), "no version serves yet"), table("rows", table=["raw_flights"]))
     assert page.tiles == {"last run": "SUCCESS"}
 
 

@@ -10,7 +10,7 @@ from tests.contexts import have_databricks_connect
 from bundle_laptop.pytest_plugin import LaptopWorkspace
 from flight_delays import cli
 from flight_delays.core.errors import UserError
-from flight_delays.platform.volumes import Folder, MountedFolder, WorkspaceFolder
+from flight_delays.platform.volumes import Folder
 from flight_delays.tasks import stream_control
 from flight_delays.tasks.score_stream import _why
 
@@ -29,8 +29,8 @@ def volume(laptop_workspace: LaptopWorkspace) -> Path:
 def checkpoint(volume: Path, laptop_workspace: LaptopWorkspace, request: pytest.FixtureRequest) -> Folder:
     """Reached by its path, and over HTTP."""
     if request.param == "mounted":
-        return MountedFolder(path=str(volume / "score_stream"))
-    return WorkspaceFolder(path=f"{VOLUME}/score_stream", client=laptop_workspace.client)
+        return Folder(path=str(volume / "score_stream"))
+    return Folder(path=f"{VOLUME}/score_stream", client=laptop_workspace.client)
 
 
 def test_to_stop_is_to_leave_the_file_that_a_stream_looks_for_beside_its_checkpoint(
@@ -54,7 +54,7 @@ def test_a_query_is_named_by_its_checkpoint(checkpoint: Folder) -> None:
 @pytest.mark.parametrize("command", [stream_control.stop, stream_control.reset])
 def test_a_stream_that_was_never_started_is_said_to_be_so(tmp_path: Path, command) -> None:
     with pytest.raises(UserError, match=r"none does not exist: (no stream was started there|there is nothing to)"):
-        command(MountedFolder(path=str(tmp_path / "none")))
+        command(Folder(path=str(tmp_path / "none")))
 
 
 @pytest.mark.parametrize(

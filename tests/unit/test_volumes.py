@@ -9,7 +9,7 @@ from tests.contexts import Time, client_at, have_databricks_connect
 from bundle_laptop.api import serve_workspace
 from bundle_laptop.pytest_plugin import LaptopWorkspace
 from flight_delays.core.errors import UserError
-from flight_delays.platform.volumes import Folder, MountedFolder, WorkspaceFolder, folder
+from flight_delays.platform.volumes import Folder, folder
 
 VOLUME = "/Volumes/main/flights/checkpoints"
 CHECKPOINT = f"{VOLUME}/score_stream"
@@ -37,8 +37,8 @@ def files(volume: Path) -> list[str]:
 def reach(volume: Path, laptop_workspace: LaptopWorkspace, request: pytest.FixtureRequest) -> Reach:
     """Makes a folder of a path, reached in one of the ways."""
     if request.param == "mounted":
-        return lambda path=CHECKPOINT: MountedFolder(path=path.replace(VOLUME, str(volume)))
-    return lambda path=CHECKPOINT: WorkspaceFolder(path=path, client=laptop_workspace.client)
+        return lambda path=CHECKPOINT: Folder(path=path.replace(VOLUME, str(volume)))
+    return lambda path=CHECKPOINT: Folder(path=path, client=laptop_workspace.client)
 
 
 def test_a_folder_exists_or_does_not(reach: Reach) -> None:
@@ -71,7 +71,7 @@ def test_a_folder_is_removed_with_all_that_is_in_it_and_nothing_else(reach: Reac
 def test_a_folders_own_files_go_first_so_that_half_a_checkpoint_is_a_new_query(
     laptop_workspace: LaptopWorkspace,
 ) -> None:
-    WorkspaceFolder(path=CHECKPOINT, client=laptop_workspace.client).remove_tree()
+    Folder(path=CHECKPOINT, client=laptop_workspace.client).remove_tree()
     deleted = [one.path.rpartition("/")[2] for one in laptop_workspace.faults.requests if one.method == "DELETE"]
     assert (deleted[0], deleted[-1]) == ("metadata", "score_stream")
 
@@ -82,7 +82,7 @@ def test_what_is_gone_when_its_turn_comes_is_no_trouble(
 ) -> None:
     """Spark deletes what it needs no more, and some clouds have no empty folders."""
     laptop_workspace.faults.add(method="DELETE", path=gone, action="cut")  # the client asks again, and finds nothing
-    WorkspaceFolder(path=CHECKPOINT, client=client_at(laptop_workspace.address, Time())).remove_tree()
+    Folder(path=CHECKPOINT, client=client_at(laptop_workspace.address, Time())).remove_tree()
     assert not (volume / "score_stream").exists()
 
 
@@ -101,7 +101,7 @@ def test_what_a_workspace_fails_to_do_is_one_line_and_leaves_all_as_it_was(
     before = files(volume)
     laptop_workspace.faults.add(action="fail", times=None)
     with pytest.raises(UserError) as error:
-        do(WorkspaceFolder(path=CHECKPOINT, client=laptop_workspace.client))
+        do(Folder(path=CHECKPOINT, client=laptop_workspace.client))
     assert str(error.value).startswith(f"{CHECKPOINT} cannot be reached: {'fail, injected' if says_why else ''}")
     assert "; sign in with `databricks auth login`" in str(error.value)
     assert "\n" not in str(error.value)
@@ -112,21 +112,21 @@ def test_a_workspace_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     with serve_workspace(tmp_path / "another") as address:
         client = client_at(address, Time())
     with pytest.raises(UserError, match=r"^/Volumes/.*/score_stream cannot be reached: [^\n]+$"):
-        WorkspaceFolder(path=CHECKPOINT, client=client).exists()
+        Folder(path=CHECKPOINT, client=client).exists()
 
 
 @pytest.mark.usefixtures("volume")
 def test_with_databricks_connect_a_folder_is_the_workspaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     have_databricks_connect(monkeypatch, tmp_path)
     found = folder(CHECKPOINT)
-    assert isinstance(found, WorkspaceFolder)
+    assert found.client is not None
     assert found.read_text("metadata") == "score_stream metadata é"
     monkeypatch.delenv("DATABRICKS_TOKEN")
     with pytest.raises(UserError, match=r"^/Volumes/[^\n]+; sign in with `databricks auth login`"):
         folder(CHECKPOINT)
     monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "18.0")
-    assert folder(CHECKPOINT) == MountedFolder(path=CHECKPOINT)
+    assert folder(CHECKPOINT) == Folder(path=CHECKPOINT)
 
 
 def test_elsewhere_a_folder_is_a_path() -> None:
-    assert folder(CHECKPOINT) == MountedFolder(path=CHECKPOINT)
+    assert folder(CHECKPOINT) == Folder(path=CHECKPOINT)

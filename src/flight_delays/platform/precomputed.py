@@ -3,10 +3,10 @@
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any
 
 import psycopg
 
@@ -14,11 +14,6 @@ from flight_delays.core.errors import UserError
 from flight_delays.platform.online_table import ONLINE_TABLE, OnlineStore, online_store
 
 PREDICTIONS_TABLE = "predictions_online"
-COLUMNS = (
-    *("entity_id", "prediction_ts", "model_name", "model_version"),
-    *("scored_at", "probability", "prediction", "source"),
-)
-_Row: TypeAlias = tuple[str | datetime, str, int, str | datetime, float | None, float, str]
 NO_TABLE = f"nothing is precomputed yet: the online store has no table {PREDICTIONS_TABLE}; run the job score_batch"
 NOT_FOUND = "there is no precomputed prediction of this id; table predictions has those that there are"
 
@@ -38,9 +33,13 @@ class Prediction:
 
     def as_json(self) -> dict[str, str | int | float | None]:
         """Its fields by name; times in ISO 8601."""
-        told = {name: getattr(self, name) for name in COLUMNS}
-        times = {name: f"{value:%Y-%m-%dT%H:%M:%SZ}" for name, value in told.items() if isinstance(value, datetime)}
-        return told | times
+        return {
+            name: f"{value:%Y-%m-%dT%H:%M:%SZ}" if isinstance(value, datetime) else value
+            for name, value in vars(self).items()
+        }
+
+
+COLUMNS = tuple(field.name for field in fields(Prediction))
 
 
 def predictions_store(environment: Mapping[str, str]) -> OnlineStore | None:
@@ -59,17 +58,8 @@ async def find_prediction(store: OnlineStore, entity_id: str) -> Prediction | No
     row = (await store.find_async([entity_id])).get(entity_id)
     if row is None:
         return None
-    prediction_ts, model_name, model_version, scored_at, probability, prediction, source = cast("_Row", row)
-    return Prediction(
-        entity_id=entity_id,
-        prediction_ts=_time(prediction_ts),
-        model_name=model_name,
-        model_version=model_version,
-        scored_at=_time(scored_at),
-        probability=probability,
-        prediction=prediction,
-        source=source,
-    )
+    found: dict[str, Any] = dict(zip(COLUMNS, (entity_id, *row), strict=True))
+    return Prediction(**found | {name: _time(found[name]) for name in ("prediction_ts", "scored_at")})
 
 
 def _time(value: str | datetime) -> datetime:

@@ -8,7 +8,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import Protocol
 
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.config import Config
@@ -31,76 +30,26 @@ _SIGN_IN = (
 _SEE_IT = "see that it is there, and that you may read and write it"
 
 
-class Folder(Protocol):
-    """Of files by their name. Raises UserError, in one line, for what keeps it from reading and writing them."""
+@dataclass(frozen=True, kw_only=True)
+class Folder:
+    """A folder reached over HTTP by `client`; without one, by its path on this machine.
 
-    @property
-    def path(self) -> str:
-        """Where it is."""
+    Methods raise UserError, in one line, for what keeps them from reading and writing.
+    """
+
+    path: str
+    client: WorkspaceClient | None = None
 
     @property
     def parent(self) -> "Folder":
         """The one that it is in."""
-
-    def exists(self) -> bool:
-        """Whether it does."""
-
-    def read_text(self, name: str) -> str:
-        """What a file says."""
-
-    def write(self, name: str, text: str) -> None:
-        """Make a file say this, whatever it said."""
-
-    def remove_tree(self) -> None:
-        """Remove it with all that is in it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MountedFolder:
-    """A folder of this machine: a laptop's own, or one of /Volumes on a Databricks runtime."""
-
-    path: str
-
-    @property
-    def parent(self) -> "MountedFolder":
-        """The one that it is in."""
-        return MountedFolder(path=str(Path(self.path).parent))
-
-    def exists(self) -> bool:
-        """Whether it does."""
-        return Path(self.path).is_dir()
-
-    def read_text(self, name: str) -> str:
-        """What a file says."""
-        with _in_one_line(self.path, _SEE_IT):
-            return Path(self.path, name).read_text(encoding="utf-8")
-
-    def write(self, name: str, text: str) -> None:
-        """Make a file say this, whatever it said."""
-        with _in_one_line(self.path, _SEE_IT):
-            Path(self.path, name).write_text(text, encoding="utf-8")
-
-    def remove_tree(self) -> None:
-        """Remove it with all that is in it."""
-        with _in_one_line(self.path, _SEE_IT):
-            shutil.rmtree(self.path)
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkspaceFolder:
-    """A folder of a volume, over HTTP: what a laptop with Databricks Connect sees of it."""
-
-    path: str
-    client: WorkspaceClient
-
-    @property
-    def parent(self) -> "WorkspaceFolder":
-        """The one that it is in."""
         return replace(self, path=str(PurePosixPath(self.path).parent))
 
     def exists(self) -> bool:
-        """Whether it does."""
-        with _in_one_line(self.path):
+        """Whether it is there, and a folder."""
+        if self.client is None:
+            return Path(self.path).is_dir()
+        with _in_one_line(self):
             try:
                 self.client.files.get_directory_metadata(self.path)
             except NotFound:
@@ -109,44 +58,60 @@ class WorkspaceFolder:
 
     def read_text(self, name: str) -> str:
         """What a file says."""
-        with _in_one_line(self.path):
+        with _in_one_line(self):
+            if self.client is None:
+                return Path(self.path, name).read_text(encoding="utf-8")
             contents = self.client.files.download(f"{self.path}/{name}").contents
             return contents.read().decode() if contents else ""
 
     def write(self, name: str, text: str) -> None:
         """Make a file say this, whatever it said."""
-        with _in_one_line(self.path):
-            self.client.files.upload(f"{self.path}/{name}", BytesIO(text.encode()), overwrite=True)
+        with _in_one_line(self):
+            if self.client is None:
+                Path(self.path, name).write_text(text, encoding="utf-8")
+            else:
+                self.client.files.upload(f"{self.path}/{name}", BytesIO(text.encode()), overwrite=True)
 
     def remove_tree(self) -> None:
-        """Remove it with all that is in it, its own files first: the API deletes a folder only when it is empty."""
-        with _in_one_line(self.path):
-            entries = list(self.client.files.list_directory_contents(self.path))
-            with ThreadPoolExecutor(_AT_ONCE) as threads:
-                list(threads.map(self._delete, [entry.path or "" for entry in entries if not entry.is_directory]))
-            for entry in entries:
-                if entry.is_directory:
-                    replace(self, path=entry.path or "").remove_tree()
-            with suppress(NotFound):  # some clouds have no empty folders
-                self.client.files.delete_directory(self.path)
-
-    def _delete(self, file: str) -> None:
-        with suppress(NotFound):  # Spark deletes what it needs no more
-            self.client.files.delete(file)
+        """Remove it with all that is in it."""
+        with _in_one_line(self):
+            if self.client is None:
+                shutil.rmtree(self.path)
+            else:
+                _remove_tree(self.client, self.path)
 
 
 def folder(path: str) -> Folder:
     """The folder at a path, as this process reaches it. Raises UserError if no workspace is configured."""
+    found = Folder(path=path)
     if not is_connected():
-        return MountedFolder(path=path)
+        return found
     logging.getLogger("databricks.sdk").setLevel(logging.ERROR)  # its warnings say what the error then says
-    with _in_one_line(path):
-        return WorkspaceFolder(path=path, client=WorkspaceClient(config=Config(retry_timeout_seconds=_PATIENCE_S)))
+    with _in_one_line(found, _SIGN_IN):
+        return replace(found, client=WorkspaceClient(config=Config(retry_timeout_seconds=_PATIENCE_S)))
+
+
+def _remove_tree(client: WorkspaceClient, path: str) -> None:
+    """A folder's own files first: the API deletes it only when it is empty, and without them it is no checkpoint."""
+
+    def delete(file: str) -> None:
+        with suppress(NotFound):  # Spark deletes what it needs no more
+            client.files.delete(file)
+
+    entries = list(client.files.list_directory_contents(path))
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        list(threads.map(delete, [entry.path or "" for entry in entries if not entry.is_directory]))
+    for entry in entries:
+        if entry.is_directory:
+            _remove_tree(client, entry.path or "")
+    with suppress(NotFound):  # some clouds have no empty folders
+        client.files.delete_directory(path)
 
 
 @contextmanager
-def _in_one_line(path: str, fix: str = _SIGN_IN) -> Iterator[None]:
+def _in_one_line(folder: Folder, fix: str = "") -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:  # ValueError: databricks-sdk finds no way to sign in
-        raise UserError(f"{path} cannot be reached: {one_line(error)}; {fix}") from error
+        fix = fix or (_SIGN_IN if folder.client else _SEE_IT)
+        raise UserError(f"{folder.path} cannot be reached: {one_line(error)}; {fix}") from error

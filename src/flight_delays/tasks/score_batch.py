@@ -1,6 +1,7 @@
 """Score every entity that the champion has not scored yet."""
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 
@@ -42,12 +43,15 @@ def run(context: Context, settings: ScoreBatch) -> None:
     """
     model_name = settings.model_name
     number = champion(context.registry, model_name)
-    ours = (F.col("model_name") == model_name) & (F.col("model_version") == number) & (F.col("source") == _SOURCE)
-    made = context.tables.read("predictions").where(ours)
+    made = context.tables.read("predictions").where(_of_version(model_name, number))
     here = _Mark(features=context.tables.identity("features"), as_of=context.as_of)
     mark = _mark(context, settings, number, here.features) if settings.all_days and not settings.full else None
     first = mark is None and made.isEmpty()
-    new = _candidates(context, mark, here).where(_in_window(settings))
+    new = _candidates(context, mark, here)
+    if settings.first_date is not None:
+        new = new.where(F.col(DAY) >= F.lit(settings.first_date))
+    if settings.last_date is not None:
+        new = new.where(F.col(DAY) <= F.lit(settings.last_date))
     if not first:
         new = new.join(made.select(*KEY), [*KEY], "left_anti")
     run_id = _run_id(number, here, settings)
@@ -61,23 +65,23 @@ def run(context: Context, settings: ScoreBatch) -> None:
         publish.predictions(context, online_store=settings.online_store)
     if mark != here:  # last of all: what a run that left no mark has not done is done by the next
         total = made.where(F.col("run_id") == run_id).count()  # of it and of one that was killed before
-        _record(context, run_id, model_name, number, replace(here, predictions=there), total)
+        _record(context, run_id, model_name, number, {"features": here.features, "predictions": there}, total)
     context.task_values.set("scored", f"{scored:,}")
     context.task_values.set("rejected", f"{rejected:,}")
     if not scored:
         context.console.print(f"Version {number} of {model_name} has nothing new to score in features")
         return
-    classified = "probability" in context.use_case.objective.outputs
+    outputs = context.use_case.objective.outputs
     months = (
         made.groupBy(F.date_format("prediction_ts", "yyyy-MM").alias("month"))
-        .agg(F.count("*"), *([F.avg("probability")] if classified else []), F.avg("prediction"))
+        .agg(F.count("*"), *(F.avg(name) for name in outputs))
         .orderBy("month")
         .collect()
     )
     show(
         context.console,
         f"{context.tables.schema}.predictions by version {number}: {scored:,} new rows scored",
-        ("month (UTC)", "rows", *(["mean probability"] if classified else []), "mean prediction"),
+        ("month (UTC)", "rows", *(f"mean {name}" for name in outputs)),
         months,
     )
 
@@ -92,6 +96,11 @@ def champion(registry: Registry, model_name: str) -> int:
     return number
 
 
+def _of_version(model_name: str, number: int) -> Column:
+    """Whether a row of runs or predictions is a batch's of this version."""
+    return (F.col("model_name") == model_name) & (F.col("model_version") == number) & (F.col("source") == _SOURCE)
+
+
 def _score(context: Context, rows: DataFrame, model_name: str, number: int, run_id: str) -> tuple[int, int]:
     """Append the predictions, and the rejects of what can't be scored; how many each."""
     scorer, counted = read_scorer(context.registry, model_name, number), Observation()
@@ -102,13 +111,6 @@ def _score(context: Context, rows: DataFrame, model_name: str, number: int, run_
         return scored, 0
     unfit = scorer.rejects(rows, source=_SOURCE)
     return scored, context.tables.append_new("raw_rejects", unfit, key=["reject_id"]).inserted
-
-
-def _in_window(settings: ScoreBatch) -> Column:
-    """Whether a row of features is of a day to score, both ends included."""
-    first, last, day = settings.first_date, settings.last_date, F.col(DAY)
-    after = F.lit(True) if first is None else day >= F.lit(first)
-    return after if last is None else after & (day <= F.lit(last))
 
 
 def _candidates(context: Context, mark: _Mark | None, here: _Mark) -> DataFrame:
@@ -132,33 +134,27 @@ def _candidates(context: Context, mark: _Mark | None, here: _Mark) -> DataFrame:
 
 def _mark(context: Context, settings: ScoreBatch, number: int, features: TableVersion) -> _Mark | None:
     """The furthest that the model version has got in this very table; one that was made anew is another."""
-    ours = (F.col("source") == _SOURCE) & (F.col("model_version") == number)
-    ours &= F.col("model_name") == settings.model_name
-    runs = context.tables.read("runs").where(ours & (F.col("table_ids")["features"] == features.id))
+    runs = context.tables.read("runs").where(_of_version(settings.model_name, number))
+    runs = runs.where(F.col("table_ids")["features"] == features.id)
     marks = []
     for row in collected(runs.select("run_id", "as_of", "table_ids", "table_versions")):
         of = {name: TableVersion(id=row["table_ids"][name], version=at) for name, at in row["table_versions"].items()}
-        marks.append((_Mark(**of, as_of=row["as_of"]), row["run_id"]))
-    # Runs that looked at some days are no marks. What they looked at is in their ids.
-    whole = [mark for mark, run_id in marks if run_id == _run_id(number, mark, settings)]
-    return max(whole, key=lambda mark: (mark.features.version, mark.as_of), default=None)
+        mark = _Mark(**of, as_of=row["as_of"])
+        if row["run_id"] == _run_id(number, mark, settings):  # else it looked at some days, which are in its id
+            marks.append(mark)
+    return max(marks, key=lambda mark: (mark.features.version, mark.as_of), default=None)
 
 
 def _run_id(number: int, here: _Mark, settings: ScoreBatch) -> str:
+    features, as_of = here.features, here.as_of.astimezone(UTC).isoformat()
     days = [] if settings.all_days else [settings.first_date, settings.last_date]
-    parts = [
-        settings.model_name,
-        number,
-        here.features.id,
-        here.features.version,
-        here.as_of.astimezone(UTC).isoformat(),
-        *days,
-    ]
+    parts = [settings.model_name, number, features.id, features.version, as_of, *days]
     return sha256("|".join(map(str, parts)).encode()).hexdigest()
 
 
-def _record(context: Context, run_id: str, model_name: str, number: int, here: _Mark, scored: int) -> None:
-    tables = {name: value for name, value in vars(here).items() if isinstance(value, TableVersion)}
+def _record(
+    context: Context, run_id: str, model_name: str, number: int, tables: Mapping[str, TableVersion], scored: int
+) -> None:
     row = {
         "run_id": run_id,
         "source": _SOURCE,
@@ -166,7 +162,7 @@ def _record(context: Context, run_id: str, model_name: str, number: int, here: _
         "model_version": number,
         "table_ids": {name: table.id for name, table in tables.items()},
         "table_versions": {name: table.version for name, table in tables.items()},
-        "as_of": here.as_of,
+        "as_of": context.as_of,
         "scored": scored,
     }
     if context.tables.read("runs").where(F.col("run_id") == run_id).isEmpty():

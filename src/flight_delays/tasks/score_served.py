@@ -44,7 +44,7 @@ def run(context: Context, settings: ScoreServed) -> None:
         number: RequestParser(signature(context.registry.load(model_name, number)), max_rows=1_000_000)
         for number in numbers
     }
-    schema = _schema(payloads)
+    schema = StructType([*(payloads.schema[name] for name in _KEPT), *_PARSED])
     parsed = payloads.mapInArrow(_parsed(context.use_case, parsers, to_arrow_schema(schema)), schema)
     row_id = F.sha2(F.concat_ws("|", "databricks_request_id", "position", F.lit(SOURCE)), 256)
     merged = context.tables.append_new(
@@ -108,10 +108,6 @@ def _table(context: Context, name: str) -> DataFrame:
     return context.tables.of(schema).read(table)
 
 
-def _schema(payloads: DataFrame) -> StructType:
-    return StructType([*(payloads.schema[name] for name in _KEPT), *_PARSED])
-
-
 def _parsed(
     use_case: UseCase, parsers: Mapping[int, RequestParser], schema: pa.Schema
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
@@ -135,11 +131,7 @@ def _parsed(
 
     def batches(payloads: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in payloads:
-            rows = [
-                {**{name: payload[name] for name in _KEPT}, **row}
-                for payload in batch.to_pylist()
-                for row in told(payload)
-            ]
+            rows = [{**payload, **row} for payload in batch.to_pylist() for row in told(payload)]
             yield pa.RecordBatch.from_pylist(rows, schema)
 
     return batches

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from rich.table import Table
 
@@ -10,10 +9,8 @@ from flight_delays.core.errors import UserError
 from flight_delays.core.objective import BinaryClassification
 from flight_delays.core.scoring_request import BadRequestError, RequestParser
 from flight_delays.core.use_case import UseCase
-
-if TYPE_CHECKING:
-    from flight_delays.platform.endpoints import Endpoints
-    from flight_delays.platform.precomputed import Prediction
+from flight_delays.platform.endpoints import Endpoints
+from flight_delays.platform.precomputed import Prediction
 
 
 def columns_in(text: str | None) -> dict[str, object] | None:
@@ -27,7 +24,7 @@ def columns_in(text: str | None) -> dict[str, object] | None:
     return columns
 
 
-def answer(use_case: UseCase, endpoints: "Endpoints", endpoint: str, columns: Mapping[str, object]) -> Table:
+def answer(use_case: UseCase, endpoints: Endpoints, endpoint: str, columns: Mapping[str, object]) -> Table:
     """What `endpoint` says of one row."""
     found = endpoints.query(endpoint, {"dataframe_records": [dict(columns)]})
     (forecast,) = found.predictions
@@ -54,7 +51,7 @@ def _entity_id(use_case: UseCase, columns: Mapping[str, object]) -> str:
         return "unknown"
 
 
-def precomputed(use_case: UseCase, found: "Prediction") -> Table:
+def precomputed(use_case: UseCase, found: Prediction) -> Table:
     """What was predicted beforehand."""
     told = found.as_json()
     table = Table(show_header=False)

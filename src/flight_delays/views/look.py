@@ -1,7 +1,7 @@
 """What happened, for people: tables and pictures that notebooks and the report show. Nothing is written."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import reduce
@@ -9,15 +9,15 @@ from functools import reduce
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from pydantic import TypeAdapter
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from flight_delays.core.bootstrap import Interval
 from flight_delays.core.errors import UserError
 from flight_delays.core.evaluation import evaluate
 from flight_delays.core.feature_set import DAY, ENTITY
-from flight_delays.core.gates import Check, Outcome, Slice, SliceOutcome
-from flight_delays.core.objective import BinaryClassification, Objective
+from flight_delays.core.gates import Check, Slice
+from flight_delays.core.objective import BinaryClassification
 from flight_delays.core.splits import split_at
 from flight_delays.core.training import fit
 from flight_delays.core.use_case import LABEL
@@ -59,7 +59,7 @@ def data(context: Context, raw_schema: str) -> Look:
         .select(F.lit(table).alias("table"), "rows", "first", "last")
         for tables, table, time in known
     ]
-    rejects = context.tables.read("raw_rejects").select("table_name", "reasons", "source_row").limit(20).toPandas()
+    rejects = context.tables.read("raw_rejects").select("table_name", "reasons", "source_row").limit(20)
     days = (
         context.tables.read("features")
         .select(ENTITY, DAY)
@@ -68,42 +68,28 @@ def data(context: Context, raw_schema: str) -> Look:
         .agg(F.count("*").alias("rows"), F.avg(LABEL).alias("mean label"))
         .orderBy(DAY)
         .toPandas()
+        .set_index(DAY)
     )
+    shares = context.use_case.objective.kind == "binary"
     return Look(
-        tables={
-            "rows": reduce(DataFrame.unionByName, counts).toPandas(),
-            "rejects": rejects,
-        },
-        figures={} if days.empty else {"by day": _daily(context.use_case.objective, days, ["mean label"])},
+        tables={"rows": reduce(DataFrame.unionByName, counts).toPandas(), "rejects": rejects.toPandas()},
+        figures={} if days.empty else {"by day": plots.daily(days, shares=shares)},
     )
 
 
 def features(context: Context, raw_schema: str) -> Look:
     """Features of all labelled rows, made now by the code as it stands: a `sample`, a `summary`, the `mean label`."""
-    rows = _made_now(context, raw_schema, end=context.as_of.date())
-    use_case = context.use_case
-    inputs = [*use_case.inputs]
-    numbers = rows[inputs].select_dtypes("number")
-    summary = pd.DataFrame(
-        {
-            "type": rows[inputs].dtypes.astype(str),
-            "missing": rows[inputs].isna().mean(),
-            "distinct": rows[inputs].nunique(),
-            "min": numbers.min(),
-            "mean": numbers.mean(),
-            "max": numbers.max(),
-        },
-    ).reindex(inputs)
-    dimensions = {name: pd.Series(values, index=rows.index) for name, values in use_case.slices(rows).items()}
-    plain = {name: rows[name] for name in inputs if rows[name].dtype.kind != "M"}
+    rows, use_case = _made_now(context, raw_schema, end=context.as_of.date()), context.use_case
+    inputs = rows[[*use_case.inputs]]
+    summary = pd.DataFrame({"type": inputs.dtypes.astype(str), "missing": inputs.isna().mean()})
+    summary = summary.assign(distinct=inputs.nunique()).rename_axis("feature")
+    summary = summary.join(inputs.select_dtypes("number").agg(["min", "mean", "max"]).T)
+    columns = {name: pd.Series(values, index=rows.index) for name, values in use_case.slices(rows).items()}
+    columns |= {name: inputs[name] for name in use_case.inputs if inputs[name].dtype.kind != "M"}
+    shares = use_case.objective.kind == "binary"
     return Look(
-        tables={"sample": rows.head(10), "summary": summary.rename_axis("feature").reset_index()},
-        figures={
-            "mean label": plots.mean_by_value(
-                {name: (column, rows[LABEL]) for name, column in {**dimensions, **plain}.items()},
-                shares=use_case.objective.kind == "binary",
-            )
-        },
+        tables={"sample": rows.head(10), "summary": summary.reset_index()},
+        figures={"mean label": plots.mean_by_value(columns, rows[LABEL], shares=shares)},
     )
 
 
@@ -175,17 +161,8 @@ def verdict(context: Context, model_name: str) -> Look:
         raise UserError(f"no verdict on {model_name} yet; run the train job, which has each version judged")
     loss = context.use_case.objective.loss_name
     evidence = json.loads(verdicts[0].evidence)
-    checks = [Check(**{**check, "outcome": Outcome(check["outcome"])}) for check in evidence["checks"]]
-    slices = [
-        Slice(
-            **{
-                **found,
-                "outcome": SliceOutcome(found["outcome"]),
-                "worse_by": found["worse_by"] and Interval(**found["worse_by"]),
-            }
-        )
-        for found in evidence["slices"]
-    ]
+    checks = TypeAdapter(list[Check]).validate_python(evidence["checks"])
+    slices = TypeAdapter(list[Slice]).validate_python(evidence["slices"])
     return Look(
         tables={
             "checks": pd.DataFrame(
@@ -193,17 +170,13 @@ def verdict(context: Context, model_name: str) -> Look:
                 columns=["check", "outcome", "reason"],
             ),
             "slices": pd.DataFrame(
-                [
-                    (
-                        f"{found.dimension} {found.value}",
-                        found.rows,
-                        found.days,
-                        "" if found.worse_by is None else str(found.worse_by),
-                        str(found.outcome),
-                    )
-                    for found in slices
-                ],
-                columns=["slice", "rows", "days", f"{loss} difference", "outcome"],
+                {
+                    "slice": [f"{one.dimension} {one.value}" for one in slices],
+                    "rows": [one.rows for one in slices],
+                    "days": [one.days for one in slices],
+                    f"{loss} difference": ["" if one.worse_by is None else str(one.worse_by) for one in slices],
+                    "outcome": [str(one.outcome) for one in slices],
+                }
             ),
             "decisions": logged.assign(as_of=logged["as_of"].dt.tz_localize(None))[
                 ["kind", "model_version", "outcome", "other_version", "as_of", "decision_id", "allowed_by"]
@@ -217,7 +190,7 @@ def predictions(context: Context, model_name: str) -> Look:
     """What was forecast: rows `by version`; the champion's forecasts against what happened, on days it has not seen."""
     rows = context.tables.read("predictions").where(F.col("model_name") == model_name)
     objective = context.use_case.objective
-    classified = objective.kind == "binary"
+    classified = isinstance(objective, BinaryClassification)
     by_version = (
         rows.groupBy("model_version", "source")
         .agg(
@@ -241,20 +214,18 @@ def predictions(context: Context, model_name: str) -> Look:
         .join(days_of.where(unseen), ENTITY)
         .select(DAY, F.col(objective.forecast).alias("forecast"), F.col(LABEL).alias("outcome"))
     ).toPandas()
-    days = (
-        outcomes.groupby(DAY)
-        .agg(rows=("outcome", "size"), forecast=("forecast", "mean"), outcome=("outcome", "mean"))
-        .reset_index()
-    )
-    groups = {
-        name: outcomes.loc[there, "forecast"].to_numpy(dtype=np.float64)
-        for name, there in _groups(objective, outcomes["outcome"]).items()
-    }
+    by_day = outcomes.groupby(DAY)
+    days = by_day[["forecast", "outcome"]].mean().assign(rows=by_day.size())
+    forecasts, groups = outcomes["forecast"].to_numpy(dtype=np.float64), {"all": outcomes["outcome"].notna()}
+    if isinstance(objective, BinaryClassification):
+        groups = {objective.negative: outcomes["outcome"] == 0, objective.positive: outcomes["outcome"] == 1}
     return Look(
         tables={"by version": by_version},
         figures={
-            "by day": _daily(objective, days, ["forecast", "outcome"]),
-            "distribution": plots.distribution(groups, objective.forecast),
+            "by day": plots.daily(days, shares=classified),
+            "distribution": plots.distribution(
+                {name: forecasts[there] for name, there in groups.items()}, objective.forecast
+            ),
         },
     )
 
@@ -264,19 +235,3 @@ def _made_now(context: Context, raw_schema: str, *, end: date) -> pd.DataFrame:
     features = features_as_of(context.use_case, context.tables.of(raw_schema), context.as_of)
     labels = context.tables.read("labels")
     return with_labels(features, labels, as_of=context.as_of, first=None, end=end)
-
-
-def _groups(objective: Objective, outcomes: "pd.Series[float]") -> dict[str, "pd.Series[bool]"]:
-    """Rows by how they ended, where that is one of two ways."""
-    if isinstance(objective, BinaryClassification):
-        return {objective.negative: outcomes == 0, objective.positive: outcomes == 1}
-    return {"all": outcomes.notna()}
-
-
-def _daily(objective: Objective, days: pd.DataFrame, means: Sequence[str]) -> Figure:
-    return plots.daily(
-        pd.DatetimeIndex(days[DAY]),
-        days["rows"].to_numpy(dtype=np.float64),
-        {name: days[name].to_numpy(dtype=np.float64) for name in means},
-        shares=objective.kind == "binary",
-    )

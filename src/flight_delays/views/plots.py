@@ -18,22 +18,17 @@ _COLOURS = {Outcome.PASS: "tab:green", Outcome.FAIL: "tab:red", Outcome.INCONCLU
 
 def quality(objective: Objective, labels: Floats, forecasts: Floats) -> dict[str, Figure]:
     """What shows how good a model is, by name: calibration always, and what suits the objective."""
-    found = {"calibration": calibration(objective, labels, forecasts)}
-    if objective.kind == "binary":
-        return {**found, "roc": roc(labels, forecasts)}
-    return {**found, "errors": errors(labels, forecasts)}
+    other = {"roc": roc(labels, forecasts)} if objective.kind == "binary" else {"errors": errors(labels, forecasts)}
+    return {"calibration": calibration(objective, labels, forecasts), **other}
 
 
 def calibration(objective: Objective, labels: Floats, forecasts: Floats) -> Figure:
     """Mean outcome against mean forecast, over equally filled bins."""
-    # Numbered anew, because ties may leave a bin empty.
-    _, bins, counts = np.unique(calibration_bins(forecasts), return_inverse=True, return_counts=True)
-    forecast = np.bincount(bins, weights=forecasts) / counts
-    observed = np.bincount(bins, weights=labels) / counts
+    bins = pd.DataFrame({"forecast": forecasts, "label": labels}).groupby(calibration_bins(forecasts)).mean()
     figure, axes = _figure()
-    ends = _ends(np.concatenate([forecast, observed]), 0.05)
+    ends = _ends(bins.to_numpy(), 0.05)
     axes.plot(ends, ends, color="grey", linewidth=1, linestyle="--", label="perfect")
-    axes.plot(forecast, observed, marker="o", label="model")
+    axes.plot(bins["forecast"].to_numpy(), bins["label"].to_numpy(), marker="o", label="model")
     axes.set(
         xlabel=f"forecast {objective.forecast}",
         ylabel="mean outcome",
@@ -82,34 +77,37 @@ def importance(gains: Mapping[str, float], most: int = 20, always: Sequence[str]
     return figure
 
 
-def daily(days: pd.DatetimeIndex, counts: Floats, means: Mapping[str, Floats], *, shares: bool) -> Figure:
-    """Rows per day as bars, and one line per mean (NaN where a day has none); `shares` from 0 to 1 in percent."""
+def daily(days: pd.DataFrame, *, shares: bool) -> Figure:
+    """By day, the index, column `rows` as bars and each other column, a mean or NaN, as a line.
+
+    `shares` from 0 to 1 are shown in percent.
+    """
     figure, axes = _figure(height=3.4, width=11)
-    axes.bar(days, counts, width=1.0, color="lightgrey")
+    counts, means = days["rows"].to_numpy(dtype=np.float64), days.drop(columns="rows").astype("float64")
+    axes.bar(days.index, counts, width=1.0, color="lightgrey")
     axes.set(ylabel="rows per day", ylim=(0, 2.5 * (float(counts.max(initial=0)) or 1.0)))
     lines = axes.twinx()
-    for name, mean in means.items():
+    for name in means:
         # Dots as thick as the line, because a day between two without a rate has no line.
-        lines.plot(days, mean, label=name, linewidth=1.2, marker="o", markersize=1.6)
+        lines.plot(days.index, means[name], label=name, linewidth=1.2, marker="o", markersize=1.6)
     if shares:
         lines.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    lines.set_ylim(_ends(np.concatenate([[0.0], *means.values()]), 0.2))
-    lines.legend(loc="upper right", ncols=len(means))
+    lines.set_ylim(_ends(means.to_numpy(), 0.2))
+    lines.legend(loc="upper right", ncols=len(means.columns))
     return figure
 
 
-def mean_by_value(columns: Mapping[str, tuple[pd.Series, pd.Series]], *, shares: bool) -> Figure:
+def mean_by_value(columns: Mapping[str, pd.Series], label: pd.Series, *, shares: bool) -> Figure:
     """The mean label over each column's values: over tenths of the rows of a number with more than ten values,
     over the twelve levels of a category that most rows have.
 
-    `columns` maps a name to the column and the label of the same rows. The dashed line is the mean of all
-    rows; `shares` of 0/1 labels are shown as percentages.
+    Columns and label have the same rows. The dashed line is the mean of all; `shares` of 0/1 labels are percentages.
     """
     across = 4
     down = -(-len(columns) // across)
     figure = Figure(figsize=(11, 2.1 * down), layout="constrained")
-    for position, (name, (values, label)) in enumerate(columns.items()):
-        axes = figure.add_subplot(down, across, position + 1)
+    for position, (name, values) in enumerate(columns.items(), 1):
+        axes = figure.add_subplot(down, across, position)
         if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
             groups = values
             if values.nunique() > 10:
@@ -139,16 +137,15 @@ def intervals(checks: Sequence[Check]) -> Figure:
     figure = Figure(figsize=(8, 0.4 + 0.9 * max(len(measured), 1)), layout="constrained")
     if not measured:
         figure.text(0.5, 0.5, "nothing was measured: the reasons of the checks say why", ha="center", va="center")
-    for position, check in enumerate(measured):
+    for position, check in enumerate(measured, 1):
         low, estimate, high, limit = (check.evidence[key] for key in ("low", "estimate", "high", "limit"))
-        axes = figure.add_subplot(len(measured), 1, position + 1)
-        reach = max(high, limit, 0.0) - min(low, limit, 0.0) or 1.0
-        left, right = min(low, limit, 0.0) - 0.1 * reach, max(high, limit, 0.0) + 0.1 * reach
+        axes = figure.add_subplot(len(measured), 1, position)
+        left, right = min(low, limit, 0.0), max(high, limit, 0.0)
+        room = 0.1 * (right - left or 1.0)
+        left, right = left - room, right + room
         axes.axvspan(left, limit, color="tab:green", alpha=0.1)
         axes.axvline(limit, color="black", linewidth=1)
-        colour = _COLOURS[check.outcome]
-        axes.plot([low, high], [0, 0], color=colour, linewidth=3, solid_capstyle="butt")
-        axes.plot([estimate], [0], marker="o", color=colour)
+        _draw_interval(axes, 0, low, estimate, high, _COLOURS[check.outcome])
         axes.set(xlim=(left, right), ylim=(-1, 1), yticks=[])
         axes.tick_params(labelsize=8)
         axes.set_title(f"{check.name.replace('_', ' ')}: {check.outcome}", fontsize=9, loc="left")
@@ -165,14 +162,18 @@ def slices(found: Sequence[Slice], loss: str) -> Figure:
         return figure
     for row, (one, worse_by) in enumerate(measured):
         colour = _COLOURS[Outcome.FAIL if one.outcome is SliceOutcome.HARMED else Outcome.PASS]
-        axes.plot([worse_by.low, worse_by.high], [row, row], color=colour, linewidth=3, solid_capstyle="butt")
-        axes.plot([worse_by.estimate], [row], marker="o", color=colour)
+        _draw_interval(axes, row, worse_by.low, worse_by.estimate, worse_by.high, colour)
     axes.axvline(0, color="black", linewidth=1)
     axes.set_yticks(range(len(measured)), [f"{one.dimension} {one.value}" for one, _ in measured])
     axes.invert_yaxis()
     axes.tick_params(labelsize=8)
     axes.set(xlabel=f"{loss}, candidate minus baseline")
     return figure
+
+
+def _draw_interval(axes: Axes, y: float, low: float, estimate: float, high: float, colour: str) -> None:
+    axes.plot([low, high], [y, y], color=colour, linewidth=3, solid_capstyle="butt")
+    axes.plot([estimate], [y], marker="o", color=colour)
 
 
 def distribution(groups: Mapping[str, Floats], what: str) -> Figure:
