@@ -74,7 +74,8 @@ PAGE = """\
 
 Made by `python -m bench.serving`: {rounds} rounds of {seconds:g} s for each server, in turns. One row per request; the
 same champion for all. Each connection sends its next request when its last one was answered. Latency is what the
-caller sees. Each server is one process and shares the machine's {cores} cores with the load generator: this project's own (`load_generator.py`), and [wrk](https://github.com/wg/wrk) with one thread.
+caller sees. Each server is one process and shares the machine's {cores} cores with the load generator: this project's
+own (`load_generator.py`), and [wrk](https://github.com/wg/wrk) with one thread.
 
 - *{mlflow}* is MLflow's own server, in this environment (`--env-manager local`).
 - *{bare}* is the least that a FastAPI route does (`bench/bare_route.py`): the same JSON parse, preparation and booster;

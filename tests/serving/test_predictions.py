@@ -1,5 +1,6 @@
 """Who asks the service for an id gets what was predicted of it beforehand."""
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -111,10 +112,10 @@ class Held:
     asked: Event = field(default_factory=Event)
     go: Event = field(default_factory=Event)
 
-    def find(self, ids: list[str]) -> dict[str, tuple[Value, ...]]:
+    async def find_async(self, ids: list[str]) -> dict[str, tuple[Value, ...]]:
         assert ids == [FLIGHT]
         self.asked.set()
-        assert self.go.wait(PATIENCE_S)
+        assert await asyncio.to_thread(self.go.wait, PATIENCE_S)
         return {}
 
 

@@ -105,7 +105,7 @@ def test_of_this_bundles_tasks_only_what_a_run_finds_out_is_left_to_the_person()
     for file in (ROOT / "resources").glob("*[!b].yml"):
         text = re.sub(r"\$\{(?:var|bundle)\.([\w.]+)\}", r"\1", file.read_text())
         for kind, those in yaml.safe_load(text)["resources"].items():
-            resources.setdefault(kind, {}).update(those)
+            resources.setdefault(kind, {}).update(those if isinstance(those, dict) else {})
     resources["jobs"] = json.loads(re.sub(r"\$\{(?:var|bundle)\.([\w.]+)\}", r"\1", json.dumps(all_jobs())))
     found = options_in(json.dumps({"resources": resources}), NOW)
     left: dict[str, set[str]] = {}

@@ -112,6 +112,7 @@ class NewEndpoint(Body):
     name: Name
     config: Config | None = None
     description: str = ""
+    route_optimized: bool = False  # shown; requests go to the same address
     tags: list[Tree] | None = None
     ai_gateway: AiGateway | None = None
     budget_policy_id: str | None = None
