@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, TextIO, get_args, get_origin
 
 import click
 from pydantic.fields import FieldInfo
@@ -211,6 +211,27 @@ def dictionary() -> None:
     from flight_delays.views.dictionary import data_dictionary
 
     click.echo(data_dictionary(use_case()), nl=False)
+
+
+@app.command("plan-check")
+@click.argument("file", type=click.File(encoding="utf-8"))
+@click.option("--allow", metavar="KEY", multiple=True, help="A resource that may go, like jobs.train; repeat for more.")
+def plan_check(file: TextIO, allow: tuple[str, ...]) -> None:
+    """Say what a deploy would change; exit code 2 if it takes a resource away.
+
+    FILE is what `databricks bundle plan -t <target> -o json` prints, or - for standard input.
+    """
+    from flight_delays.core.deploy_plan import changes_of, read_plan, refused
+
+    changes = changes_of(read_plan(file.read()))
+    for change in changes:
+        click.echo(f"{change.action:8} {change.key}" + (f": {', '.join(change.fields)}" if change.fields else ""))
+    click.echo(f"{len(changes)} changes" if changes else "Nothing changes.")
+    if lines := refused(changes, allow):
+        for line in lines:
+            click.echo(line, err=True)
+        key, *_ = lines[0].split()
+        raise UserError(f"{len(lines)} resources would go; if that is meant, name each: --allow {key}")
 
 
 for _name, _declared in settings.TASKS.items():

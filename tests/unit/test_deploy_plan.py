@@ -1,10 +1,13 @@
 """A deploy that takes something away is refused unless that is named; what is read is a plan as the CLI prints it."""
 
+import json
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 
-from flight_delays.core.deploy_plan import LOST, Change, changes_of, refused
+from flight_delays.cli import app
+from flight_delays.core.deploy_plan import LOST, Change, changes_of, read_plan, refused
 from flight_delays.core.errors import UserError
 
 
@@ -68,3 +71,34 @@ def test_a_key_that_nothing_happens_to_is_refused(allowed: str) -> None:
 def test_what_is_no_plan_is_refused_rather_than_read_as_no_change(told: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="no plan of a known format"):
         changes_of(told)
+
+
+@pytest.mark.parametrize("text", ["", "Error: no login", "[]", "null", '"plan"'])
+def test_what_is_no_json_object_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="no plan of a known format"):
+        read_plan(text)
+
+
+def checked(told: dict[str, Any], *options: str) -> Result:
+    return CliRunner().invoke(app, ["plan-check", "-", *options], input=json.dumps(told))
+
+
+def test_the_command_says_what_changes_or_that_nothing_does() -> None:
+    assert checked(plan(jobs__train="skip")).output == "Nothing changes.\n"
+    told = plan(jobs__train="update", schemas__flights="create")
+    told["plan"]["resources.jobs.train"]["changes"] = {"timeout_seconds": {"action": "update"}}
+    assert checked(told).output.splitlines() == [
+        "update   jobs.train: timeout_seconds",
+        "create   schemas.flights",
+        "2 changes",
+    ]
+
+
+def test_the_command_refuses_what_takes_a_resource_away_until_it_is_named() -> None:
+    told = plan(experiments__delay="delete", jobs__train="recreate")
+    refusal = checked(told)
+    assert "experiments.delay would be deleted, and with it all its runs" in refusal.output
+    assert isinstance(refusal.exception, UserError)
+    assert str(refusal.exception) == "2 resources would go; if that is meant, name each: --allow experiments.delay"
+    assert isinstance(checked(told, "--allow", "experiments.delay").exception, UserError)
+    assert checked(told, "--allow", "experiments.delay", "--allow", "jobs.train").exception is None

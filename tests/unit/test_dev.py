@@ -1,7 +1,6 @@
 """dev.py on machines that lack something: it fixes what it can, and says the rest in one line and exit code 2."""
 
 import ast
-import ctypes
 import importlib.util
 import os
 import shutil
@@ -69,13 +68,11 @@ def environment(tmp_path: Path, programs: Path) -> dict[str, str]:
 
 @pytest.fixture
 def run(project: Path, environment: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
-    def call(
-        *arguments: str, before: Callable[[], object] | None = None, **more: str
-    ) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(project / "dev.py"), *arguments]
-        return subprocess.run(
-            command, env=environment | more, capture_output=True, text=True, check=False, preexec_fn=before
-        )
+    def call(*arguments: str, first: str = "", **more: str) -> subprocess.CompletedProcess[str]:
+        """`first` is Python to run in the same process before."""
+        begin = f"{first}\nimport runpy, sys\nsys.argv = sys.argv[1:]\nrunpy.run_path(sys.argv[0], run_name='__main__')"
+        command = [sys.executable, "-c", begin, str(project / "dev.py"), *arguments]
+        return subprocess.run(command, env=environment | more, capture_output=True, text=True, check=False)
 
     return call
 
@@ -102,7 +99,8 @@ def test_a_folder_that_cannot_be_written_to_stays_as_it_was(
     project.chmod(0o555)
     before = sorted(project.rglob("*"))
     drop_capability, ignoring_permissions = 24, 1  # without the latter, permissions bind even root
-    said = line(run("install", before=lambda: ctypes.CDLL(None).prctl(drop_capability, ignoring_permissions, 0, 0, 0)))
+    first = f"import ctypes; ctypes.CDLL(None).prctl({drop_capability}, {ignoring_permissions}, 0, 0, 0)"
+    said = line(run("install", first=first))
     assert f"{project} cannot be written to (Permission denied)" in said
     assert sorted(project.rglob("*")) == before
 

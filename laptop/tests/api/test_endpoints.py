@@ -553,8 +553,8 @@ def test_a_wrong_configuration_is_refused_in_one_line(
         (
             "POST",
             "",
-            {"name": "other", "route_optimized": True},
-            "route_optimized: the laptop's workspace API would do nothing about this field",
+            {"name": "other", "rate_limits": []},
+            "rate_limits: the laptop's workspace API would do nothing about this field",
         ),
         (
             "POST",

@@ -1,5 +1,6 @@
 """What a deploy would change, and whether it may: `databricks bundle plan -o json`, read before it is deployed."""
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ LOST = {
     "volumes": "all its files; the stream starts from the beginning",
 }
 """What a delete takes along, by kind of resource."""
+_NO_PLAN = "this is no plan of a known format; make it by `databricks bundle plan -t <target> -o json`"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +47,24 @@ class Change:
         return LOST.get(kind, "the resource")
 
 
+def read_plan(text: str) -> dict[str, Any]:
+    """The plan in a text. Raises UserError if it is no JSON object."""
+    try:
+        plan = json.loads(text)
+    except ValueError:
+        plan = None
+    if not isinstance(plan, dict):
+        raise UserError(_NO_PLAN)
+    return plan
+
+
 def changes_of(plan: Mapping[str, Any]) -> tuple[Change, ...]:
     """All changes of a plan, in its order. Raises UserError for what is no plan of a known format."""
     entries = plan.get("plan")
     if not isinstance(entries, dict) or not all(
         isinstance(entry, dict) and "action" in entry for entry in entries.values()
     ):
-        raise UserError("this is no plan of a known format; make it by `databricks bundle plan -t <target> -o json`")
+        raise UserError(_NO_PLAN)
     return tuple(
         Change(
             key=key.removeprefix("resources."),
