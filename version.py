@@ -15,14 +15,15 @@ def _git(*args: str) -> str:
 
 def _digest() -> str:
     digest = hashlib.sha256()
-    for name in _git("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *SOURCES).split("\0"):
-        if (path := ROOT / name).is_file():
-            digest.update(f"{name}\0{path.stat().st_size}\0".encode() + path.read_bytes())
+    files = [path for name in SOURCES for path in (ROOT / name, *(ROOT / name).rglob("*")) if path.is_file()]
+    for path in sorted(path for path in files if "__pycache__" not in path.parts):
+        name = path.relative_to(ROOT).as_posix()
+        digest.update(f"{name}\0{path.stat().st_size}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:12]
 
 
 def version() -> str:
-    """`0.1.0+g<commit>`, with `.d<digest of the sources>` where they differ from the commit.
+    """`0.1.0+g<commit>`, and `.d<digest of the sources>` where they differ; `0.1.0+d<digest>` where there is no git.
 
     A second deploy of the same sources so keeps the wheel's name, and a plan shows no change.
     """
@@ -30,5 +31,5 @@ def version() -> str:
         changed = _git("status", "--porcelain", "--", *SOURCES)
         commit = _git("rev-parse", "--short=12", "HEAD")
     except (OSError, subprocess.CalledProcessError):
-        return RELEASE
+        return f"{RELEASE}+d{_digest()}"
     return f"{RELEASE}+g{commit.strip()}" + (f".d{_digest()}" if changed else "")

@@ -73,7 +73,18 @@ def test_what_is_not_in_the_wheel_does_not_change_the_version(project: Path) -> 
     assert _version_in(project) == before
 
 
-def test_outside_git_the_version_is_the_release(project: Path) -> None:
+def test_outside_git_changed_sources_have_a_version_of_their_own(project: Path) -> None:
     release, _, _ = _version_in(project).partition("+")
     shutil.rmtree(project / ".git")
-    assert _version_in(project) == release
+    before = _version_in(project)
+    assert before.startswith(f"{release}+d")
+    assert _version_in(project) == before
+    (project / "src" / "code.py").write_text("b = 2\n")
+    assert _version_in(project) != before
+
+
+def test_a_repository_that_git_refuses_to_read_is_as_none(project: Path) -> None:
+    (project / ".git" / "config").write_text("broken [")
+    broken = _version_in(project)
+    shutil.rmtree(project / ".git")
+    assert _version_in(project) == broken

@@ -65,7 +65,7 @@ def _job_faults(tree: dict[Any, Any], job: dict[str, Any]) -> list[str]:
     steps, commands = job.get("steps", []), commands_of(job)
     actions = [step["uses"].partition("@")[0] for step in steps if "uses" in step]
     bundle = [words for words in commands if words[:2] == ["databricks", "bundle"]]
-    verbs, targets = [words[2] for words in bundle], {words[-1] for words in bundle}
+    verbs, targets = [words[2] for words in bundle], {words[words.index("-t") + 1] for words in bundle}
     deploys = set(verbs) - {"validate"} != set()
     environment = (targets if deploys else {"validate"}) if bundle else {None}
     wanted = {
@@ -79,7 +79,8 @@ def _job_faults(tree: dict[Any, Any], job: dict[str, Any]) -> list[str]:
         "databricks is installed": "databricks/setup-cli" in actions or not bundle,
         "uv is installed": "astral-sh/setup-uv" in actions or not bundle,
         "the bundle's Python comes first": commands[:3] == BUNDLES_PYTHON or not bundle,
-        "validate, deploy, run": re.fullmatch("validate deploy( run)+", " ".join(verbs)) or not deploys,
+        "validate, plan, deploy, run": re.fullmatch("validate plan deploy( run)+", " ".join(verbs)) or not deploys,
+        "what is deployed is a plan that was checked": not deploys or _deploys_what_was_checked(commands),
         "needs: ci.yml": not deploys or _after_ci(tree, job),
         "cancel-in-progress: false": not deploys or tree["concurrency"].get("cancel-in-progress") is False,
     }
@@ -106,11 +107,21 @@ def understood(words: list[str]) -> bool:
             return re.fullmatch(r"[\w./-]+@v\d+\.\d+\.\d+", module) is not None
         case ["databricks", "bundle", "validate", "--strict", "-t", target]:
             return target in TARGETS
-        case ["databricks", "bundle", "deploy", "-t", target]:
+        case ["databricks", "bundle", "plan", "-t", target, "-o", "json", ">", "plan.json"]:
+            return target in TARGETS
+        case [".venv/bin/flight-delays", "plan-check", "plan.json"]:
+            return True
+        case ["databricks", "bundle", "deploy", "-t", target, "--plan", "plan.json"]:
             return target in TARGETS
         case ["databricks", "bundle", "run", job, "-t", target]:
             return job in BUNDLE_JOBS and target in TARGETS
     return False
+
+
+def _deploys_what_was_checked(commands: list[list[str]]) -> bool:
+    """Nothing stands between the plan, its check and its deploy."""
+    verbs = [words[2] if words[:2] == ["databricks", "bundle"] else words[1] for words in commands]
+    return "plan plan-check deploy" in " ".join(verbs)
 
 
 def _after_ci(tree: dict[Any, Any], job: dict[str, Any]) -> bool:
@@ -151,10 +162,21 @@ def test_all_that_a_workflow_names_exists(name: str) -> None:
         ("ci.yml", "      - run: uv venv\n", "", "the bundle's Python comes first"),
         ("staging.yml", "--require-hashes requirements", "requirements", "not understood: uv pip sync requirements"),
         ("staging.yml", "run features", "run featurs", "not understood: databricks bundle run featurs -t staging"),
-        ("staging.yml", "bundle deploy", "bundle destroy", "not understood: databricks bundle destroy -t staging"),
+        (
+            "staging.yml",
+            "bundle deploy",
+            "bundle destroy",
+            "not understood: databricks bundle destroy -t staging --plan plan.json",
+        ),
         ("staging.yml", "deploy -t staging", "deploy -t prod", "environment"),
         ("staging.yml", "environment: staging", "environment: prod", "environment"),
-        ("staging.yml", "bundle deploy -t staging", "bundle run train -t staging", "validate, deploy, run"),
+        (
+            "staging.yml",
+            "bundle deploy -t staging --plan plan.json",
+            "bundle run train -t staging",
+            "validate, plan, deploy",
+        ),
+        ("release.yml", "flight-delays plan-check plan.json", "flight-delays lookup", "a plan that was checked"),
         ("staging.yml", "      BUNDLE_VAR_service_principal", "      BUNDLE_VAR_principal", "deploy: env"),
         ("staging.yml", "requirements/dev.txt", "requirements/prod.txt", "no path requirements/prod.txt"),
         ("staging.yml", "./.github/workflows/ci.yml", "./.github/workflows/test.yml", "uses: ./.github"),
