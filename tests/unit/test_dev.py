@@ -69,8 +69,8 @@ def environment(tmp_path: Path, programs: Path) -> dict[str, str]:
 @pytest.fixture
 def run(project: Path, environment: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
     def call(*arguments: str, first: str = "", **more: str) -> subprocess.CompletedProcess[str]:
-        """`first` is Python to run in the same process before."""
-        begin = f"{first}\nimport runpy, sys\nsys.argv = sys.argv[1:]\nrunpy.run_path(sys.argv[0], run_name='__main__')"
+        """`first` is Python that the same process runs before."""
+        begin = f"{first}\nimport os, sys\nos.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
         command = [sys.executable, "-c", begin, str(project / "dev.py"), *arguments]
         return subprocess.run(command, env=environment | more, capture_output=True, text=True, check=False)
 
