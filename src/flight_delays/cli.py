@@ -231,7 +231,7 @@ def plan_check(file: TextIO, allow: tuple[str, ...]) -> None:
         for line in lines:
             click.echo(line, err=True)
         key, *_ = lines[0].split()
-        raise UserError(f"{len(lines)} resources would go; if that is meant, name each: --allow {key}")
+        raise UserError(f"the deploy would take away {len(lines)} of the resources; if that is meant, --allow {key}")
 
 
 for _name, _declared in settings.TASKS.items():

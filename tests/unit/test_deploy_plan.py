@@ -99,6 +99,9 @@ def test_the_command_refuses_what_takes_a_resource_away_until_it_is_named() -> N
     refusal = checked(told)
     assert "experiments.delay would be deleted, and with it all its runs" in refusal.output
     assert isinstance(refusal.exception, UserError)
-    assert str(refusal.exception) == "2 resources would go; if that is meant, name each: --allow experiments.delay"
+    assert (
+        str(refusal.exception)
+        == "the deploy would take away 2 of the resources; if that is meant, --allow experiments.delay"
+    )
     assert isinstance(checked(told, "--allow", "experiments.delay").exception, UserError)
     assert checked(told, "--allow", "experiments.delay", "--allow", "jobs.train").exception is None
