@@ -71,7 +71,7 @@ def test_the_endpoint_is_asked_for_a_flight_and_answers_as_the_batch_did(
     [
         (("query", "nosuch"), "there is no flight nosuch in the online store; see the table features"),
         (("lookup", "nosuch"), "there is no precomputed prediction of this id"),
-        (("query", "{}"), "endpoint dev_local_delay gave no prediction: Failed to "),
+        (("query", "{}"), "endpoint dev_local_delay_dev gave no prediction: Failed to "),
         (("try", f"--model-name={MODEL}_of_nobody"), f"registered model {MODEL}_of_nobody does not exist; deploy"),
         (("try", "--raw-tables=/nowhere"), "/nowhere has no table raw_"),
         (("stream-status",), "score_stream does not exist: the stream was never started"),
