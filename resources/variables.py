@@ -183,7 +183,7 @@ command `--var name=value` or `BUNDLE_VAR_name` gives another, except for lists 
 that can't work is refused whenever the bundle is read (`databricks bundle validate`, `deploy`, `run`, `laptop run`),
 before anything starts.
 
-Generated from `src/flight_delays/core/settings.py`, `resources/variables.py` and `databricks.yml` by
+Generated from `src/flight_delays/core/settings.py`, `resources/variables.py`, `databricks.yml` and `resources/*.yml` by
 `python -m resources.variables`; a test checks that it is current.
 
 | variable | value | what it means | refused, for example |

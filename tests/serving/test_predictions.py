@@ -112,7 +112,7 @@ class Held:
     asked: Event = field(default_factory=Event)
     go: Event = field(default_factory=Event)
 
-    async def find_async(self, ids: list[str]) -> dict[str, tuple[Value, ...]]:
+    async def find(self, ids: list[str]) -> dict[str, tuple[Value, ...]]:
         assert ids == [FLIGHT]
         self.asked.set()
         assert await asyncio.to_thread(self.go.wait, PATIENCE_S)

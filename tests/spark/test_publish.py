@@ -56,7 +56,7 @@ def test_the_newest_features_of_each_entity_are_found_by_its_id(
     address = f"sqlite:///{tmp_path / 'online.db'}"
     store = OnlineStore(address, 30, table=ONLINE_TABLE, columns=["weather_visib"])
     some = flights.iloc[::40].head(20).set_index("entity_id")
-    found = {key: visibility for key, (visibility,) in store.find([*flights["entity_id"]]).items()}
+    found = {key: visibility for key, (visibility,) in asyncio.run(store.find([*flights["entity_id"]])).items()}
     assert found == some["weather_visib"].to_dict()
 
     newest = request_columns(address, USE_CASE.request, None)

@@ -1,5 +1,6 @@
 """The model's reader: what a request leaves out comes from the online store, or from nowhere."""
 
+import asyncio
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -218,9 +219,9 @@ def test_a_server_that_no_longer_answers_holds_up_no_request(postgresql: Postgre
 def test_a_lookup_that_took_too_long_is_not_done_again(postgresql: Postgresql) -> None:
     """Else a slow store would get twice the load."""
     postgresql.fill({FLIGHT: KNOWN})
-    model = reader(postgresql, {online_table.ONLINE_STORE_LIMIT_MS: "300"})
+    before, model = _connections(postgresql), reader(postgresql, {online_table.ONLINE_STORE_LIMIT_MS: "300"})
     answered(model)
-    kept = _connections(postgresql)
+    kept = _connections(postgresql) - before  # those of other tests may end meanwhile
     with postgresql.locked():
         assert model.complete(columns())[1].failed
         assert model.complete(columns())[1].failed  # by now the server has ended the first
@@ -334,7 +335,7 @@ def test_settings_that_make_no_sense_are_refused_at_once(settings: dict[str, str
 def test_the_password_is_in_no_message(postgresql: Postgresql, change: Callable[[str], str]) -> None:
     store = OnlineStore(change(postgresql.url), 30, table=online_table.ONLINE_TABLE, columns=LOOKED_UP)
     with pytest.raises(ConnectionError, match=r"^the online store failed: [A-Za-z]+$") as error:
-        store.find([FLIGHT])
+        asyncio.run(store.find([FLIGHT]))
     assert PASSWORD not in "".join(traceback.format_exception(error.value))
 
 

@@ -80,7 +80,7 @@ def test_a_store_without_predictions_says_so_and_features_are_still_found(store:
     store.write(f"DROP TABLE IF EXISTS {PREDICTIONS_TABLE}")
     with pytest.raises(NoTableError):
         asyncio.run(find_prediction(opened(store.url), FLIGHT))
-    assert features(store).find([FLIGHT]).keys() == {FLIGHT}
+    assert asyncio.run(features(store).find([FLIGHT])).keys() == {FLIGHT}
 
 
 def test_without_an_address_there_is_no_store() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,11 +45,12 @@ class OnlineStore:
     def __init__(self, url: str, limit_s: float, *, table: str, columns: Sequence[str]) -> None:
         if not 0.001 <= limit_s <= 60:
             raise ValueError(f"{ONLINE_STORE_LIMIT_MS} is {limit_s * 1000:g}; set it to 1 to 60000 milliseconds")
-        self._url, self._limit_s, self._file = url, limit_s, url.removeprefix("sqlite:///")
+        self._url, self._limit_s, self._is_file = url, limit_s, url.startswith("sqlite:///")
+        self._file = Path(url.removeprefix("sqlite:///"))
         self._select = f"SELECT entity_id, {', '.join(columns)} FROM {table} WHERE entity_id"
         try:
-            if self._file != url:
-                self._url = f"{Path(self._file).as_uri()}?mode=ro"
+            if self._is_file:
+                self._url = f"{self._file.as_uri()}?mode=ro"
             elif not url.startswith("postgresql://") or not conninfo_to_dict(url):
                 raise ValueError
         except (ValueError, psycopg.ProgrammingError):
@@ -62,12 +64,8 @@ class OnlineStore:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def find(self, ids: list[str]) -> Found:
-        """As `find_async`, for a caller that has no event loop."""
-        return self.wait(self.find_async(ids))
-
     def wait(self, asked: Coroutine[Any, Any, T]) -> T:
-        """What comes of asking in an event loop of the store's own."""
+        """What comes of asking, for a caller without an event loop: in one of the store's own."""
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
@@ -75,19 +73,18 @@ class OnlineStore:
                 weakref.finalize(self, self._loop.call_soon_threadsafe, self._loop.stop)
         return asyncio.run_coroutine_threadsafe(asked, self._loop).result()
 
-    async def find_async(self, ids: list[str]) -> Found:
+    async def find(self, ids: list[str]) -> Found:
         """The values of each id that is there. Raises ConnectionError if that fails or takes too long."""
         failure = ConnectionError
         # What takes too long is left to its own time limit: a connection that was cancelled could not be used again.
-        is_file = self._url.startswith("file:")
-        asked = asyncio.ensure_future(self._ask_sqlite(ids) if is_file else self._ask_postgresql(ids))
+        asked = asyncio.ensure_future(self._ask_sqlite(ids) if self._is_file else self._ask_postgresql(ids))
         await asyncio.wait([asked], timeout=self._limit_s)
         try:
-            if asked.done():
-                return {row[0]: row[1:] for row in asked.result()}
-            asked.add_done_callback(lambda late: late.exception())
-            why = f"took more than {self._limit_s * 1000:g} ms"
-        except psycopg.errors.QueryCanceled:
+            if not asked.done():
+                asked.add_done_callback(lambda late: late.exception())
+                raise TimeoutError
+            return {row[0]: row[1:] for row in asked.result()}
+        except (TimeoutError, psycopg.errors.QueryCanceled):
             why = f"took more than {self._limit_s * 1000:g} ms"
         except (sqlite3.Error, psycopg.Error, OSError) as error:
             # PostgreSQL's words, and so the error itself, may hold a password that was not written as a URL wants it.
@@ -98,18 +95,19 @@ class OnlineStore:
 
     async def _ask_sqlite(self, ids: list[str]) -> list[Row]:
         query = f"{self._select} IN (SELECT value FROM json_each(?))"
+        until = time.monotonic() + self._limit_s
         while True:
             try:
                 return self._sqlite().execute(query, (json.dumps(ids),)).fetchall()
             except sqlite3.OperationalError as error:
-                if "locked" not in str(error):
+                if "locked" not in str(error) or time.monotonic() > until:
                     raise
                 await asyncio.sleep(0.005)
 
     def _sqlite(self) -> sqlite3.Connection:
         """Opened anew where another file has taken the place of the one that was read until now."""
         try:
-            status = Path(self._file).stat()
+            status = self._file.stat()
             found = status.st_dev, status.st_ino
         except OSError:
             found = 0, 0  # sqlite says what is wrong

@@ -55,7 +55,7 @@ async def find_prediction(store: OnlineStore, entity_id: str) -> Prediction | No
 
     Raises NoTableError where nothing was ever precomputed, and ConnectionError for a store that fails.
     """
-    row = (await store.find_async([entity_id])).get(entity_id)
+    row = (await store.find([entity_id])).get(entity_id)
     if row is None:
         return None
     found: dict[str, Any] = dict(zip(COLUMNS, (entity_id, *row), strict=True))

@@ -99,7 +99,7 @@ class Shell(PythonModel):
             return columns, Lookup()
         ids = self.entity_ids(columns)
         try:
-            known = await self.store.find_async(ids)
+            known = await self.store.find(ids)
         except ConnectionError:
             if not self.default_on_failure:
                 raise
