@@ -22,14 +22,23 @@ def _digest() -> str:
     return digest.hexdigest()[:12]
 
 
+def uncommitted() -> str:
+    """`+dirty.<digest of the sources>` where they differ from the commit, or there is no git to say so; else empty."""
+    try:
+        changed = _git("status", "--porcelain", "--", *SOURCES)
+    except (OSError, subprocess.CalledProcessError):
+        changed = "unknown"
+    return f"+dirty.{_digest()}" if changed else ""
+
+
 def version() -> str:
     """`0.1.0+g<commit>`, and `.d<digest of the sources>` where they differ; `0.1.0+d<digest>` where there is no git.
 
     A second deploy of the same sources so keeps the wheel's name, and a plan shows no change.
     """
     try:
-        changed = _git("status", "--porcelain", "--", *SOURCES)
-        commit = _git("rev-parse", "--short=12", "HEAD")
+        commit = "g" + _git("rev-parse", "--short=12", "HEAD").strip()
     except (OSError, subprocess.CalledProcessError):
-        return f"{RELEASE}+d{_digest()}"
-    return f"{RELEASE}+g{commit.strip()}" + (f".d{_digest()}" if changed else "")
+        commit = ""
+    changed = uncommitted().replace("+dirty.", "d")
+    return f"{RELEASE}+" + ".".join(filter(None, (commit, changed)))

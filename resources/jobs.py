@@ -21,6 +21,7 @@ from databricks.bundles.jobs import (
     QueueSettings,
     Task,
 )
+from version import uncommitted
 
 from flight_delays.core.settings import TASKS, option_of, settings_of
 
@@ -28,7 +29,7 @@ SOURCES = {
     "checkpoint": "${resources.volumes.checkpoints.volume_path}/score_stream",
     "endpoint": "${resources.model_serving_endpoints.delay_endpoint.name}",
     "experiment": "${resources.experiments.delay_experiment.name}",
-    "git_commit": "${bundle.git.commit}",
+    "git_commit": "${bundle.git.commit}" + uncommitted(),
     "model_name": "${resources.registered_models.delay_model.id}",
     "payload_table": "${resources.schemas.flights.id}.delay_payload",
     "raw_schema": "${var.raw_catalog}.${var.raw_schema}",

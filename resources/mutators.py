@@ -1,6 +1,7 @@
 """What the bundle's files can't say, filled in whenever the CLI reads them.
 
-A deploy must not touch what serves, so whoever validates or deploys must be able to see the endpoint.
+A deploy must not touch what serves, so whoever validates or deploys must be able to see the endpoint; where schedules
+are on, also the jobs.
 """
 
 import re
@@ -11,7 +12,13 @@ from textwrap import shorten
 from threading import Thread
 from typing import TypeVar
 
-from databricks.bundles.core import model_serving_endpoint_mutator, secret_scope_mutator
+from databricks.bundles.core import (
+    Bundle,
+    job_mutator,
+    model_serving_endpoint_mutator,
+    secret_scope_mutator,
+)
+from databricks.bundles.jobs import CronSchedule, Job, PauseStatus
 from databricks.bundles.model_serving_endpoints import EndpointCoreConfigInput, ModelServingEndpoint, ServedEntityInput
 from databricks.bundles.secret_scopes import SecretScope, SecretScopePermissionLevel
 from databricks.sdk import WorkspaceClient
@@ -45,6 +52,12 @@ def keep_secrets_from_viewers(scope: SecretScope) -> SecretScope:
     )
 
 
+@job_mutator
+def start_schedules_last(bundle: Bundle, job: Job) -> Job:
+    """The job, its schedule paused if it is new: the next deploy, made when this one was complete, starts it."""
+    return started_last(job, bundle.target, str(bundle.variables["deployment_folder"]), workspace)
+
+
 def workspace(retry_s: int = 8) -> WorkspaceClient:
     """As the CLI logs in. What fails in passing is tried again for `retry_s` seconds."""
     return WorkspaceClient(config=Config(retry_timeout_seconds=retry_s, http_timeout_seconds=10))
@@ -57,15 +70,11 @@ def kept(
 
     As declared where none is deployed. Raises DeployRefusedError if what serves can't be read.
     """
+    unread = f"endpoint {endpoint.name}: what it serves can't be read, and a deploy would reset it"
     try:
-        live = _within(limit_s, lambda: connect().serving_endpoints.get(endpoint.name))
+        live = _asked(unread, limit_s, lambda: connect().serving_endpoints.get(endpoint.name))
     except NotFound:
         return endpoint
-    except Exception as error:
-        raise DeployRefusedError(
-            f"endpoint {endpoint.name}: what it serves can't be read, and a deploy would reset it: {_reason(error)}; "
-            f"{_fix(error)}"
-        ) from None
     # What an update is about to bring counts already: it may be there before this deploy gets to the endpoint.
     ended = live.state is not None and live.state.config_update in ENDED
     serving = live.pending_config if live.pending_config and not ended else live.config
@@ -78,6 +87,42 @@ def kept(
     ]
     traffic = {"traffic_config": serving.traffic_config.as_dict()} if serving.traffic_config else {}
     return replace(described, config=EndpointCoreConfigInput.from_dict({"served_entities": entities, **traffic}))
+
+
+def started_last(
+    job: Job, target: str, folder: str, connect: Callable[[], WorkspaceClient], limit_s: float = 30
+) -> Job:
+    """`job`, paused unless it was deployed to this target before.
+
+    Raises DeployRefusedError if it can't be known, or if a deployment outside of `folder` has it: both would run.
+    """
+    if not isinstance(job.schedule, CronSchedule) or job.schedule.pause_status != PauseStatus.UNPAUSED:
+        return job
+    named = _asked(
+        f"job {job.name}: whether it exists can't be read", limit_s, lambda: list(connect().jobs.list(name=job.name))
+    )
+    found = [one.settings for one in named if one.settings and one.settings.name == job.name]
+    mine = [its for its in found if (its.tags or {}).get("target") == target]
+    for deployment in [its.deployment for its in mine if its.deployment]:
+        place = deployment.metadata_file_path
+        if place and not place.startswith(f"{folder}/"):
+            raise DeployRefusedError(
+                f"job {job.name}: it is deployed already, and a second one would run beside it; deploy as whoever made "
+                f"{place} (variable service_principal), or destroy that deployment first"
+            )
+    if mine:
+        return job
+    return replace(job, schedule=replace(job.schedule, pause_status=PauseStatus.PAUSED))
+
+
+def _asked(unread: str, limit_s: float, ask: Callable[[], T]) -> T:
+    """The workspace's answer. Raises NotFound, or DeployRefusedError that begins with `unread` and says why."""
+    try:
+        return _within(limit_s, ask)
+    except NotFound:
+        raise
+    except Exception as error:
+        raise DeployRefusedError(f"{unread}: {_reason(error)}; {_fix(error)}") from None
 
 
 def _within(seconds: float, ask: Callable[[], T]) -> T:

@@ -83,6 +83,9 @@ class OfTheBundle:
         description="Whether a deploy refuses to drop or recreate what lasts: the schema, the volume, the model, "
         "the experiment, the endpoint, the secret scope and the online store."
     )
+    deployment_folder: Text = Field(
+        description="Where the CLI keeps this deployment, known to resources/mutators.py by this; leave it as it is."
+    )
     notification_email: Text = Field(description="Where a failed or slow job is reported.")
     schedule_pause_status: Literal["PAUSED", "UNPAUSED"] = Field(
         description="For every schedule. Development mode pauses them in any case."

@@ -35,6 +35,7 @@ POLICY = Policy(
     slice_margin=0.02,
     max_latency_ms=1_000,
     max_size_mb=100,
+    allow_uncommitted=False,
     draws=200,
 )
 

@@ -28,9 +28,12 @@ _METAVARS: dict[Any, str] = {int: "INTEGER", float: "NUMBER", bool: "true|false"
 def app(context: click.Context, target: str | None) -> None:
     """A model from raw tables to predictions, one subcommand per job task."""
     if target is not None:
-        from flight_delays.platform.target import options_of
+        from datetime import UTC, datetime
 
-        options = options_of(target)
+        from flight_delays.platform.target import bundle_of, options_of
+
+        context.obj = bundle_of(target)
+        options = options_of(context.obj, datetime.now(UTC))
         scoring = options.get("score-stream", {})
         context.default_map = {**options, "stream": dict.fromkeys(("start", "status", "stop", "reset"), scoring)}
 
@@ -232,6 +235,25 @@ def plan_check(file: TextIO, allow: tuple[str, ...]) -> None:
             click.echo(line, err=True)
         key, *_ = lines[0].split()
         raise UserError(f"the deploy would take away {len(lines)} of the resources; if that is meant, --allow {key}")
+
+
+@app.command("remove-artifacts")
+@click.option("--days", type=click.IntRange(min=1), default=30, show_default=True, help="How long each is kept.")
+@click.pass_obj
+def remove_artifacts(bundle: dict[str, Any] | None, days: int) -> None:
+    """Remove what older commits deployed: wheels that no job and no run in progress needs.
+
+    Takes --target in front.
+    """
+    from datetime import UTC, datetime, timedelta
+
+    from flight_delays.platform.artifacts import remove_old
+    from flight_delays.platform.endpoints import connect
+
+    if bundle is None:
+        raise UserError("--target is missing; say flight-delays --target <target> remove-artifacts")
+    removed = remove_old(connect().client, bundle, datetime.now(UTC) - timedelta(days=days))
+    click.echo("\n".join([*removed, f"{len(removed)} removed"]))
 
 
 for _name, _declared in settings.TASKS.items():

@@ -6,6 +6,7 @@ import pytest
 from databricks.bundles.core import Bundle
 from databricks.bundles.jobs import Job
 from resources.jobs import complete
+from version import uncommitted
 
 BUNDLE = Bundle(target="prod", variables={"trials": 10, "holdout_days": 92, "as_of": "2014-01-02", "schema": "flights"})
 
@@ -35,7 +36,7 @@ def test_an_option_is_the_jobs_parameter_else_of_a_resource_else_the_variable_of
         "--experiment=${resources.experiments.delay_experiment.name}",
         "--holdout-days=${var.holdout_days}",
         "--trials=${var.trials}",
-        "--git-commit=${bundle.git.commit}",
+        f"--git-commit=${{bundle.git.commit}}{uncommitted()}",
     ]
     assert "--as-of=${var.as_of}" in parameters_of()
 

@@ -1,6 +1,7 @@
 """One commit gives one wheel name: a second deploy plans no change, and changed sources always reach the workspace."""
 
 import importlib.util
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,12 +14,12 @@ def _git(folder: Path, *args: str) -> None:
     subprocess.run(["git", *identity, *args], cwd=folder, check=True, capture_output=True)
 
 
-def _version_in(folder: Path) -> str:
+def _version_in(folder: Path, function: str = "version") -> str:
     spec = importlib.util.spec_from_file_location("version_of_a_clone", folder / "version.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return str(module.version())
+    return str(getattr(module, function)())
 
 
 @pytest.fixture
@@ -71,6 +72,16 @@ def test_what_is_not_in_the_wheel_does_not_change_the_version(project: Path) -> 
     (project / "src" / "__pycache__").mkdir()
     (project / "src" / "__pycache__" / "code.pyc").write_text("ignored\n")
     assert _version_in(project) == before
+
+
+def test_code_is_uncommitted_where_its_sources_differ_from_the_commit_or_none_is_known(project: Path) -> None:
+    seen = [_version_in(project, "uncommitted")]
+    (project / "src" / "code.py").write_text("b = 2\n")
+    seen.append(_version_in(project, "uncommitted"))
+    shutil.rmtree(project / ".git")
+    seen.append(_version_in(project, "uncommitted"))
+    assert seen == ["", seen[1], seen[1]]
+    assert re.fullmatch(r"\+dirty\.[0-9a-f]{12}", seen[1])
 
 
 def test_outside_git_changed_sources_have_a_version_of_their_own(project: Path) -> None:

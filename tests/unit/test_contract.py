@@ -111,7 +111,26 @@ COMPLETE = Documentation(
     ],
 )
 def test_each_thing_that_is_not_documented_is_named(change: dict[str, object], missing: str | None) -> None:
-    check = documented(replace(COMPLETE, **change))
+    check = documented(replace(COMPLETE, **change), POLICY)
     assert (check.name, check.outcome) == ("documented", FAIL if missing else PASS)
     if missing:
         assert check.reason == f"missing: {missing}; register it by the train job"
+
+
+@pytest.mark.parametrize(
+    ("commit", "allowed", "outcome"),
+    [
+        ("0a1b2c3", False, PASS),
+        ("0a1b2c3+dirty.0123456789ab", False, FAIL),
+        ("+dirty.0123456789ab", False, FAIL),
+        ("0a1b2c3+dirty.0123456789ab", True, PASS),
+    ],
+)
+def test_uncommitted_code_makes_no_version_that_may_serve_unless_allowed(
+    commit: str, allowed: bool, outcome: Outcome
+) -> None:
+    found = replace(COMPLETE, tags={**COMPLETE.tags, "git_commit": commit})
+    check = documented(found, replace(POLICY, allow_uncommitted=allowed))
+    assert check.outcome == outcome
+    if outcome == FAIL:
+        assert check.reason == "it was made of uncommitted code; commit it, deploy, and run the train job"

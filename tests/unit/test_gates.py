@@ -34,6 +34,7 @@ SETTINGS = {
     "slice_margin": 0.02,
     "max_latency_ms": 100,
     "max_size_mb": 100,
+    "allow_uncommitted": False,
 }
 POLICY = Policy(**SETTINGS, draws=500)
 LATE = BinaryClassification(positive="late", negative="on time")

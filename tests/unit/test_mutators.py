@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 import yaml
+from databricks.bundles.core import Bundle
+from databricks.bundles.jobs import Job
 from databricks.bundles.model_serving_endpoints import ModelServingEndpoint
 from databricks.bundles.secret_scopes import SecretScope
 from databricks.sdk import WorkspaceClient
@@ -72,7 +74,7 @@ def answering(status: int, body: object, asked: list[str] | None = None) -> Iter
 
     class Workspace(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            about_endpoints = self.path.startswith("/api/2.0/serving-endpoints/")
+            about_endpoints = self.path.startswith(("/api/2.0/serving-endpoints/", "/api/2.2/jobs/list?name="))
             if about_endpoints and asked is not None:
                 asked.append(self.path)
             text = json.dumps(body if about_endpoints else {"error_code": "NOT_FOUND", "message": "no"}).encode()
@@ -222,6 +224,73 @@ def refusal(connect: Callable[[], WorkspaceClient], limit_s: float = 30) -> str:
     return str(refused.value)
 
 
+SCHEDULE = {"quartz_cron_expression": "0 0 4 * * ?", "timezone_id": "UTC"}
+FOLDER = "/Workspace/Users/deployer/.bundle/flight_delays/prod"
+
+
+def deployed(target: str, folder: str | None = FOLDER) -> dict[str, Any]:
+    deployment = {"deployment": {"kind": "BUNDLE", "metadata_file_path": f"{folder}/state/metadata.json"}}
+    return {"job_id": 1, "settings": {"name": "features", "tags": {"target": target}, **(deployment if folder else {})}}
+
+
+def pause_status(pause: str | None, *jobs: dict[str, Any], status: int = 200, asked: list[str] | None = None) -> object:
+    schedule = {} if pause is None else {"schedule": {**SCHEDULE, "pause_status": pause}}
+    bundle = Bundle(target="prod", variables={"deployment_folder": FOLDER})
+    with answering(status, {"jobs": jobs} if status == 200 else {"message": "not yours"}, asked) as address:
+        os.environ["DATABRICKS_HOST"] = address
+        job = Job.from_dict({"name": "features", "tasks": [], **schedule})
+        found: Any = mutators.start_schedules_last.function(bundle, job)
+    return found.as_dict().get("schedule", {}).get("pause_status")
+
+
+@pytest.mark.parametrize(
+    ("pause", "jobs", "started"),
+    [
+        ("UNPAUSED", [], "PAUSED"),
+        ("UNPAUSED", [deployed("staging")], "PAUSED"),
+        ("UNPAUSED", [{"job_id": 1, "settings": {"name": "features"}}, {"job_id": 2}], "PAUSED"),
+        ("UNPAUSED", [deployed("prod")], "UNPAUSED"),
+        ("UNPAUSED", [deployed("staging", "/other"), deployed("prod")], "UNPAUSED"),
+        ("UNPAUSED", [deployed("prod", None)], "UNPAUSED"),
+    ],
+    ids=["none", "of another target", "of nobody known", "deployed before", "in both", "by whom is not said"],
+)
+def test_a_schedule_starts_with_the_deploy_after_the_one_that_made_its_job(
+    pause: str, jobs: list[dict[str, Any]], started: str, log_in: Callable[[str], None]
+) -> None:
+    log_in("")
+    assert pause_status(pause, *jobs) == started
+
+
+@pytest.mark.parametrize("pause", ["PAUSED", None])
+def test_for_a_job_without_a_running_schedule_nobody_is_asked(pause: str | None, log_in: Callable[[str], None]) -> None:
+    log_in("")
+    asked: list[str] = []
+    assert pause_status(pause, status=500, asked=asked) == pause
+    assert asked == []
+
+
+@pytest.mark.parametrize("folder", ["/Workspace/Users/another/.bundle/flight_delays/prod", f"{FOLDER}2"])
+def test_a_second_deployment_of_a_scheduled_job_is_refused(folder: str, log_in: Callable[[str], None]) -> None:
+    log_in("")
+    with pytest.raises(mutators.DeployRefusedError) as refused:
+        pause_status("UNPAUSED", deployed("prod"), deployed("prod", folder))
+    assert str(refused.value) == (
+        "job features: it is deployed already, and a second one would run beside it; deploy as whoever made "
+        f"{folder}/state/metadata.json (variable service_principal), or destroy that deployment first"
+    )
+
+
+def test_jobs_that_cannot_be_read_are_not_deployed(log_in: Callable[[str], None]) -> None:
+    log_in("")
+    with pytest.raises(mutators.DeployRefusedError) as refused:
+        pause_status("UNPAUSED", status=403)
+    assert str(refused.value) == (
+        "job features: whether it exists can't be read: not yours; deploy as the one who deployed it, "
+        "or as one who may view it"
+    )
+
+
 def test_viewers_of_jobs_do_not_read_secrets() -> None:
     scope = SecretScope.from_dict({"name": "secrets", "permissions": [
         {"group_name": "operators", "level": "WRITE"},
@@ -295,6 +364,6 @@ def test_the_bundles_python_needs_no_more_than_the_deploy_environment_has() -> N
         if isinstance(node, ast.Import | ast.ImportFrom)
         for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [one.name for one in node.names])
     }
-    there = {"databricks", "pydantic", "flight_delays", *sys.stdlib_module_names}
+    there = {"databricks", "pydantic", "flight_delays", "version", *sys.stdlib_module_names}
     assert len(files) > 4
     assert {(file, name) for file, name in imported if name not in there} == set()

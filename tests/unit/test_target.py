@@ -13,9 +13,10 @@ import yaml
 from tests.deployed import all_jobs
 
 from flight_delays.core.errors import UserError
-from flight_delays.platform.target import options_in, options_of
+from flight_delays.platform.target import bundle_of, options_of
 
 ROOT = Path(__file__).parents[2]
+MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 NOW = "2026-01-01T00:00:00Z"
 # What this bundle leaves to the person who runs a task alone.
 LEFT = {
@@ -44,8 +45,8 @@ def job(*tasks: dict[str, Any], **defaults: str) -> dict[str, Any]:
     return {"tasks": tasks, "parameters": [{"name": name, "default": text} for name, text in defaults.items()]}
 
 
-def answer(**jobs: dict[str, Any]) -> str:
-    return json.dumps({"bundle": {"target": "dev"}, "resources": {"jobs": jobs, **RESOURCES}})
+def answer(**jobs: dict[str, Any]) -> dict[str, Any]:
+    return {"bundle": {"target": "dev"}, "resources": {"jobs": jobs, **RESOURCES}}
 
 
 @pytest.mark.parametrize(
@@ -84,20 +85,20 @@ def test_an_option_is_what_the_target_says_or_else_left_to_the_person(text: str,
         "later": "{{tasks.t.values.v}}",
     }
     told = answer(a=job(task("deploy", f"--of-it={text}", "--last=1"), **defaults))
-    assert options_in(told, NOW) == {"deploy": {"last": "1"} | ({} if found is None else {"of_it": found})}
+    assert options_of(told, MOMENT) == {"deploy": {"last": "1"} | ({} if found is None else {"of_it": found})}
 
 
 def test_the_options_of_each_task_are_kept_apart_whichever_job_has_it() -> None:
     first = job(task("tables", "--schema=s"), {"condition_task": {"op": "EQUAL_TO"}}, task(), task("labels"))
     second = job(task("features", "--schema={{job.parameters.schema}}"), schema="t")
-    assert options_in(answer(first=first, second=second), NOW) == {
+    assert options_of(answer(first=first, second=second), MOMENT) == {
         "tables": {"schema": "s"},
         "features": {"schema": "t"},
     }
 
 
 def test_a_bundle_without_jobs_gives_no_option() -> None:
-    assert options_in('{"bundle": {}}', NOW) == options_in(answer(), NOW) == {}
+    assert options_of({"bundle": {}}, MOMENT) == options_of(answer(), MOMENT) == {}
 
 
 def test_of_this_bundles_tasks_only_what_a_run_finds_out_is_left_to_the_person() -> None:
@@ -107,7 +108,7 @@ def test_of_this_bundles_tasks_only_what_a_run_finds_out_is_left_to_the_person()
         for kind, those in yaml.safe_load(text)["resources"].items():
             resources.setdefault(kind, {}).update(those if isinstance(those, dict) else {})
     resources["jobs"] = json.loads(re.sub(r"\$\{(?:var|bundle)\.([\w.]+)\}", r"\1", json.dumps(all_jobs())))
-    found = options_in(json.dumps({"resources": resources}), NOW)
+    found = options_of({"resources": resources}, MOMENT)
     left: dict[str, set[str]] = {}
     for each in (each for job in resources["jobs"].values() for each in job["tasks"]):
         command, *given = each.get("python_wheel_task", {}).get("parameters", [""])
@@ -130,14 +131,19 @@ def databricks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
     return install
 
 
-def test_the_databricks_cli_is_asked_for_the_target(databricks: Callable[[str], None]) -> None:
-    told = answer(a=job(task("train", "--as-of={{job.trigger.time.iso_datetime}}", "--schema=s")))
+@pytest.mark.parametrize("folder", [".", "notebooks/of/mine"])
+def test_the_databricks_cli_is_asked_for_the_target_where_the_bundle_is(
+    databricks: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folder: str
+) -> None:
+    told = answer(a=job(task("train", "--schema=s")))
     expected = ["bundle", "validate", "--target", "prod", "--output", "json"]
-    databricks(f"assert sys.argv[1:] == {expected}\nprint({told!r})")
-    before = datetime.now(tz=UTC).replace(microsecond=0)
-    options = options_of("prod")["train"]
-    assert options["schema"] == "s"
-    assert before <= datetime.fromisoformat(options["as_of"]) <= datetime.now(tz=UTC)
+    databricks(
+        f"import os\nassert (sys.argv[1:], os.getcwd()) == ({expected}, {str(tmp_path)!r})\nprint({json.dumps(told)!r})"
+    )
+    (tmp_path / "databricks.yml").touch()
+    (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    monkeypatch.chdir(tmp_path / folder)
+    assert bundle_of("prod") == json.loads(json.dumps(told))
 
 
 @pytest.mark.parametrize(
@@ -153,11 +159,11 @@ def test_what_the_databricks_cli_refuses_is_said_in_its_own_words(
 ) -> None:
     databricks(f"print(*{said}, sep='\\n', file=sys.stderr)\nsys.exit(1)")
     with pytest.raises(UserError) as error:
-        options_of("dev")
+        bundle_of("dev")
     assert str(error.value) == f"databricks bundle validate --target dev: {line}"
 
 
 @pytest.mark.usefixtures("databricks")
 def test_without_the_databricks_cli_one_line_says_so() -> None:
     with pytest.raises(UserError, match=r"^--target takes the Databricks CLI; install it \(command: databricks\)$"):
-        options_of("dev")
+        bundle_of("dev")

@@ -79,7 +79,8 @@ def _job_faults(tree: dict[Any, Any], job: dict[str, Any]) -> list[str]:
         "databricks is installed": "databricks/setup-cli" in actions or not bundle,
         "uv is installed": "astral-sh/setup-uv" in actions or not bundle,
         "the bundle's Python comes first": commands[:3] == BUNDLES_PYTHON or not bundle,
-        "validate, plan, deploy, run": re.fullmatch("validate plan deploy( run)+", " ".join(verbs)) or not deploys,
+        "validate, plan, deploy, run": re.fullmatch("validate plan deploy( run)+( plan deploy)?", " ".join(verbs))
+        or not deploys,
         "what is deployed is a plan that was checked": not deploys or _deploys_what_was_checked(commands),
         "needs: ci.yml": not deploys or _after_ci(tree, job),
         "cancel-in-progress: false": not deploys or tree["concurrency"].get("cancel-in-progress") is False,
@@ -115,13 +116,16 @@ def understood(words: list[str]) -> bool:
             return target in TARGETS
         case ["databricks", "bundle", "run", job, "-t", target]:
             return job in BUNDLE_JOBS and target in TARGETS
+        case [".venv/bin/flight-delays", "--target", target, "remove-artifacts"]:
+            return target in TARGETS
     return False
 
 
 def _deploys_what_was_checked(commands: list[list[str]]) -> bool:
-    """Nothing stands between the plan, its check and its deploy."""
+    """Nothing stands between a plan, its check and its deploy."""
     verbs = [words[2] if words[:2] == ["databricks", "bundle"] else words[1] for words in commands]
-    return "plan plan-check deploy" in " ".join(verbs)
+    deploys = [place for place, verb in enumerate(verbs) if verb == "deploy"]
+    return bool(deploys) and all(verbs[max(0, at - 2) : at] == ["plan", "plan-check"] for at in deploys)
 
 
 def _after_ci(tree: dict[Any, Any], job: dict[str, Any]) -> bool:
@@ -177,6 +181,18 @@ def test_all_that_a_workflow_names_exists(name: str) -> None:
             "validate, plan, deploy",
         ),
         ("release.yml", "flight-delays plan-check plan.json", "flight-delays lookup", "a plan that was checked"),
+        (
+            "release.yml",
+            "  - run: databricks bundle run features",
+            "  - run: databricks bundle deploy -t prod --plan plan.json\n      - run: databricks bundle run features",
+            "a plan that was checked",
+        ),
+        (
+            "release.yml",
+            "--target prod remove",
+            "--target pro remove",
+            "not understood: .venv/bin/flight-delays --target pro",
+        ),
         ("staging.yml", "      BUNDLE_VAR_service_principal", "      BUNDLE_VAR_principal", "deploy: env"),
         ("staging.yml", "requirements/dev.txt", "requirements/prod.txt", "no path requirements/prod.txt"),
         ("staging.yml", "./.github/workflows/ci.yml", "./.github/workflows/test.yml", "uses: ./.github"),

@@ -9,6 +9,7 @@ from flight_delays.core.signature import Signature
 
 GOLDEN_TOLERANCE = 1e-9  # the same file read by the same library answers to the last bits
 MODEL_CARD = "model_card.md"
+UNCOMMITTED = "+dirty"  # in a version's commit, which version.py names
 REQUIRED_TAGS = ("git_commit", "trained_until", "baseline")
 
 
@@ -61,8 +62,11 @@ def small_enough(size_mb: float, policy: Policy) -> Check:
     return _within("small_enough", "the model's files take", size_mb, policy.max_size_mb, "MB")
 
 
-def documented(found: Documentation) -> Check:
-    """FAIL unless the version says what it is, of which code and data it was made, and what it is not good for."""
+def documented(found: Documentation, policy: Policy) -> Check:
+    """FAIL unless the version says what it is, of which code and data it was made, and what it is not good for.
+
+    Uncommitted code is no such code: nobody can look at it or run it again.
+    """
     missing = [] if found.description.strip() else ["a description"]
     missing += [f"the tag {tag}" for tag in REQUIRED_TAGS if not found.tags.get(tag)]
     if not found.lineage:
@@ -71,6 +75,8 @@ def documented(found: Documentation) -> Check:
     if MODEL_CARD not in found.files:
         missing.append(MODEL_CARD)
     trouble = [f"missing: {', '.join(missing)}; register it by the train job"] if missing else []
+    if UNCOMMITTED in found.tags.get("git_commit", "") and not policy.allow_uncommitted:
+        trouble.append("it was made of uncommitted code; commit it, deploy, and run the train job")
     return _answer("documented", trouble, "description, tags, data lineage and model card are there")
 
 

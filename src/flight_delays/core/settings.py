@@ -115,6 +115,7 @@ class Policy:
     slice_margin: AtLeast0 = Field(description="Policy. A slice shown to be worse in loss by more than this fails.")
     max_latency_ms: Above0 = Field(description="Policy. Maximum median latency of one request, ms.")
     max_size_mb: Above0 = Field(description="Policy. Maximum size of the model's files, MB.")
+    allow_uncommitted: Truth = Field(description="Policy. Whether a version made of uncommitted code may serve.")
     min_slice_days: Count = 10  # with fewer a slice is not measured
     min_slice_rows: Count = 200
     min_gain: Above0 = 0.001  # in loss over the constant baseline

@@ -128,7 +128,7 @@ def _contract(context: Context, candidate: Version, models: list[PyFuncModel], p
         contract.golden_answers_hold(golden_difference(model)),
         contract.fast_enough(float(measured[_LATENCY]), policy),
         contract.small_enough(float(measured[_SIZE]), policy),
-        contract.documented(context.registry.documentation(candidate)),
+        contract.documented(context.registry.documentation(candidate), policy),
     ]
 
 
