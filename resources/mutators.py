@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import fields, replace
+from functools import partial
 from textwrap import shorten
 from threading import Thread
 from typing import TypeVar
@@ -54,7 +55,7 @@ def keep_secrets_from_viewers(scope: SecretScope) -> SecretScope:
 
 @job_mutator
 def start_schedules_last(bundle: Bundle, job: Job) -> Job:
-    """The job, its schedule paused if it is new: the next deploy, made when this one was complete, starts it."""
+    """The job, its schedule paused if it is new: the deploy after the first complete one starts it."""
     return started_last(job, bundle.target, str(bundle.variables["deployment_folder"]), workspace)
 
 
@@ -92,27 +93,33 @@ def kept(
 def started_last(
     job: Job, target: str, folder: str, connect: Callable[[], WorkspaceClient], limit_s: float = 30
 ) -> Job:
-    """`job`, paused unless it was deployed to this target before.
+    """`job`, paused unless a complete deploy to this target made it.
 
     Raises DeployRefusedError if it can't be known, or if a deployment outside of `folder` has it: both would run.
     """
     if not isinstance(job.schedule, CronSchedule) or job.schedule.pause_status != PauseStatus.UNPAUSED:
         return job
-    named = _asked(
-        f"job {job.name}: whether it exists can't be read", limit_s, lambda: list(connect().jobs.list(name=job.name))
-    )
-    found = [one.settings for one in named if one.settings and one.settings.name == job.name]
-    mine = [its for its in found if (its.tags or {}).get("target") == target]
-    for deployment in [its.deployment for its in mine if its.deployment]:
-        place = deployment.metadata_file_path
-        if place and not place.startswith(f"{folder}/"):
+
+    def deployments() -> set[str]:
+        found = [one.settings for one in connect().jobs.list(name=job.name) if one.settings]
+        mine = [its for its in found if its.name == job.name and (its.tags or {}).get("target") == target]
+        return {(its.deployment and its.deployment.metadata_file_path) or "" for its in mine}
+
+    unread = f"job {job.name}: whether it was deployed can't be read"
+    places = _asked(unread, limit_s, deployments)
+    for place in filter(None, places):
+        if not place.startswith(f"{folder}/"):
             raise DeployRefusedError(
                 f"job {job.name}: it is deployed already, and a second one would run beside it; deploy as whoever made "
                 f"{place} (variable service_principal), or destroy that deployment first"
             )
-    if mine:
-        return job
-    return replace(job, schedule=replace(job.schedule, pause_status=PauseStatus.PAUSED))
+    try:
+        for place in filter(None, places):  # the CLI writes it at the end of a deploy
+            _asked(unread, limit_s, partial(connect().workspace.get_status, place))
+        complete = bool(places)
+    except NotFound:
+        complete = False
+    return job if complete else replace(job, schedule=replace(job.schedule, pause_status=PauseStatus.PAUSED))
 
 
 def _asked(unread: str, limit_s: float, ask: Callable[[], T]) -> T:

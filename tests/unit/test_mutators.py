@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import yaml
@@ -69,16 +70,20 @@ def as_answered(config: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def answering(status: int, body: object, asked: list[str] | None = None) -> Iterator[str]:
-    """Address of a workspace that gives this answer to whoever asks for the endpoint."""
+def answering(status: int, body: object, asked: list[str] | None = None, file: str = "") -> Iterator[str]:
+    """Address of a workspace that gives this answer to whoever asks for the endpoint or for jobs, and has this file."""
 
     class Workspace(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            about_endpoints = self.path.startswith(("/api/2.0/serving-endpoints/", "/api/2.2/jobs/list?name="))
-            if about_endpoints and asked is not None:
-                asked.append(self.path)
-            text = json.dumps(body if about_endpoints else {"error_code": "NOT_FOUND", "message": "no"}).encode()
-            self.send_response(status if about_endpoints else 404)
+            answer: tuple[int, object] = (404, {"error_code": "NOT_FOUND", "message": "no"})
+            if self.path.startswith(("/api/2.0/serving-endpoints/", "/api/2.2/jobs/list?name=")):
+                answer = (status, body)
+                if asked is not None:
+                    asked.append(self.path)
+            elif self.path == f"/api/2.0/workspace/get-status?path={quote(file, safe='')}":
+                answer = (200, {"path": file})
+            text = json.dumps(answer[1]).encode()
+            self.send_response(answer[0])
             self.send_header("Content-Length", str(len(text)))
             self.end_headers()
             self.wfile.write(text)
@@ -233,10 +238,16 @@ def deployed(target: str, folder: str | None = FOLDER) -> dict[str, Any]:
     return {"job_id": 1, "settings": {"name": "features", "tags": {"target": target}, **(deployment if folder else {})}}
 
 
-def pause_status(pause: str | None, *jobs: dict[str, Any], status: int = 200, asked: list[str] | None = None) -> object:
+def pause_status(
+    pause: str | None,
+    *jobs: dict[str, Any],
+    status: int = 200,
+    asked: list[str] | None = None,
+    file: str = f"{FOLDER}/state/metadata.json",
+) -> object:
     schedule = {} if pause is None else {"schedule": {**SCHEDULE, "pause_status": pause}}
     bundle = Bundle(target="prod", variables={"deployment_folder": FOLDER})
-    with answering(status, {"jobs": jobs} if status == 200 else {"message": "not yours"}, asked) as address:
+    with answering(status, {"jobs": jobs} if status == 200 else {"message": "not yours"}, asked, file) as address:
         os.environ["DATABRICKS_HOST"] = address
         job = Job.from_dict({"name": "features", "tasks": [], **schedule})
         found: Any = mutators.start_schedules_last.function(bundle, job)
@@ -253,13 +264,18 @@ def pause_status(pause: str | None, *jobs: dict[str, Any], status: int = 200, as
         ("UNPAUSED", [deployed("staging", "/other"), deployed("prod")], "UNPAUSED"),
         ("UNPAUSED", [deployed("prod", None)], "UNPAUSED"),
     ],
-    ids=["none", "of another target", "of nobody known", "deployed before", "in both", "by whom is not said"],
+    ids=["none", "of another target", "of nobody known", "deployed before", "in both", "where from is not said"],
 )
 def test_a_schedule_starts_with_the_deploy_after_the_one_that_made_its_job(
     pause: str, jobs: list[dict[str, Any]], started: str, log_in: Callable[[str], None]
 ) -> None:
     log_in("")
     assert pause_status(pause, *jobs) == started
+
+
+def test_a_schedule_stays_paused_until_a_first_deploy_was_complete(log_in: Callable[[str], None]) -> None:
+    log_in("")
+    assert pause_status("UNPAUSED", deployed("prod"), file="/another") == "PAUSED"
 
 
 @pytest.mark.parametrize("pause", ["PAUSED", None])
@@ -286,7 +302,7 @@ def test_jobs_that_cannot_be_read_are_not_deployed(log_in: Callable[[str], None]
     with pytest.raises(mutators.DeployRefusedError) as refused:
         pause_status("UNPAUSED", status=403)
     assert str(refused.value) == (
-        "job features: whether it exists can't be read: not yours; deploy as the one who deployed it, "
+        "job features: whether it was deployed can't be read: not yours; deploy as the one who deployed it, "
         "or as one who may view it"
     )
 
