@@ -17,7 +17,7 @@ from databricks.sdk.config import Config
 from rich.console import Console
 
 from flight_delays.core.feature_set import DAY, PREDICTION_TIME
-from flight_delays.core.settings import Policy, Promote
+from flight_delays.core.settings import Policy, Promote, RolloutPolicy
 from flight_delays.core.use_case import LABEL_KNOWN_AT, UseCase
 from flight_delays.platform.context import Context
 from flight_delays.platform.dataset import Dataset, Labelled
@@ -37,6 +37,18 @@ POLICY = Policy(
     max_size_mb=100,
     allow_uncommitted=False,
     draws=200,
+)
+
+ROLLOUT = RolloutPolicy(
+    rollout_stages=(0, 1, 5, 25, 50, 100),
+    rollout_stage_minutes=60,
+    rollout_limit_hours=72,
+    rollout_min_requests=500,
+    max_error_rate_increase=0.01,
+    max_p95_increase_ms=100,
+    max_mean_shift=0.05,
+    max_changed_share=0.1,
+    max_distance=0.1,
 )
 
 

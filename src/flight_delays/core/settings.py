@@ -57,6 +57,16 @@ def _trigger(text: str) -> str:
     return text
 
 
+def _stages(value: object) -> tuple[int, ...]:
+    try:
+        stages = tuple(int(part) for part in str(value).split(",")) if not isinstance(value, tuple) else value
+    except ValueError:
+        stages = ()
+    if not stages or list(stages) != sorted({*stages}) or stages[0] < 0 or stages[-1] != 100:
+        raise ValueError("should be rising whole percentages that end with 100, like 0,1,5,25,50,100")
+    return stages
+
+
 Moment = Annotated[datetime, BeforeValidator(moment_of)]
 Day = Annotated[date | None, BeforeValidator(_day)]
 Truth = Annotated[bool, BeforeValidator(_truth)]
@@ -66,6 +76,7 @@ AtLeast0 = Annotated[Number, Field(ge=0)]
 Above0 = Annotated[Number, Field(gt=0)]
 Text = Annotated[str, Field(min_length=1)]
 Schema = Annotated[str, AfterValidator(_schema)]
+Stages = Annotated[tuple[int, ...], BeforeValidator(_stages)]
 Trigger = Annotated[str, AfterValidator(_trigger)]
 
 RawSchema = Annotated[Schema, Field(description="Schema to read raw tables from: <catalog>.<schema>.")]
@@ -122,6 +133,33 @@ class Policy:
     confidence: Annotated[Number, Field(gt=0.5, lt=1)] = 0.95  # of each one-sided bound
     draws: Count = 2_000  # bootstrap resamples
     seed: int = 20130101
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutPolicy:
+    """How a version that passed the gate gets from none of the requests to all of them."""
+
+    rollout_stages: Stages = Field(
+        description="Policy. The challenger's shares of the requests, in %: 0,1,5,25,50,100. 100 alone: no rollout."
+    )
+    rollout_stage_minutes: Count = Field(description="Policy. Minimum time in each stage, minutes.")
+    rollout_limit_hours: Count = Field(
+        description="Policy. A stage that stays undecided for longer asks a person, hours."
+    )
+    rollout_min_requests: Count = Field(description="Policy. Minimum requests of each version before a stage is left.")
+    max_error_rate_increase: AtLeast0 = Field(
+        le=1, description="Policy. How much above the champion's the challenger's error rate may be, 0 to 1."
+    )
+    max_p95_increase_ms: AtLeast0 = Field(
+        description="Policy. How much above the champion's the challenger's p95 latency may be, ms."
+    )
+    max_mean_shift: AtLeast0 = Field(description="Policy. How far the two versions' mean forecasts may be apart.")
+    max_changed_share: AtLeast0 = Field(le=1, description="Policy. Largest share of decisions that differ, 0 to 1.")
+    max_distance: AtLeast0 = Field(
+        le=1, description="Policy. Largest Kolmogorov-Smirnov distance between the two versions' forecasts, 0 to 1."
+    )
+    rollout_confidence: Annotated[Number, Field(gt=0.5, lt=1)] = 0.999  # of each one-sided bound, at each look
+    sample_ratio_p: Annotated[Number, Field(gt=0, lt=1)] = 0.001  # below it the split is not as configured
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,158 @@
+"""What happens next to a challenger that passed the gate: a state machine on the log of decisions.
+
+A rollout begins in shadow (0 % of the requests) and goes through the policy's stages. At each of its steps the clocks
+say what they found (`Finding`), and `decide` answers: hold, advance, promote, roll back or ask a person. Nothing
+measured is never a reason to go on. Rolling back needs no approval, no label and no traffic.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from flight_delays.core.settings import RolloutPolicy
+
+
+class Signal(StrEnum):
+    """What a clock says of a challenger: only GOOD lets it go on."""
+
+    GOOD = "GOOD"
+    WORSE = "WORSE"
+    UNKNOWN = "UNKNOWN"  # not measured, or not enough of it
+    INVALID = "INVALID"  # measured, and not to be trusted
+
+
+class Action(StrEnum):
+    """Of one row of a rollout. The first five are decided by `decide`, the others by people or by the release."""
+
+    HOLD = "HOLD"
+    ADVANCE = "ADVANCE"
+    PROMOTE = "PROMOTE"
+    ROLL_BACK = "ROLL_BACK"
+    ASK = "ASK"
+    START = "START"
+    PAUSE = "PAUSE"
+    RESUME = "RESUME"
+
+
+ENDS = (Action.PROMOTE, Action.ROLL_BACK)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One question of a clock and its answer; `earliest` says when an UNKNOWN one may be answered."""
+
+    name: str
+    signal: Signal
+    reason: str
+    earliest: datetime | None = None
+
+    def __str__(self) -> str:
+        later = f"; known at {self.earliest:%Y-%m-%d %H:%M} UTC at the earliest" if self.earliest else ""
+        return f"{self.signal} {self.name}: {self.reason}{later}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What the log says of one step: `percentage` is the challenger's share from then on, `at` when it was decided."""
+
+    step: int
+    action: Action
+    percentage: int
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """Where a rollout is.
+
+    `since` is when the challenger got its `percentage`, or the rollout was resumed; `step` numbers the newest row. A
+    rollout that has `ended` left the challenger at 100 % or at none.
+    """
+
+    step: int
+    percentage: int
+    since: datetime
+    paused: bool = False
+    asked: bool = False
+    ended: Action | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decided:
+    """The next step: the challenger's share from now on, and why, a line each."""
+
+    action: Action
+    percentage: int
+    reasons: tuple[str, ...]
+
+
+def state_of(entries: Sequence[Entry]) -> Rollout:
+    """Where a rollout is by all of its rows, in any order.
+
+    Raises ValueError unless they are a START and what may follow, numbered without a gap.
+    """
+    first, *others = sorted(entries, key=lambda entry: entry.step)
+    if (first.action, first.step) != (Action.START, 0):
+        raise ValueError(f"a rollout begins with START, step 0, not with {first.action}, step {first.step}")
+    state = Rollout(step=0, percentage=first.percentage, since=first.at)
+    for entry in others:
+        if state.ended or entry.step != state.step + 1:
+            raise ValueError(f"step {entry.step}, {entry.action}, can't follow step {state.step} of a rollout")
+        state = _after(state, entry)
+    return state
+
+
+def _after(state: Rollout, entry: Entry) -> Rollout:
+    state = replace(state, step=entry.step)
+    match entry.action:
+        case Action.ADVANCE | Action.PROMOTE | Action.ROLL_BACK:
+            ended = entry.action if entry.action in ENDS else None
+            return replace(state, percentage=entry.percentage, since=entry.at, asked=False, ended=ended)
+        case Action.PAUSE:
+            return replace(state, paused=True)
+        case Action.RESUME:  # the stage begins anew
+            return replace(state, since=entry.at, paused=False, asked=False)
+        case Action.ASK:
+            return replace(state, asked=True)
+        case _:
+            return state
+
+
+def decide(rollout: Rollout, findings: Sequence[Finding], policy: RolloutPolicy, now: datetime) -> Decided:
+    """The next step of a rollout that has not ended.
+
+    Whatever is WORSE rolls back, also a paused rollout and one that waits for an answer. All GOOD, once a stage took
+    `rollout_stage_minutes`, goes to the next one; that of 100 % is the promotion. Anything else holds, and asks after
+    `rollout_limit_hours` in one stage, as what is INVALID does at once. Raises ValueError for a rollout that has ended.
+    """
+    if rollout.ended:
+        raise ValueError(f"the rollout has ended by {rollout.ended}")
+    found = tuple(map(str, findings))
+    signals = {finding.signal for finding in findings}
+
+    def stay(action: Action, why: str) -> Decided:
+        return Decided(action=action, percentage=rollout.percentage, reasons=(why, *found))
+
+    if Signal.WORSE in signals:
+        worse = tuple(str(finding) for finding in findings if finding.signal is Signal.WORSE)
+        others = tuple(line for line in found if line not in worse)
+        return Decided(action=Action.ROLL_BACK, percentage=0, reasons=(*worse, *others))
+    if rollout.paused:
+        return stay(Action.HOLD, "paused; resume it to go on")
+    if rollout.asked:
+        return stay(Action.HOLD, "waits for a person: resume, promote or roll back")
+    if Signal.INVALID in signals:
+        return stay(Action.ASK, "what was measured can't be trusted")
+    due = rollout.since + timedelta(minutes=policy.rollout_stage_minutes)
+    if signals == {Signal.GOOD} and now >= due:
+        later = [stage for stage in policy.rollout_stages if stage > rollout.percentage]
+        share = later[0] if later else 100
+        action = Action.PROMOTE if share == 100 else Action.ADVANCE
+        return Decided(action=action, percentage=share, reasons=found)
+    limit = rollout.since + timedelta(hours=policy.rollout_limit_hours)
+    if now >= limit:
+        return stay(Action.ASK, f"undecided for {policy.rollout_limit_hours} hours at {rollout.percentage} %")
+    if signals == {Signal.GOOD}:
+        return stay(Action.HOLD, f"good so far; the next stage is due at {due:%Y-%m-%d %H:%M} UTC")
+    return stay(Action.HOLD, "not everything is known" if findings else "nothing was measured")

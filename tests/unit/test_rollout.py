@@ -1,0 +1,169 @@
+"""What happens next to a challenger: every outcome of a step has its reason, and nothing measured never goes on."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.contexts import ROLLOUT
+
+from flight_delays.core.rollout import Action, Decided, Entry, Finding, Rollout, Signal, decide, state_of
+
+GOOD, WORSE, UNKNOWN, INVALID = Signal
+START = datetime(2026, 1, 1, tzinfo=UTC)
+STAGES = ROLLOUT.rollout_stages
+
+
+def after(minutes: float) -> datetime:
+    return START + timedelta(minutes=minutes)
+
+
+def found(*signals: Signal) -> list[Finding]:
+    return [Finding(name=f"clock_{at}", signal=signal, reason="said so") for at, signal in enumerate(signals)]
+
+
+def rollout(percentage: int = 5, **change: object) -> Rollout:
+    return replace(Rollout(step=3, percentage=percentage, since=START), **change)
+
+
+def entry(step: int, action: Action, percentage: int = 0, minutes: float = 0) -> Entry:
+    return Entry(step=step, action=action, percentage=percentage, at=after(minutes))
+
+
+@pytest.mark.parametrize(
+    ("signals", "minutes", "action", "percentage", "reason"),
+    [
+        ([], 60, Action.HOLD, 5, "nothing was measured"),
+        ([UNKNOWN], 60, Action.HOLD, 5, "not everything is known"),
+        ([GOOD, UNKNOWN], 60, Action.HOLD, 5, "not everything is known"),
+        ([GOOD, GOOD], 59.9, Action.HOLD, 5, "good so far; the next stage is due at 2026-01-01 01:00 UTC"),
+        ([GOOD, GOOD], 60, Action.ADVANCE, 25, "GOOD clock_0: said so"),
+        ([GOOD], 72 * 60 + 1, Action.ADVANCE, 25, "GOOD clock_0: said so"),
+        ([UNKNOWN], 72 * 60 - 1, Action.HOLD, 5, "not everything is known"),
+        ([UNKNOWN], 72 * 60, Action.ASK, 5, "undecided for 72 hours at 5 %"),
+        ([], 72 * 60, Action.ASK, 5, "undecided for 72 hours at 5 %"),
+        ([GOOD, INVALID], 1, Action.ASK, 5, "what was measured can't be trusted"),
+        ([GOOD, WORSE], 1, Action.ROLL_BACK, 0, "WORSE clock_1: said so"),
+        ([INVALID, UNKNOWN, WORSE], 72 * 60, Action.ROLL_BACK, 0, "WORSE clock_2: said so"),
+    ],
+)
+def test_a_step_follows_from_what_the_clocks_found_and_how_long_the_stage_took(
+    signals: list[Signal], minutes: float, action: Action, percentage: int, reason: str
+) -> None:
+    decided = decide(rollout(), found(*signals), ROLLOUT, after(minutes))
+    assert (decided.action, decided.percentage, decided.reasons[0]) == (action, percentage, reason)
+    assert set(map(str, found(*signals))) <= {*decided.reasons}
+
+
+@pytest.mark.parametrize(
+    ("change", "signal", "action", "reason"),
+    [
+        ({"paused": True}, GOOD, Action.HOLD, "paused; resume it to go on"),
+        ({"paused": True}, INVALID, Action.HOLD, "paused; resume it to go on"),
+        ({"paused": True}, WORSE, Action.ROLL_BACK, "WORSE clock_0: said so"),
+        ({"asked": True}, GOOD, Action.HOLD, "waits for a person: resume, promote or roll back"),
+        ({"asked": True}, UNKNOWN, Action.HOLD, "waits for a person: resume, promote or roll back"),
+        ({"asked": True}, WORSE, Action.ROLL_BACK, "WORSE clock_0: said so"),
+    ],
+)
+def test_who_paused_or_was_asked_decides_except_that_what_is_worse_goes(
+    change: dict[str, object], signal: Signal, action: Action, reason: str
+) -> None:
+    decided = decide(rollout(**change), found(signal), ROLLOUT, after(10_000))
+    assert (decided.action, decided.reasons[0]) == (action, reason)
+
+
+def test_what_may_be_known_later_says_when() -> None:
+    finding = Finding(name="payloads", signal=UNKNOWN, reason="no row yet", earliest=after(90))
+    assert str(finding) == "UNKNOWN payloads: no row yet; known at 2026-01-01 01:30 UTC at the earliest"
+    assert str(finding) in decide(rollout(), [finding], ROLLOUT, after(1)).reasons
+
+
+def test_a_good_challenger_goes_through_all_stages_and_is_promoted_at_the_last() -> None:
+    entries, now = [entry(0, Action.START, STAGES[0])], START
+    while not (state := state_of(entries)).ended:
+        now += timedelta(minutes=ROLLOUT.rollout_stage_minutes)
+        decided = decide(state, found(GOOD), ROLLOUT, now)
+        entries.append(Entry(step=state.step + 1, action=decided.action, percentage=decided.percentage, at=now))
+    assert [one.percentage for one in entries] == list(STAGES)
+    assert [one.action for one in entries] == [Action.START, *[Action.ADVANCE] * 4, Action.PROMOTE]
+
+
+def test_a_share_that_is_no_stage_goes_to_the_next_larger_stage() -> None:
+    assert decide(rollout(10), found(GOOD), ROLLOUT, after(60)).percentage == 25
+
+
+@pytest.mark.parametrize(
+    ("entries", "state"),
+    [
+        ([], Rollout(step=0, percentage=0, since=after(0))),
+        ([entry(1, Action.HOLD, 0, 5)], Rollout(step=1, percentage=0, since=after(0))),
+        ([entry(1, Action.ADVANCE, 1, 5)], Rollout(step=1, percentage=1, since=after(5))),
+        ([entry(1, Action.PAUSE, 0, 5)], Rollout(step=1, percentage=0, since=after(0), paused=True)),
+        ([entry(1, Action.ASK, 0, 5)], Rollout(step=1, percentage=0, since=after(0), asked=True)),
+        (
+            [entry(1, Action.PAUSE, 0, 5), entry(2, Action.ASK, 0, 6), entry(3, Action.RESUME, 0, 7)],
+            Rollout(step=3, percentage=0, since=after(7)),
+        ),
+        (
+            [entry(1, Action.ADVANCE, 50, 5), entry(2, Action.PROMOTE, 100, 9)],
+            Rollout(step=2, percentage=100, since=after(9), ended=Action.PROMOTE),
+        ),
+        (
+            [entry(1, Action.PAUSE, 0, 5), entry(2, Action.ROLL_BACK, 0, 9)],
+            Rollout(step=2, percentage=0, since=after(9), paused=True, ended=Action.ROLL_BACK),
+        ),
+    ],
+)
+def test_the_state_of_a_rollout_is_its_rows_in_any_order(entries: list[Entry], state: Rollout) -> None:
+    started = [entry(0, Action.START), *entries]
+    assert state_of(started) == state_of(started[::-1]) == state
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [entry(0, Action.HOLD)],
+        [entry(1, Action.START)],
+        [entry(0, Action.START), entry(2, Action.HOLD)],
+        [entry(0, Action.START), entry(1, Action.HOLD), entry(1, Action.HOLD)],
+        [entry(0, Action.START), entry(1, Action.ROLL_BACK), entry(2, Action.HOLD)],
+    ],
+    ids=["no start", "a late start", "a gap", "a step twice", "a step after the end"],
+)
+def test_rows_that_are_no_rollout_are_refused(entries: list[Entry]) -> None:
+    with pytest.raises(ValueError, match="rollout"):
+        state_of(entries)
+
+
+def test_a_rollout_that_has_ended_takes_no_step() -> None:
+    with pytest.raises(ValueError, match="the rollout has ended by PROMOTE"):
+        decide(rollout(ended=Action.PROMOTE), found(GOOD), ROLLOUT, START)
+
+
+ROLLOUTS = st.builds(rollout, st.sampled_from(STAGES[:-1]), paused=st.booleans(), asked=st.booleans())
+
+
+@given(ROLLOUTS, st.lists(st.sampled_from(Signal), max_size=5), st.integers(0, 10_000))
+def test_more_requests_are_only_ever_given_where_all_is_measured_and_good(
+    state: Rollout, signals: list[Signal], minutes: int
+) -> None:
+    decided: Decided = decide(state, found(*signals), ROLLOUT, after(minutes))
+    goes_on = set(signals) == {GOOD} and not state.paused and not state.asked and minutes >= 60
+    assert (decided.percentage > state.percentage) == goes_on
+    assert (decided.action is Action.ROLL_BACK) == (WORSE in signals)
+    assert decided.reasons
+    assert decided.percentage in (0, state.percentage) or goes_on
+
+
+@given(ROLLOUTS, st.lists(st.sampled_from(Signal), max_size=5), st.integers(0, 10_000))
+def test_each_step_that_is_decided_can_be_written_and_read_back(
+    state: Rollout, signals: list[Signal], minutes: int
+) -> None:
+    decided = decide(state, found(*signals), ROLLOUT, after(minutes))
+    rows = [
+        entry(0, Action.START, state.percentage),
+        Entry(step=1, action=decided.action, percentage=decided.percentage, at=after(minutes)),
+    ]
+    assert state_of(rows).percentage == decided.percentage
