@@ -30,6 +30,8 @@ from flight_delays.use_case import USE_CASE
 POLICY = Policy(
     min_holdout_days=14,
     loss_margin=0.005,
+    allow_worse_within_margin=False,
+    recent_days=90,
     max_calibration_error=0.3,
     calibration_margin=0.02,
     slice_margin=0.02,

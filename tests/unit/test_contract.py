@@ -83,10 +83,12 @@ def test_time_and_size_are_at_most_the_limit(value: float, outcome: Outcome) -> 
     assert (small.name, small.outcome) == ("small_enough", outcome)
 
 
-def test_time_and_size_are_not_told_so_that_two_machines_write_the_same_verdict() -> None:
-    assert fast_enough(2.5, POLICY) == fast_enough(3.5, POLICY)
-    assert fast_enough(2_500, POLICY).reason == "one request takes more than 1000 ms"
-    assert small_enough(1.25, POLICY).reason == "the model's files take at most 100 MB"
+def test_time_and_size_are_told_beside_the_reason_so_that_two_machines_give_the_same_one() -> None:
+    fast, faster = fast_enough(3.5, POLICY), fast_enough(2.5, POLICY)
+    assert (fast.measured, faster.measured) == ({"latency_ms": 3.5}, {"latency_ms": 2.5})
+    assert replace(fast, measured={}) == replace(faster, measured={})
+    assert fast_enough(2_500, POLICY).in_words == "one request takes more than 1000 ms; latency_ms 2500"
+    assert small_enough(1.25, POLICY).in_words == "the model's files take at most 100 MB; size_mb 1.25"
 
 
 COMPLETE = Documentation(

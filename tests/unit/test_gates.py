@@ -20,6 +20,8 @@ from flight_delays.core.gates import (
     enough_days,
     judge,
     no_slice_harmed,
+    not_worse,
+    not_worse_than_recent,
     verdict,
 )
 from flight_delays.core.objective import BinaryClassification, Regression
@@ -29,6 +31,8 @@ PASS, FAIL, INCONCLUSIVE = Outcome
 SETTINGS = {
     "min_holdout_days": 14,
     "loss_margin": 0.005,
+    "allow_worse_within_margin": False,
+    "recent_days": 90,
     "max_calibration_error": 0.05,
     "calibration_margin": 0.02,
     "slice_margin": 0.02,
@@ -89,6 +93,120 @@ def test_an_interval_passes_only_when_all_of_it_is_at_most_the_limit(low: float,
     assert (check.name, check.outcome) == ("named", outcome)
     assert check.evidence == pytest.approx({"low": low, "estimate": 0.9, "high": high, "limit": 1.0}, nan_ok=True)
     assert f"loss is 0.9000 [{low:.4f}, {high:.4f}]" in check.reason
+
+
+ABOVE = "shown to be above 0"
+WITHIN = f"{ABOVE} though at most 0.005 (worse_within_margin)"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "outcome", "says", "otherwise"),
+    [
+        (-0.002, -0.001, PASS, "at most 0.005", PASS),  # better
+        (-0.001, 0.004, PASS, "at most 0.005", PASS),
+        (0.0, 0.0, PASS, "at most 0.005", PASS),  # the same
+        (0.0, 0.005, PASS, "at most 0.005", PASS),
+        (4e-10, 0.005, PASS, "at most 0.005", PASS),  # above 0 in the last bits alone
+        (1e-9, 0.004, FAIL, WITHIN, PASS),
+        (1e-9, 0.005, FAIL, WITHIN, PASS),
+        (1e-9, 0.0051, FAIL, f"{ABOVE} and not shown to be at most 0.005", INCONCLUSIVE),
+        (0.0, 0.0051, INCONCLUSIVE, "not shown to be at most 0.005", INCONCLUSIVE),
+        (0.005, 0.0051, FAIL, f"{ABOVE} and not shown to be at most 0.005", INCONCLUSIVE),
+        (0.0051, 0.006, FAIL, "above 0.005", FAIL),
+        (math.nan, math.nan, INCONCLUSIVE, "not shown to be at most 0.005", INCONCLUSIVE),
+    ],
+)
+def test_a_loss_that_is_shown_fails_however_small_unless_the_policy_allows_it(
+    low: float, high: float, outcome: Outcome, says: str, otherwise: Outcome
+) -> None:
+    bounds = Interval(low=low, estimate=low, high=high)
+    check = not_worse("named", "loss", bounds, POLICY)
+    assert (check.name, check.outcome) == ("named", outcome)
+    assert check.reason == f"loss is {bounds}, {says}"
+    old_rule = at_most("named", "loss", bounds, 0.005)
+    assert str(check.evidence) == str(old_rule.evidence)
+    allowed = not_worse("named", "loss", bounds, replace(POLICY, allow_worse_within_margin=True))
+    assert (allowed.outcome, allowed.reason) == (otherwise, old_rule.reason)
+
+
+def around(estimate: float) -> Interval:
+    return Interval(low=estimate - 0.001, estimate=estimate, high=estimate + 0.001)
+
+
+@pytest.mark.parametrize(
+    ("worse_by", "outcome", "best"),
+    [
+        ({3: around(0.0005)}, PASS, 3),
+        ({3: around(-0.004), 5: around(0.0005), 8: around(-0.02)}, PASS, 5),
+        ({3: around(0.002), 5: around(0.0005)}, FAIL, 3),
+        ({3: around(0.0005), 5: around(0.0045)}, FAIL, 5),
+        ({5: around(0.007), 3: around(0.0005)}, FAIL, 5),
+        ({3: Interval(low=-0.002, estimate=0.002, high=0.006), 5: around(0)}, INCONCLUSIVE, 3),
+    ],
+)
+def test_of_the_versions_that_served_recently_the_best_is_named_and_the_same_rule_holds_against_it(
+    worse_by: dict[int, Interval], outcome: Outcome, best: int
+) -> None:
+    check = not_worse_than_recent(worse_by, (), "log loss", POLICY)
+    assert (check.name, check.outcome) == ("not_worse_than_recent", outcome)
+    assert check.reason.startswith(
+        f"log loss minus that of version {best}, the best of {len(worse_by)} that served in the last 90 days, is "
+    )
+    assert (check.evidence["version"], check.evidence["compared"]) == (best, len(worse_by))
+    assert "not compared" not in check.reason
+
+
+@pytest.mark.parametrize(("worse_by", "outcome"), [({}, PASS), ({3: around(0)}, PASS), ({3: around(0.1)}, FAIL)])
+def test_a_version_that_cannot_be_compared_is_named(worse_by: dict[int, Interval], outcome: Outcome) -> None:
+    check = not_worse_than_recent(worse_by, ("version 1, which was deleted", "version 2, too"), "log loss", POLICY)
+    assert check.outcome is outcome
+    assert check.reason.endswith("; not compared: version 1, which was deleted; not compared: version 2, too")
+    if not worse_by:
+        assert check.reason.startswith("no other version that served in the last 90 days can be compared; ")
+
+
+def test_versions_that_served_recently_are_compared_between_bounds_that_hold_for_all_at_once() -> None:
+    equal = evidence()
+    rng = np.random.default_rng(5)
+    # Each differs from the candidate at random, without being better or worse.
+    versions = {n: np.clip(equal.forecasts + 0.1 * rng.normal(size=12_000), 0.01, 0.99) for n in range(1, 21)}
+
+    def width(compared: int) -> float:
+        check = named(replace(equal, recent={n: versions[n] for n in range(1, compared + 1)}))["not_worse_than_recent"]
+        return (check.evidence["high"] - check.evidence["low"]) / 2
+
+    alone = named(replace(equal, champion=versions[1]))["not_worse_than_champion"].evidence
+    assert width(1) == pytest.approx((alone["high"] - alone["low"]) / 2, rel=0.1)
+    assert width(20) > 1.2 * width(1)
+
+
+def test_what_was_lost_against_the_champions_predecessors_fails_though_nothing_is_lost_against_the_champion() -> None:
+    equal = evidence(300)
+    blurred = 0.325 + 0.93 * (equal.forecasts - 0.325)
+    found = replace(equal, forecasts=blurred, champion=blurred, recent={4: equal.forecasts, 5: blurred})
+    checks = named(found)
+    assert [name for name, check in checks.items() if check.outcome is not PASS] == ["not_worse_than_recent"]
+    assert "version 4, the best of 2 that served in the last 90 days, is 0.00" in checks["not_worse_than_recent"].reason
+    assert checks["not_worse_than_recent"].reason.endswith("(worse_within_margin)")
+
+
+def test_a_forecast_of_a_recent_version_that_is_not_a_number_never_passes() -> None:
+    equal = evidence()
+    broken = equal.forecasts.copy()
+    broken[5] = math.nan
+    for recent in ({1: broken, 2: equal.forecasts}, {1: equal.forecasts, 2: broken}):
+        assert named(replace(equal, recent=recent))["not_worse_than_recent"].outcome is INCONCLUSIVE
+
+
+def test_where_no_other_version_served_recently_nothing_is_said_of_one() -> None:
+    assert "not_worse_than_recent" not in named(evidence())
+    assert named(replace(evidence(), not_compared=("version 1",)))["not_worse_than_recent"].outcome is PASS
+
+
+def test_what_was_measured_is_told_beside_the_reason() -> None:
+    check = Check(name="any", outcome=PASS, reason="fast")
+    assert check.in_words == "fast"
+    assert replace(check, measured={"latency_ms": 2.5}).in_words == "fast; latency_ms 2.5"
 
 
 @pytest.mark.parametrize(
@@ -251,6 +369,7 @@ def test_where_a_day_shares_its_luck_bounds_over_days_are_wider_than_over_rows(s
     [
         ("min_holdout_days", 0, 1),
         ("loss_margin", -1e-9, 0.0),
+        ("recent_days", -1, 0),
         ("min_gain", 0.0, 1e-9),
         ("loss_margin", float("nan"), 0.005),
         ("calibration_margin", -1e-9, 0.0),
@@ -284,7 +403,7 @@ def sliced(values: list[str], *, blur: dict[str, float], champion: bool = True, 
 def test_a_slice_fails_on_shown_harm_though_the_whole_is_within_its_margin() -> None:
     found = judge(sliced([*"ABCDEFGHIJKLMNOPQRST"], blur={"B": 1.0}, days=300), POLICY)
     checks = {check.name: check for check in found.checks}
-    assert checks["not_worse_than_champion"].outcome is not FAIL
+    assert checks["not_worse_than_champion"].evidence["estimate"] < POLICY.loss_margin
     assert checks["no_slice_harmed"].outcome is found.outcome is FAIL
     assert checks["no_slice_harmed"].reason.startswith(
         "log loss above the champion's by more than 0.02 in carrier B 0."
@@ -344,18 +463,23 @@ def one_slice(outcome: SliceOutcome) -> Slice:
         ([], PASS),
         ([SliceOutcome.NOT_MEASURED], PASS),
         ([SliceOutcome.NOT_SHOWN], PASS),
+        ([SliceOutcome.NOT_SHOWN, SliceOutcome.WORSE], PASS),
+        ([SliceOutcome.WORSE, SliceOutcome.HARMED], FAIL),
         ([SliceOutcome.NOT_SHOWN, SliceOutcome.HARMED, SliceOutcome.NOT_MEASURED], FAIL),
     ],
 )
 def test_slices_pass_or_fail_and_are_never_inconclusive(outcomes: list[SliceOutcome], answer: Outcome) -> None:
     check = no_slice_harmed([one_slice(outcome) for outcome in outcomes], "champion's", POLICY)
     assert check.outcome is answer
-    assert ("carrier OO 0.0500 [0.0300, 0.0700]" in check.reason) == (answer is FAIL)
+    interval = "carrier OO 0.0500 [0.0300, 0.0700]"
+    assert (f"champion's by more than 0.02 in {interval}; " in check.reason) == (answer is FAIL)
+    worse = f"; above it, but not shown by more than that, in {interval}; "
+    assert (worse in check.reason) == (SliceOutcome.WORSE in outcomes)
     assert check.evidence["slices"] == len(outcomes)
 
 
 @pytest.mark.parametrize(
-    ("margin", "outcome"), [(-1e-8, SliceOutcome.NOT_SHOWN), (0, SliceOutcome.NOT_SHOWN), (1e-8, SliceOutcome.HARMED)]
+    ("margin", "outcome"), [(-1e-8, SliceOutcome.WORSE), (0, SliceOutcome.WORSE), (1e-8, SliceOutcome.HARMED)]
 )
 def test_harm_is_shown_only_when_the_lower_bound_lies_above_the_margin(margin: float, outcome: SliceOutcome) -> None:
     found = sliced([*"AB"], blur={"B": 1.0})

@@ -1,7 +1,7 @@
 """Can this version take the champion's place, however well it forecasts? What its callers and its operators rely on."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flight_delays.core.gates import Check, Outcome
 from flight_delays.core.settings import Policy
@@ -54,12 +54,12 @@ def golden_answers_hold(furthest: float) -> Check:
 
 def fast_enough(latency_ms: float, policy: Policy) -> Check:
     """FAIL if one request takes longer than the policy allows, in milliseconds."""
-    return _within("fast_enough", "one request takes", latency_ms, policy.max_latency_ms, "ms")
+    return _within("fast_enough", "one request takes", {"latency_ms": latency_ms}, policy.max_latency_ms, "ms")
 
 
 def small_enough(size_mb: float, policy: Policy) -> Check:
     """FAIL if the model's files are larger than the policy allows, in megabytes (10^6 bytes)."""
-    return _within("small_enough", "the model's files take", size_mb, policy.max_size_mb, "MB")
+    return _within("small_enough", "the model's files take", {"size_mb": size_mb}, policy.max_size_mb, "MB")
 
 
 def documented(found: Documentation, policy: Policy) -> Check:
@@ -80,10 +80,12 @@ def documented(found: Documentation, policy: Policy) -> Check:
     return _answer("documented", trouble, "description, tags, data lineage and model card are there")
 
 
-def _within(name: str, what: str, value: float, limit: float, unit: str) -> Check:
-    """What was measured is left out: it differs from one machine to the next, and the same verdict has the same id."""
-    trouble = [] if value <= limit else [f"{what} more than {limit:g} {unit}"]  # what is not a number is not within
-    return _answer(name, trouble, f"{what} at most {limit:g} {unit}", allowed=limit)
+def _within(name: str, what: str, measured: dict[str, float], limit: float, unit: str) -> Check:
+    """The reason does not say what was measured, so that the same verdict is told in the same words by any machine."""
+    within = all(value <= limit for value in measured.values())  # what is not a number is not within
+    trouble = [] if within else [f"{what} more than {limit:g} {unit}"]
+    check = _answer(name, trouble, f"{what} at most {limit:g} {unit}", allowed=limit)
+    return replace(check, measured=measured)
 
 
 def _answer(name: str, trouble: list[str], otherwise: str, **evidence: float) -> Check:

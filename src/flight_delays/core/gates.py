@@ -4,7 +4,7 @@ Two models are compared row by row on the same days; bounds come from resampled 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -28,18 +28,28 @@ class SliceOutcome(StrEnum):
     """Of one slice."""
 
     HARMED = "harmed"
+    WORSE = "worse, harm not shown"
     NOT_SHOWN = "no harm shown"
     NOT_MEASURED = "not measured"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One named question, its answer, why, and the numbers behind it."""
+    """One named question, its answer, why, and the numbers behind it.
+
+    `measured` differs from one machine to the next: it is shown, but no part of what makes two verdicts the same.
+    """
 
     name: str
     outcome: Outcome
     reason: str
     evidence: dict[str, float] = field(default_factory=dict)
+    measured: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def in_words(self) -> str:
+        """The reason, with what was measured."""
+        return self.reason + "".join(f"; {name} {value:g}" for name, value in self.measured.items())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +83,8 @@ class Evidence:
     days: npt.NDArray[np.int64]
     baseline: float  # the constant forecast, from the candidate's training period
     champion: Floats | None  # None where no version serves yet
+    recent: Mapping[int, Floats] = field(default_factory=dict)  # of versions that served recently, by their numbers
+    not_compared: tuple[str, ...] = ()  # of those the ones without forecasts, and why
     slices: Mapping[str, npt.NDArray[np.str_]] = field(default_factory=dict)  # dimension to each row's value
 
 
@@ -95,6 +107,9 @@ class DayTotals:
     excess: Floats  # labels minus forecasts, by bin of equally filled calibration bins
     worse: Floats | None  # loss minus the champion's
     champion_excess: Floats | None
+    recent: tuple[int, ...]
+    worse_than_recent: Floats  # loss minus that of each of `recent`, a column each
+    not_compared: tuple[str, ...]
     slices: SliceTotals  # against the champion, or the baseline where no version serves
 
 
@@ -129,6 +144,7 @@ def by_day(evidence: Evidence) -> DayTotals:
     loss = objective.loss(labels, evidence.forecasts)
     gain = loss - objective.loss(labels, np.full_like(loss, evidence.baseline))
     worse = None if champion is None else loss - objective.loss(labels, champion)
+    recent = [np.bincount(days, weights=loss - objective.loss(labels, one)) for one in evidence.recent.values()]
     return DayTotals(
         objective=objective,
         rows=rows,
@@ -136,6 +152,9 @@ def by_day(evidence: Evidence) -> DayTotals:
         excess=excess(evidence.forecasts),
         worse=None if worse is None else np.bincount(days, weights=worse).astype(np.float64),
         champion_excess=None if champion is None else excess(champion),
+        recent=tuple(evidence.recent),
+        worse_than_recent=np.column_stack([np.empty((len(rows), 0)), *recent]),
+        not_compared=evidence.not_compared,
         slices=by_slice(gain if worse is None else worse, days, evidence.slices),
     )
 
@@ -186,10 +205,15 @@ def judge_days(totals: DayTotals, policy: Policy) -> Verdict:
     ]
     if totals.worse is not None and totals.champion_excess is not None:
         worse, above = drawn @ totals.worse / rows, calibration - calibration_error(totals.champion_excess)
+        bounds = interval(float(worse[0]), worse[1:], policy.confidence)
         checks += [
-            check("not_worse_than_champion", f"{loss} minus the champion's", worse, policy.loss_margin),
+            not_worse("not_worse_than_champion", f"{loss} minus the champion's", bounds, policy),
             check("calibration_not_worse", f"{error} minus the champion's", above, policy.calibration_margin),
         ]
+    if totals.recent or totals.not_compared:
+        worse = drawn @ totals.worse_than_recent / rows[:, None]
+        recent = dict(zip(totals.recent, simultaneous(worse[0], worse[1:], policy.confidence), strict=True))
+        checks.append(not_worse_than_recent(recent, totals.not_compared, loss, policy))
     slices = harm_by_slice(
         totals.slices,
         weights,
@@ -234,18 +258,70 @@ def at_most(name: str, what: str, interval: Interval, limit: float) -> Check:
     )
 
 
+def not_worse(name: str, what: str, interval: Interval, policy: Policy) -> Check:
+    """`at_most` the margin of loss; and FAIL if the whole interval lies above 0, unless the policy allows that.
+
+    So a loss that is shown is never taken for none because it is small: the next version might lose as much again.
+    """
+    margin, check = policy.loss_margin, at_most(name, what, interval, policy.loss_margin)
+    shown = _rounded(interval).low > 0  # not in the last bits alone
+    if policy.allow_worse_within_margin or not shown or check.outcome is Outcome.FAIL:
+        return check
+    how = (
+        f"shown to be above 0 though at most {margin:g} (worse_within_margin)"
+        if check.outcome is Outcome.PASS
+        else f"shown to be above 0 and not shown to be at most {margin:g}"
+    )
+    return replace(check, outcome=Outcome.FAIL, reason=f"{what} is {_rounded(interval)}, {how}")
+
+
+def not_worse_than_recent(
+    worse_by: Mapping[int, Interval], not_compared: Sequence[str], loss: str, policy: Policy
+) -> Check:
+    """`not_worse` than the best of the versions that served recently. PASS where none can be compared.
+
+    `worse_by` has each version's bounds, which hold for all at once: the best is picked on the days that judge it.
+    """
+    name, served = "not_worse_than_recent", f"served in the last {policy.recent_days} days"
+    if worse_by:
+        best = max(worse_by, key=lambda version: worse_by[version].estimate)
+        what = f"{loss} minus that of version {best}, the best of {len(worse_by)} that {served},"
+        check = not_worse(name, what, worse_by[best], policy)
+        check = replace(check, evidence={**check.evidence, "version": best, "compared": len(worse_by)})
+    else:
+        check = Check(name=name, outcome=Outcome.PASS, reason=f"no other version that {served} can be compared")
+    return replace(check, reason="; ".join([check.reason, *(f"not compared: {which}" for which in not_compared)]))
+
+
 def no_slice_harmed(slices: Sequence[Slice], what: str, policy: Policy) -> Check:
-    """FAIL if harm is shown in a slice. Never INCONCLUSIVE: slices too small to be measured are only listed."""
+    """FAIL if harm is shown in a slice. Never INCONCLUSIVE: slices too small to be measured are only listed.
+
+    Those that are shown to be worse, but not by more than the margin, are named.
+    """
     measured = [found for found in slices if found.worse_by is not None]
-    harmed = [found for found in measured if found.outcome is SliceOutcome.HARMED]
-    scope = f"{len(measured)} of {len(slices)} slices had enough days and rows to be measured"
+    harmed, worse = (
+        [found for found in measured if found.outcome is outcome]
+        for outcome in (SliceOutcome.HARMED, SliceOutcome.WORSE)
+    )
+
+    def named(found: Sequence[Slice]) -> str:
+        return ", ".join(f"{one.dimension} {one.value} {one.worse_by}" for one in found)
+
     more = f"{what} by more than {policy.slice_margin:g}"
-    named = ", ".join(f"{found.dimension} {found.value} {found.worse_by}" for found in harmed)
+    reasons = [f"{more} in {named(harmed)}" if harmed else f"{more} is shown in none"]
+    if worse:
+        reasons.append(f"above it, but not shown by more than that, in {named(worse)}")
+    reasons.append(f"{len(measured)} of {len(slices)} slices had enough days and rows to be measured")
     return Check(
         name="no_slice_harmed",
         outcome=Outcome.FAIL if harmed else Outcome.PASS,
-        reason=f"{more} in {named}; {scope}" if harmed else f"{more} is shown in none; {scope}",
-        evidence={"slices": len(slices), "measured": len(measured), "harmed": len(harmed)},
+        reason="; ".join(reasons),
+        evidence={
+            "slices": len(slices),
+            "measured": len(measured),
+            "harmed": len(harmed),
+            "worse": len(worse),
+        },
     )
 
 
@@ -276,7 +352,9 @@ def harm_by_slice(
         worse_by, outcome = None, SliceOutcome.NOT_MEASURED
         if is_measured:
             worse_by = _rounded(next(bounds))
-            outcome = SliceOutcome.HARMED if worse_by.low > margin else SliceOutcome.NOT_SHOWN
+            outcome = SliceOutcome.WORSE if worse_by.low > 0 else SliceOutcome.NOT_SHOWN
+            if worse_by.low > margin:
+                outcome = SliceOutcome.HARMED
         found.append(
             Slice(
                 dimension=dimension,

@@ -119,6 +119,13 @@ class Policy:
 
     min_holdout_days: Count = Field(description="Policy. Minimum unseen days; with fewer the verdict is INCONCLUSIVE.")
     loss_margin: AtLeast0 = Field(description="Policy. How much worse in loss than the champion a challenger may be.")
+    allow_worse_within_margin: Truth = Field(
+        description="Policy. Whether a challenger that is shown to be worse, but by at most loss_margin, may serve."
+    )
+    recent_days: Annotated[int, Field(ge=0)] = Field(
+        description="Policy. A challenger is also compared with the versions that served in this many days before "
+        "as_of; 0: with the champion alone."
+    )
     max_calibration_error: AtLeast0 = Field(description="Policy. The largest expected calibration error that passes.")
     calibration_margin: AtLeast0 = Field(
         description="Policy. How much above the champion's calibration error it may be."

@@ -5,6 +5,8 @@ from datetime import datetime
 
 from flight_delays.platform.delta import Tables, collected
 
+VERDICT, PROMOTION = "verdict", "promotion"  # kinds
+
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:

@@ -32,6 +32,10 @@ _PICTURES = "plots"
 _VERSION = "version."  # prefix of the run's tags that its version gets too
 
 
+class NotThereError(UserError):
+    """The model, the version or its files do not exist, or no longer."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """Everything that a training run records.
@@ -84,12 +88,12 @@ class Registry:
     client: MlflowClient
 
     def aliases(self, name: str) -> dict[str, int]:
-        """Alias to version number. Raises UserError for an unknown model."""
+        """Alias to version number. Raises NotThereError for an unknown model."""
         with _known(f"registered model {name} does not exist; deploy the bundle, which creates it"):
             return {alias: int(version) for alias, version in self.client.get_registered_model(name).aliases.items()}
 
     def version(self, name: str, number: int) -> Version:
-        """One version by its number. Raises UserError if there is none, or if no run made it."""
+        """One version by its number. Raises NotThereError if there is none, UserError if no run made it."""
         with _known(f"model {name} has no version {number}; take a number that the train job printed"):
             found = self.client.get_model_version(name, str(number))
         if not found.run_id:
@@ -97,8 +101,9 @@ class Registry:
         return Version(name=name, number=number, run_id=found.run_id, tags=found.tags)
 
     def load(self, name: str, number: int) -> PyFuncModel:
-        """The model itself."""
-        model: PyFuncModel = mlflow.pyfunc.load_model(f"models:/{name}/{number}")
+        """The model itself. Raises NotThereError if the version or its files are gone."""
+        with _known(f"model {name} version {number} has lost its files; train a new version"):
+            model: PyFuncModel = mlflow.pyfunc.load_model(f"models:/{name}/{number}")
         return model
 
     def download(self, name: str, number: int, folder: Path) -> Path:
@@ -311,4 +316,4 @@ def _known(otherwise: str) -> Iterator[None]:
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        raise UserError(otherwise) from error
+        raise NotThereError(otherwise) from error

@@ -1,6 +1,7 @@
 """Judge one version on days that neither it nor the champion has seen."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from hashlib import sha256
@@ -16,15 +17,23 @@ from flight_delays.core.errors import UserError
 from flight_delays.core.feature_set import DAY
 from flight_delays.core.gates import Check, Evidence, Outcome, Verdict, enough_days, judge, verdict
 from flight_delays.core.markdown import table
+from flight_delays.core.metrics import Floats
+from flight_delays.core.releases import Promotion, served_recently
 from flight_delays.core.settings import Judge, Policy
 from flight_delays.core.splits import Holdout
 from flight_delays.core.use_case import LABEL, UseCase
 from flight_delays.platform.context import Context
-from flight_delays.platform.decision_log import Decision
-from flight_delays.platform.registry import Version, golden_difference, predict, read_golden_requests, signature
+from flight_delays.platform.decision_log import PROMOTION, VERDICT, Decision
+from flight_delays.platform.registry import (
+    NotThereError,
+    Version,
+    golden_difference,
+    predict,
+    read_golden_requests,
+    signature,
+)
 from flight_delays.tasks.printing import show
 
-VERDICT = "verdict"  # kind of decision
 _LATENCY, _SIZE = "latency_ms", "size_mb"  # tags of a version
 _WARM_UP, _CALLS = 5, 50
 _COLUMNS = ("check", "outcome", "reason")
@@ -44,7 +53,7 @@ def run(context: Context, settings: Judge) -> None:
     """Write the verdict to `decisions`, the version's tags and its run; a PASS gets the alias `challenger`.
 
     The version is compared with the champion; if it is the champion itself, with the one before it, so that a
-    release can be run again. An exception while judging is an INCONCLUSIVE verdict, and is raised once that is written.
+    release can be run again. It is also compared with the versions that served in the last `recent_days`. An exception while judging is an INCONCLUSIVE verdict, and is raised once that is written.
     """
     registry, name, number, policy = context.registry, settings.model_name, settings.model_version, settings.policy
     candidate = registry.version(name, number)
@@ -88,9 +97,8 @@ def _judge(context: Context, candidate: Version, champion: Version | None, holdo
         return Judged(verdict=verdict([enough_days(0, policy)]), holdout=holdout)
     use_case = context.use_case
     models = [context.registry.load(version.name, version.number) for version in both]
-    forecasts, *of_champion = (
-        predict(model, rows)[use_case.objective.forecast].to_numpy(dtype=np.float64) for model in models
-    )
+    forecasts, *of_champion = (_forecasts(use_case, model, rows) for model in models)
+    recent, not_compared = _recent(context, candidate, champion, rows, holdout, policy)
     labels = rows[LABEL].to_numpy(dtype=np.float64)
     evidence = Evidence(
         objective=use_case.objective,
@@ -99,6 +107,8 @@ def _judge(context: Context, candidate: Version, champion: Version | None, holdo
         days=pd.factorize(rows[DAY], sort=True)[0].astype(np.int64),
         baseline=float(_tag(candidate, "baseline")),
         champion=of_champion[0] if of_champion else None,
+        recent=recent,
+        not_compared=not_compared,
         slices=use_case.slices(rows),
     )
     found = judge(evidence, policy)
@@ -111,6 +121,49 @@ def _judge(context: Context, candidate: Version, champion: Version | None, holdo
         digest=sha256(pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes()).hexdigest(),
         scores={f"holdout_{name}": value for name, value in use_case.objective.metrics(labels, forecasts).items()},
     )
+
+
+def _recent(
+    context: Context,
+    candidate: Version,
+    champion: Version | None,
+    rows: pd.DataFrame,
+    holdout: Holdout,
+    policy: Policy,
+) -> tuple[dict[int, Floats], tuple[str, ...]]:
+    """Forecasts of the other versions that served recently, by number; and those that cannot be compared, and why.
+
+    The days that judge are not made fewer for their sake: a version that has seen some of them is not compared.
+    """
+    registry, name = context.registry, candidate.name
+    logged = context.decisions.find(kind=PROMOTION, model_name=name)
+    numbers = served_recently(
+        [Promotion(version=one.model_version, as_of=one.as_of) for one in logged],
+        as_of=context.as_of,
+        days=policy.recent_days,
+        apart_from=(candidate.number, champion and champion.number),
+    )
+    forecasts: dict[int, Floats] = {}
+    not_compared = []
+    for number in numbers:
+        try:
+            version, model = registry.version(name, number), registry.load(name, number)
+        except NotThereError:
+            not_compared.append(f"version {number}, which was deleted")
+            continue
+        trained_until = date.fromisoformat(_tag(version, "trained_until"))
+        gone = {column.name for column in signature(model).inputs} - {*rows.columns}
+        if holdout.unseen_by(trained_until) != holdout:
+            not_compared.append(f"version {number}, which has seen the days before {trained_until}")
+        elif gone:
+            not_compared.append(f"version {number}, which takes columns that are gone: {', '.join(sorted(gone))}")
+        else:
+            forecasts[number] = _forecasts(context.use_case, model, rows)
+    return forecasts, tuple(not_compared)
+
+
+def _forecasts(use_case: UseCase, model: PyFuncModel, rows: pd.DataFrame) -> Floats:
+    return predict(model, rows)[use_case.objective.forecast].to_numpy(dtype=np.float64)
 
 
 def _contract(context: Context, candidate: Version, models: list[PyFuncModel], policy: Policy) -> list[Check]:
@@ -149,36 +202,42 @@ def _tag(version: Version, key: str) -> str:
 
 
 def _rows(decision: Verdict) -> list[tuple[str, Outcome, str]]:
-    return [(check.name, check.outcome, check.reason) for check in decision.checks]
+    return [(check.name, check.outcome, check.in_words) for check in decision.checks]
 
 
 def _save(context: Context, candidate: Version, champion: Version | None, policy: Policy, judged: Judged) -> str:
-    """Append the verdict unless it is there already; its id is a digest of its content."""
-    decision = judged.verdict
-    made = Decision(
-        decision_id="",
-        kind=VERDICT,
-        model_name=candidate.name,
-        model_version=candidate.number,
-        other_version=None if champion is None else champion.number,
-        outcome=str(decision.outcome),
-        reasons=tuple(f"{check.outcome} {check.name}: {check.reason}" for check in decision.checks),
-        evidence=json.dumps(
-            {
-                "checks": [asdict(check) for check in decision.checks],
-                "slices": [asdict(found) for found in decision.slices],
-                "holdout_first": str(judged.holdout.first),
-                "holdout_end": str(judged.holdout.end),
-                "holdout_digest": judged.digest,
-            },
-            sort_keys=True,
-        ),
-        policy=json.dumps(asdict(policy), sort_keys=True),
-        as_of=context.as_of,
-    )
-    said = {name: value for name, value in vars(made).items() if name != "decision_id"}
+    """Append the verdict unless it is there already.
+
+    Its id is a digest of its content, but for what was measured, which differs from one machine to the next.
+    """
+
+    def row(checks: Sequence[Check], decision_id: str) -> Decision:
+        return Decision(
+            decision_id=decision_id,
+            kind=VERDICT,
+            model_name=candidate.name,
+            model_version=candidate.number,
+            other_version=None if champion is None else champion.number,
+            outcome=str(judged.verdict.outcome),
+            reasons=tuple(f"{check.outcome} {check.name}: {check.reason}" for check in checks),
+            evidence=json.dumps(
+                {
+                    "checks": [asdict(check) for check in checks],
+                    "slices": [asdict(found) for found in judged.verdict.slices],
+                    "holdout_first": str(judged.holdout.first),
+                    "holdout_end": str(judged.holdout.end),
+                    "holdout_digest": judged.digest,
+                },
+                sort_keys=True,
+            ),
+            policy=json.dumps(asdict(policy), sort_keys=True),
+            as_of=context.as_of,
+        )
+
+    checks = judged.verdict.checks
+    said = vars(row([replace(check, measured={}) for check in checks], decision_id=""))
     decision_id = sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
-    context.decisions.append(replace(made, decision_id=decision_id))
+    context.decisions.append(row(checks, decision_id))
     return decision_id
 
 
@@ -210,7 +269,9 @@ def report(use_case: UseCase, candidate: Version, champion: Version | None, judg
         "## How to read it",
         "Numbers are an estimate and, in brackets, two one-sided bounds from resampled whole days. A check passes if "
         "the whole interval is within its limit, fails if it lies beyond, and is inconclusive in between; only a PASS "
-        "of every check promotes. A slice fails on shown harm alone; one with too few days or rows is not measured.",
+        "of every check promotes. A loss that is shown to be above that of a version which serves, or served recently, "
+        "fails within the margin too, unless the policy allows it. A slice fails on shown harm alone; one with too few "
+        "days or rows is not measured.",
     ]
     if judged.digest:
         parts.append(f"SHA-256 of the holdout's rows: `{judged.digest}`")

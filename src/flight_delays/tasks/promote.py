@@ -7,12 +7,9 @@ from flight_delays.core.gates import Outcome
 from flight_delays.core.settings import Promote
 from flight_delays.core.traffic import Served
 from flight_delays.platform.context import Context
-from flight_delays.platform.decision_log import Decision
+from flight_delays.platform.decision_log import PROMOTION, VERDICT, Decision
 from flight_delays.platform.endpoints import ONLINE_STORE_SECRET
 from flight_delays.platform.online_table import ONLINE_STORE
-from flight_delays.tasks.judge import VERDICT
-
-PROMOTION = "promotion"  # kind of decision
 
 
 def run(context: Context, settings: Promote) -> None:

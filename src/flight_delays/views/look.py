@@ -166,7 +166,7 @@ def verdict(context: Context, model_name: str) -> Look:
     return Look(
         tables={
             "checks": pd.DataFrame(
-                [(check.name, str(check.outcome), check.reason) for check in checks],
+                [(check.name, str(check.outcome), check.in_words) for check in checks],
                 columns=["check", "outcome", "reason"],
             ),
             "slices": pd.DataFrame(

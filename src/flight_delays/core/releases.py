@@ -1,0 +1,29 @@
+"""Which versions served when, by the promotions that were logged."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promotion:
+    """From `as_of` on this version served, until the next promotion's `as_of`."""
+
+    version: int
+    as_of: datetime
+
+
+def served_recently(
+    promotions: Sequence[Promotion], *, as_of: datetime, days: int, apart_from: Collection[int | None] = ()
+) -> tuple[int, ...]:
+    """The versions that served at some time in the last `days` days before `as_of`, in ascending order.
+
+    `promotions` are in the order of their recording, which decides between those of the same `as_of`; those after
+    `as_of` are not known yet. With 0 days there are none.
+    """
+    limit = as_of - timedelta(days=days)
+    known = sorted((one for one in promotions if one.as_of <= as_of), key=lambda one: one.as_of)
+    ended = {one.version for one, after in pairwise(known) if after.as_of > limit}
+    serving = {one.version for one in known[-1:] if days}
+    return tuple(sorted((ended | serving) - {*apart_from}))

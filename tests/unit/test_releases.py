@@ -1,0 +1,54 @@
+"""Which versions served recently."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from flight_delays.core.releases import Promotion, served_recently
+
+NOW = datetime(2013, 12, 1, tzinfo=UTC)
+LIMIT = timedelta(days=90)
+SECOND = timedelta(seconds=1)
+
+
+def promotions(*found: tuple[int, timedelta]) -> list[Promotion]:
+    """Versions and how long ago each was promoted, in the order of their recording."""
+    return [Promotion(version=version, as_of=NOW - ago) for version, ago in found]
+
+
+@pytest.mark.parametrize(
+    ("found", "versions"),
+    [
+        ([], ()),
+        ([(1, 4 * LIMIT)], (1,)),  # it still serves
+        ([(1, 4 * LIMIT), (2, LIMIT + SECOND)], (2,)),  # version 1 ended before the limit,
+        ([(1, 4 * LIMIT), (2, LIMIT)], (2,)),  # exactly at it,
+        ([(1, 4 * LIMIT), (2, LIMIT - SECOND)], (1, 2)),  # and after it
+        ([(1, 4 * LIMIT), (2, 3 * LIMIT), (3, LIMIT / 2)], (2, 3)),
+        ([(1, 4 * LIMIT), (2, 3 * LIMIT), (1, 2 * LIMIT), (3, LIMIT / 2)], (1, 3)),  # version 1 served twice,
+        ([(1, 4 * LIMIT), (2, LIMIT / 2), (1, LIMIT / 3), (3, LIMIT / 4)], (1, 2, 3)),  # and is named once
+        ([(1, 4 * LIMIT), (1, LIMIT / 2), (2, LIMIT / 3)], (1, 2)),
+        ([(2, LIMIT / 2), (1, 4 * LIMIT)], (1, 2)),  # recorded late
+        ([(1, 4 * LIMIT), (2, 0 * LIMIT)], (1, 2)),  # promoted now
+        ([(1, 4 * LIMIT), (2, -SECOND)], (1,)),  # not known yet
+        ([(1, 0 * LIMIT), (2, 0 * LIMIT), (3, 0 * LIMIT)], (1, 2, 3)),  # all as of the same time
+    ],
+)
+def test_a_version_served_recently_if_another_took_its_place_after_the_limit_or_none_did(
+    found: list[tuple[int, timedelta]], versions: tuple[int, ...]
+) -> None:
+    assert served_recently(promotions(*found), as_of=NOW, days=90) == versions
+
+
+@pytest.mark.parametrize(("apart_from", "versions"), [((), (1, 2, 3)), ((3, 2), (1,)), ((7, None), (1, 2, 3))])
+def test_versions_that_are_compared_elsewhere_are_left_out(
+    apart_from: tuple[int | None, ...], versions: tuple[int, ...]
+) -> None:
+    found = promotions((1, 4 * LIMIT), (2, LIMIT / 2), (3, LIMIT / 3))
+    assert served_recently(found, as_of=NOW, days=90, apart_from=apart_from) == versions
+
+
+@pytest.mark.parametrize(("days", "versions"), [(0, ()), (1, (2,)), (2, (1, 2))])
+def test_a_longer_time_reaches_further_back_and_none_finds_nothing(days: int, versions: tuple[int, ...]) -> None:
+    found = promotions((1, 4 * LIMIT), (2, timedelta(days=1)))
+    assert served_recently(found, as_of=NOW, days=days) == versions
