@@ -21,7 +21,7 @@ from flight_delays.core.settings import Policy, Promote, RolloutPolicy
 from flight_delays.core.use_case import LABEL_KNOWN_AT, UseCase
 from flight_delays.platform.context import Context
 from flight_delays.platform.dataset import Dataset, Labelled
-from flight_delays.platform.decision_log import Decision, Decisions
+from flight_delays.platform.decision_log import Decision, Decisions, releases_in
 from flight_delays.platform.delta import Tables
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.registry import Registry
@@ -82,6 +82,9 @@ class MemoryDecisions:
 
     def find(self, **values: str | int) -> list[Decision]:
         return [row for row in self.rows if all(getattr(row, name) == value for name, value in values.items())]
+
+    def releases(self, model_name: str) -> list[Decision]:
+        return releases_in(self.find(model_name=model_name))
 
     def append(self, decision: Decision) -> None:
         if not self.find(decision_id=decision.decision_id):

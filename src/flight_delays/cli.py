@@ -35,7 +35,11 @@ def app(context: click.Context, target: str | None) -> None:
         context.obj = bundle_of(target)
         options = options_of(context.obj, datetime.now(UTC))
         scoring = options.get("score-stream", {})
-        context.default_map = {**options, "stream": dict.fromkeys(("start", "status", "stop", "reset"), scoring)}
+        context.default_map = {
+            "status": options.get("promote", {}),
+            **options,
+            "stream": dict.fromkeys(("start", "status", "stop", "reset"), scoring),
+        }
 
 
 @app.group()
@@ -101,10 +105,17 @@ def _opened(scope: InSchema) -> "Adapters":
     return open_adapters(use_case(), scope.schema)
 
 
-def _status(scope: InSchema, given: settings.StreamStatus) -> None:
+def _stream_status(scope: InSchema, given: settings.StreamStatus) -> None:
     from flight_delays.tasks import stream_control
 
     if stream_control.status(_opened(scope), given) != "PASS":
+        raise click.exceptions.Exit(1)
+
+
+def _release_status(scope: InSchema, given: settings.Status) -> None:
+    from flight_delays.views.status import show_status
+
+    if not show_status(_opened(scope), given):
         raise click.exceptions.Exit(1)
 
 
@@ -258,8 +269,9 @@ def remove_artifacts(bundle: dict[str, Any] | None, days: int) -> None:
 
 for _name, _declared in settings.TASKS.items():
     _add(app, _name, _task(_name), *_declared)
+_add(app, "status", _release_status, InSchema, settings.Status)
 _add(stream, "start", _task("score-stream"), *settings.TASKS["score-stream"])
-_add(stream, "status", _status, InSchema, settings.StreamStatus)
+_add(stream, "status", _stream_status, InSchema, settings.StreamStatus)
 _add(stream, "stop", _checkpoint("stop"), settings.StreamStop)
 _add(stream, "reset", _checkpoint("reset"), settings.StreamReset)
 _add(app, "check-use-case", _check_use_case, settings.CheckUseCase)

@@ -72,13 +72,13 @@ def test_a_failed_or_slow_run_is_reported(job):
     assert 0 < rule["value"] < job["timeout_seconds"]
 
 
-def test_every_job_is_scheduled_or_run_by_another_one_or_by_a_workflow(jobs, root):
+def test_every_job_is_scheduled_or_run_by_another_one_by_a_workflow_or_by_people_alone(jobs, root):
     scheduled = {key: job["schedule"]["pause_status"] for key, job in jobs.items() if "schedule" in job}
     assert set(scheduled.values()) == {"${var.schedule_pause_status}"}
     workflows = "".join(path.read_text() for path in (root / ".github" / "workflows").iterdir())
     by_a_workflow = re.findall(r"databricks bundle run (\w+)", workflows)
     by_a_job = {_run_job(task) for job in jobs.values() for task in job["tasks"]} - {None}
-    assert {*scheduled, *by_a_workflow, *by_a_job} == set(jobs)
+    assert {*scheduled, *by_a_workflow, *by_a_job, "rollback"} == set(jobs)
 
 
 def test_a_job_has_the_time_that_its_tasks_may_take(job):
@@ -111,11 +111,11 @@ def test_as_of_reaches_every_task_from_its_job(wheel_task):
     assert given in ([], ["--as-of={{job.parameters.as_of}}"])  # test_tasks.py says which take it
 
 
-def test_every_job_takes_as_of_from_the_target_but_for_live_requests_and_events_which_happen_now(jobs):
+def test_every_job_takes_as_of_from_the_target_but_for_what_happens_now(jobs):
     taken = {
         key: [p["default"] for p in job.get("parameters", []) if p["name"] == "as_of"] for key, job in jobs.items()
     }
-    assert taken.pop("score_served") == ["{{job.trigger.time.iso_datetime}}"]
+    assert taken.pop("score_served") == taken.pop("rollback") == ["{{job.trigger.time.iso_datetime}}"]
     assert taken.pop("score_stream") == []  # events have a time of their own
     assert taken == {key: ["${var.as_of}"] for key in taken} != {}
 

@@ -81,7 +81,16 @@ def test_a_job_that_succeeds_returns_none(
 TOLD = {
     task: {"tasks": [{"python_wheel_task": {"parameters": [task, *options]}}]}
     for task, options in {
-        "promote": ("--schema=main.flights", AS_OF, "--model-name=delay", "--endpoint=delay"),
+        "promote": (
+            *(
+                "--schema=main.flights",
+                AS_OF,
+                "--model-name=delay",
+                "--endpoint=delay",
+                "--serving-workload-size=Small",
+            ),
+            *("--serving-scale-to-zero=true", "--secret-scope=kept", "--online-store=false"),
+        ),
         "judge": ("--schema=main.flights", AS_OF, "--model-name=delay", "--holdout-days=0"),
         "score-stream": ("--checkpoint={0}/score_stream", "--max-lag-seconds=60"),
     }.items()

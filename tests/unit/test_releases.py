@@ -1,10 +1,11 @@
-"""Which versions served recently."""
+"""Which versions served recently, and whether what serves is as it was decided."""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flight_delays.core.releases import Promotion, served_recently
+from flight_delays.core.releases import Promotion, disagreements, served_recently
+from flight_delays.core.traffic import Served
 
 NOW = datetime(2013, 12, 1, tzinfo=UTC)
 LIMIT = timedelta(days=90)
@@ -52,3 +53,33 @@ def test_versions_that_are_compared_elsewhere_are_left_out(
 def test_a_longer_time_reaches_further_back_and_none_finds_nothing(days: int, versions: tuple[int, ...]) -> None:
     found = promotions((1, 4 * LIMIT), (2, timedelta(days=1)))
     assert served_recently(found, as_of=NOW, days=days) == versions
+
+
+@pytest.mark.parametrize(
+    ("decided", "champion", "served", "found"),
+    [
+        (None, None, [], []),
+        (2, 2, [(2, 100)], []),
+        (2, 2, [(2, 100), (3, 0)], []),  # in shadow
+        (2, None, [(2, 100)], ["alias champion points at no version, and version 2 was decided"]),
+        (None, 1, [], ["alias champion points at version 1, and no version was decided"]),
+        (2, 1, [(2, 100)], ["alias champion points at version 1, and version 2 was decided"]),
+        (2, 2, [], ["the endpoint serves nothing, and version 2 was decided"]),
+        (2, 2, [(1, 100)], ["the endpoint serves v1 version 1 at 100 %, and version 2 was decided"]),
+        (
+            2,
+            2,
+            [(2, 99), (1, 1)],
+            ["the endpoint serves v2 version 2 at 99 %, v1 version 1 at 1 %, and version 2 was decided"],
+        ),
+        (None, None, [(1, 100)], ["the endpoint serves v1 version 1 at 100 %, and no version was decided"]),
+    ],
+)
+def test_what_is_not_as_it_was_decided_is_named(
+    decided: int | None, champion: int | None, served: list[tuple[int, int]], found: list[str]
+) -> None:
+    aliases = {} if champion is None else {"champion": champion}
+    live = [
+        Served(name=f"v{number}", model_name="m", model_version=number, percentage=share) for number, share in served
+    ]
+    assert disagreements(decided, aliases, live) == found

@@ -22,6 +22,7 @@ NOW = "2026-01-01T00:00:00Z"
 LEFT = {
     "judge": {"model_version"},
     "promote": {"model_version", "verdict_id"},
+    "rollback": {"reason", "to_version"},
     "score-batch": {"first_date", "last_date"},
 }
 # As `databricks bundle validate --output json` answers, cut down to what it says of names.

@@ -1,9 +1,11 @@
-"""Which versions served when, by the promotions that were logged."""
+"""Which versions served when, by what was logged, and whether what serves now is as it was decided."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
+
+from flight_delays.core.traffic import Served, in_words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,3 +29,16 @@ def served_recently(
     ended = {one.version for one, after in pairwise(known) if after.as_of > limit}
     serving = {one.version for one in known[-1:] if days}
     return tuple(sorted((ended | serving) - {*apart_from}))
+
+
+def disagreements(decided: int | None, aliases: Mapping[str, int], served: Sequence[Served]) -> list[str]:
+    """A line for each thing that is not as it was `decided`: that this version is the champion and serves alone."""
+    wanted = "no version" if decided is None else f"version {decided}"
+    champion = aliases.get("champion")
+    found = []
+    if champion != decided:
+        points = "points at no version" if champion is None else f"points at version {champion}"
+        found.append(f"alias champion {points}, and {wanted} was decided")
+    if [(one.model_version, one.percentage) for one in served if one.percentage] != [(decided, 100)] * bool(decided):
+        found.append(f"the endpoint serves {in_words(served)}, and {wanted} was decided")
+    return found

@@ -39,6 +39,10 @@ def _day(value: object) -> date | None:
         raise ValueError("should be a date like 2013-01-31, or empty") from None
 
 
+def _number(value: object) -> object:
+    return None if value == "" else value
+
+
 def _truth(value: object) -> bool:
     if value not in (True, False, "true", "false"):
         raise ValueError("should be true or false")
@@ -69,6 +73,7 @@ def _stages(value: object) -> tuple[int, ...]:
 
 Moment = Annotated[datetime, BeforeValidator(moment_of)]
 Day = Annotated[date | None, BeforeValidator(_day)]
+Version = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_number)]
 Truth = Annotated[bool, BeforeValidator(_truth)]
 Count = Annotated[int, Field(ge=1)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -231,12 +236,10 @@ class Judge:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Promote:
-    """Make a version the champion and serve it, if its verdict is PASS."""
+class Serving:
+    """What serves a model, and how."""
 
     model_name: ModelName
-    model_version: ModelVersion
-    verdict_id: Text = Field(description="Id of the verdict that allows the promotion.")
     endpoint: Endpoint
     serving_workload_size: Literal["Small", "Medium", "Large"] = Field(description="Compute size of a served version.")
     serving_scale_to_zero: Truth = Field(
@@ -244,6 +247,22 @@ class Promote:
     )
     secret_scope: Text = Field(description="Secret scope that holds the online store's address.")
     online_store: OnlineStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promote(Serving):
+    """Make a version the champion and serve it, if its verdict is PASS."""
+
+    model_version: ModelVersion
+    verdict_id: Text = Field(description="Id of the verdict that allows the promotion.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollback(Serving):
+    """Make an earlier champion the champion again, and serve it. Sets champion."""
+
+    to_version: Version = Field(default=None, description="Version to go back to; empty: the one before the champion.")
+    reason: Text = Field(description="Why, for whoever reads the log of decisions.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -336,12 +355,22 @@ TASKS: Mapping[str, tuple[type[InSchema], type]] = {
     "train": (AsOf, Train),
     "judge": (AsOf, Judge),
     "promote": (AsOf, Promote),
+    "rollback": (AsOf, Rollback),
     "score-batch": (AsOf, ScoreBatch),
     "score-stream": (InSchema, ScoreStream),
     "score-served": (AsOf, ScoreServed),
     "parity": (AsOf, Parity),
     "load-test": (AsOf, LoadTest),
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """Show which version serves, since when and why; exit code 1 if endpoint or aliases are not as decided."""
+
+    model_name: ModelName
+    endpoint: Endpoint
+    last: Count = Field(default=5, description="How many decisions to show.")
 
 
 @dataclass(frozen=True, kw_only=True)

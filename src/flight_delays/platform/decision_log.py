@@ -1,11 +1,12 @@
 """The log of decisions: rows are only added."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from datetime import datetime
 
 from flight_delays.platform.delta import Tables, collected
 
-VERDICT, PROMOTION = "verdict", "promotion"  # kinds
+VERDICT, PROMOTION, ROLLBACK = "verdict", "promotion", "rollback"  # kinds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,11 @@ class Decision:
     as_of: datetime
 
 
+def releases_in(decisions: Iterable[Decision]) -> list[Decision]:
+    """Those from which on another version serves."""
+    return [one for one in decisions if one.kind in (PROMOTION, ROLLBACK)]
+
+
 @dataclass(frozen=True)
 class Decisions:
     """Decisions in a Delta table."""
@@ -38,6 +44,10 @@ class Decisions:
             rows = rows.where(rows[name] == value)
         found = collected(rows.orderBy("recorded_at").select(*(field.name for field in fields(Decision))))
         return [Decision(**{**row, "reasons": tuple(row["reasons"])}) for row in found]
+
+    def releases(self, model_name: str) -> list[Decision]:
+        """Those from which on another version serves, the newest last."""
+        return releases_in(self.find(model_name=model_name))
 
     def append(self, decision: Decision) -> None:
         """Add it, with the time of the clock, unless its id is there."""

@@ -23,7 +23,7 @@ from flight_delays.core.settings import Judge, Policy
 from flight_delays.core.splits import Holdout
 from flight_delays.core.use_case import LABEL, UseCase
 from flight_delays.platform.context import Context
-from flight_delays.platform.decision_log import PROMOTION, VERDICT, Decision
+from flight_delays.platform.decision_log import VERDICT, Decision
 from flight_delays.platform.registry import (
     NotThereError,
     Version,
@@ -53,7 +53,8 @@ def run(context: Context, settings: Judge) -> None:
     """Write the verdict to `decisions`, the version's tags and its run; a PASS gets the alias `challenger`.
 
     The version is compared with the champion; if it is the champion itself, with the one before it, so that a
-    release can be run again. It is also compared with the versions that served in the last `recent_days`. An exception while judging is an INCONCLUSIVE verdict, and is raised once that is written.
+    release can be run again. It is also compared with the versions that served in the last `recent_days`. An exception
+    while judging is an INCONCLUSIVE verdict, and is raised once that is written.
     """
     registry, name, number, policy = context.registry, settings.model_name, settings.model_version, settings.policy
     candidate = registry.version(name, number)
@@ -136,12 +137,12 @@ def _recent(
     The days that judge are not made fewer for their sake: a version that has seen some of them is not compared.
     """
     registry, name = context.registry, candidate.name
-    logged = context.decisions.find(kind=PROMOTION, model_name=name)
+    logged = context.decisions.releases(name)
     numbers = served_recently(
         [Promotion(version=one.model_version, as_of=one.as_of) for one in logged],
         as_of=context.as_of,
         days=policy.recent_days,
-        apart_from=(candidate.number, champion and champion.number),
+        apart_from=(candidate.number, None if champion is None else champion.number),
     )
     forecasts: dict[int, Floats] = {}
     not_compared = []

@@ -4,7 +4,7 @@ from hashlib import sha256
 
 from flight_delays.core.errors import UserError
 from flight_delays.core.gates import Outcome
-from flight_delays.core.settings import Promote
+from flight_delays.core.settings import Promote, Serving
 from flight_delays.core.traffic import Served
 from flight_delays.platform.context import Context
 from flight_delays.platform.decision_log import PROMOTION, VERDICT, Decision
@@ -46,14 +46,7 @@ def run(context: Context, settings: Promote) -> None:
             f"this verdict promoted version {model_version} before, and it was taken back since; judge it on newer "
             "days, by a later as_of, to promote it again"
         )
-    context.endpoints().configure(
-        settings.endpoint,
-        [Served(name="champion", model_name=model_name, model_version=model_version, percentage=100)],
-        workload_size=settings.serving_workload_size,
-        scale_to_zero=settings.serving_scale_to_zero,
-        environment=environment(settings),
-        progress=context.console.print,
-    )
+    serve(context, settings, model_version)
     if champion != model_version:
         if previous is not None:
             registry.set_alias(model_name, "previous_champion", previous)
@@ -83,7 +76,19 @@ def run(context: Context, settings: Promote) -> None:
     )
 
 
-def environment(settings: Promote) -> dict[str, str]:
+def serve(context: Context, settings: Serving, model_version: int) -> None:
+    """Let the endpoint serve this version alone, and wait until it does."""
+    context.endpoints().configure(
+        settings.endpoint,
+        [Served(name="champion", model_name=settings.model_name, model_version=model_version, percentage=100)],
+        workload_size=settings.serving_workload_size,
+        scale_to_zero=settings.serving_scale_to_zero,
+        environment=environment(settings),
+        progress=context.console.print,
+    )
+
+
+def environment(settings: Serving) -> dict[str, str]:
     """Variables of the served version; a secret is named, never read."""
     secret = f"{{{{secrets/{settings.secret_scope}/{ONLINE_STORE_SECRET}}}}}"
     return {ONLINE_STORE: secret} if settings.online_store else {}

@@ -1,0 +1,73 @@
+"""Make an earlier champion the champion again, and the endpoint's. Needs no verdict, no label and no traffic."""
+
+from hashlib import sha256
+
+from flight_delays.core.errors import UserError
+from flight_delays.core.settings import Rollback
+from flight_delays.platform.context import Context
+from flight_delays.platform.decision_log import PROMOTION, ROLLBACK, Decision
+from flight_delays.tasks.promote import serve
+
+
+def run(context: Context, settings: Rollback) -> None:
+    """Append to `decisions`, move the aliases, then let the endpoint serve the version.
+
+    Batch and stream take the version from their next run or micro-batch on, though the endpoint needs minutes. Killed
+    anywhere and run again with the same `as_of`, it goes on with what it decided. Raises UserError if there is no
+    version to go back to.
+    """
+    registry, name = context.registry, settings.model_name
+    said = f"{name}|{ROLLBACK}|{context.as_of.isoformat()}|{settings.to_version}|{settings.reason}"
+    decision_id = sha256(said.encode()).hexdigest()
+    releases = context.decisions.releases(name)
+    decided = [one for one in releases if one.decision_id == decision_id]
+    if not decided:
+        champion = registry.aliases(name).get("champion")
+        made = Decision(
+            decision_id=decision_id,
+            kind=ROLLBACK,
+            model_name=name,
+            model_version=_target(releases, champion, settings.to_version),
+            other_version=champion,
+            outcome="DONE",
+            reasons=(settings.reason,),
+            as_of=context.as_of,
+        )
+        registry.version(name, made.model_version)
+        context.decisions.append(made)
+        decided = [made]
+    (decision,) = decided
+    version, before = decision.model_version, _before(releases, decision.model_version)
+    registry.set_alias(name, "champion", version)
+    aliases = registry.aliases(name)
+    if before is not None:
+        registry.set_alias(name, "previous_champion", before)
+    elif "previous_champion" in aliases:
+        registry.delete_alias(name, "previous_champion")
+    if "challenger" in aliases:
+        registry.delete_alias(name, "challenger")
+    serve(context, settings, version)
+    context.task_values.set("champion", str(version))
+    context.console.print(
+        f"Champion of {name} is version {version} again, served by {settings.endpoint}, in place of version "
+        f"{decision.other_version}: {settings.reason}"
+    )
+
+
+def _target(releases: list[Decision], champion: int | None, wanted: int | None) -> int:
+    if champion is None:
+        raise UserError("no version serves; run the train job, which releases one that passes")
+    target = _before(releases, champion) if wanted is None else wanted
+    if target is None:
+        raise UserError(f"no version served before version {champion}; train another one")
+    if target == champion:
+        raise UserError(f"version {target} is the champion already; flight-delays status shows whether it serves")
+    if target not in {one.model_version for one in releases}:
+        raise UserError(f"version {target} never served; run the release job for it, which judges it")
+    return target
+
+
+def _before(releases: list[Decision], version: int) -> int | None:
+    """The version that served before this one was promoted last."""
+    promotions = [one for one in releases if one.kind == PROMOTION and one.model_version == version]
+    return promotions[-1].other_version if promotions else None

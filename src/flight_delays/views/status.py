@@ -1,0 +1,43 @@
+"""Which version serves, since when and why, and whether endpoint and aliases are as it was decided."""
+
+from rich.console import Console
+from rich.table import Table
+
+from flight_delays.core.releases import disagreements
+from flight_delays.core.settings import Status
+from flight_delays.core.traffic import in_words
+from flight_delays.platform.context import Adapters
+from flight_delays.platform.decision_log import Decision, releases_in
+
+
+def show_status(adapters: Adapters, settings: Status) -> bool:
+    """Print it; whether all agrees."""
+    console, name = adapters.console, settings.model_name
+    decisions = adapters.decisions.find(model_name=name)
+    newest = releases_in(decisions)[-1:]
+    aliases, served = adapters.registry.aliases(name), adapters.endpoints().configuration(settings.endpoint)
+    for one in newest:
+        instead = f" in place of version {one.other_version}" if one.other_version else ""
+        console.print(f"{name} version {one.model_version} serves since {one.as_of:%Y-%m-%d %H:%M} UTC{instead}")
+        console.print(f"by a {one.kind}: {'; '.join(one.reasons)}")
+    if not newest:
+        console.print(f"No version of {name} serves yet; run the train job, which releases one that passes.")
+    console.print(f"Endpoint {settings.endpoint}: {in_words(served)}")
+    console.print(f"Aliases: {', '.join(f'{alias} {number}' for alias, number in sorted(aliases.items())) or 'none'}")
+    _show_decisions(console, decisions[: -settings.last - 1 : -1])
+    found = disagreements(newest[0].model_version if newest else None, aliases, served)
+    for line in found:
+        console.print(f"DISAGREES: {line}")
+    if found:
+        console.print("Run the release job for the version that is to serve, or the job rollback.")
+    return not found
+
+
+def _show_decisions(console: Console, decisions: list[Decision]) -> None:
+    table = Table("as of, UTC", "kind", "version", "outcome", "reason")
+    for one in decisions:
+        failed = [line for line in one.reasons if not line.startswith("PASS")] or one.reasons
+        table.add_row(
+            f"{one.as_of:%Y-%m-%d %H:%M}", one.kind, str(one.model_version), one.outcome, "; ".join(failed[:1])
+        )
+    console.print(table)
