@@ -19,7 +19,7 @@ NEEDED = ROLLOUT.rollout_min_requests
 
 
 def served(requests: int = NEEDED, errors: int = 0, latency_ms: float = 10) -> Served:
-    return Served(requests=requests, errors=errors, latencies_ms=np.full(requests, latency_ms, dtype=np.float64))
+    return Served(requests=requests, errors=errors, latencies_ms={latency_ms: requests} if requests else {})
 
 
 @pytest.mark.parametrize(
@@ -82,9 +82,7 @@ def test_latency_counts_against_the_champions(latency_ms: float, requests: int, 
 
 
 def test_a_slow_tail_of_chance_is_not_called_worse() -> None:
-    values = np.full(1_000, 10.0)
-    values[:60] = 1_000  # p95 is at the edge of the tail
-    slow = Served(requests=1_000, errors=0, latencies_ms=values)
+    slow = Served(requests=1_000, errors=0, latencies_ms={10.0: 940, 1_000.0: 60})  # p95 is at the edge of the tail
     assert clocks.latency(served(1_000), slow, ROLLOUT).signal == UNKNOWN
 
 
@@ -169,6 +167,13 @@ VALUES = st.lists(st.floats(0, 1), min_size=4, max_size=50)
 def test_the_distance_is_kolmogorovs_and_smirnovs(first: list[float], second: list[float]) -> None:
     ours = clocks._distance(np.array(first), np.array(second))
     assert ours == pytest.approx(stats.ks_2samp(first, second, method="asymp").statistic)
+
+
+@given(st.lists(st.integers(1, 50), min_size=100, max_size=400))
+def test_p95_and_its_bounds_are_values_of_the_ordered_latencies(values: list[int]) -> None:
+    low, estimate, high = clocks._p95({float(value): values.count(value) for value in {*values}}, ROLLOUT)
+    assert estimate == np.quantile(values, 0.95, method="inverted_cdf")
+    assert low <= estimate <= high
 
 
 @given(st.integers(0, 500), st.integers(1, 500))

@@ -5,8 +5,10 @@ so what is called WORSE is shown at `rollout_confidence` at each look.
 """
 
 import math
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from statistics import NormalDist
 
 import numpy as np
@@ -21,11 +23,14 @@ _MIN_VALUES = 100  # for the normal approximation of a binomial: five of them li
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
-    """What one version answered in this stage: requests, those that failed by its fault, and latencies, ms."""
+    """What one version answered in this stage.
+
+    Requests, those that failed by its fault, and latency in ms to how many took it.
+    """
 
     requests: int
     errors: int
-    latencies_ms: Floats
+    latencies_ms: Mapping[float, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +90,7 @@ def latency(champion: Served, challenger: Served, policy: RolloutPolicy) -> Find
 
     Bounds of a quantile are order statistics (David and Nagaraja 2003, Order Statistics, 7.1).
     """
-    if not len(champion.latencies_ms) or not len(challenger.latencies_ms):
+    if not champion.latencies_ms or not challenger.latencies_ms:
         return _unmeasured("latency", champion, challenger)
     p, q = _p95(challenger.latencies_ms, policy), _p95(champion.latencies_ms, policy)
     limit = policy.max_p95_increase_ms
@@ -175,15 +180,19 @@ def _wilson(count: int, total: int, z: float) -> tuple[float, float]:
     return middle - reach, middle + reach
 
 
-def _p95(values: Floats, policy: RolloutPolicy) -> tuple[float, float, float]:
+def _p95(latencies_ms: Mapping[float, int], policy: RolloutPolicy) -> tuple[float, float, float]:
     """Lower bound, estimate and upper bound; a bound is infinite where too few values are beyond it."""
-    n, z = len(values), NormalDist().inv_cdf(policy.rollout_confidence)
+    values = sorted(latencies_ms)
+    up_to = list(accumulate(latencies_ms[value] for value in values))
+
+    def at(rank: float) -> float:  # the value that this many are at most
+        return values[bisect_left(up_to, rank)]
+
+    n, z = up_to[-1], NormalDist().inv_cdf(policy.rollout_confidence)
     reach = z * math.sqrt(n * 0.95 * 0.05)
-    in_order = np.sort(values)
-    first, last = math.floor(n * 0.95 - reach), math.ceil(n * 0.95 + reach)
-    low = float(in_order[first]) if n >= _MIN_VALUES else -math.inf
-    high = float(in_order[last]) if last < n else math.inf
-    return low, float(np.quantile(values, 0.95)), high
+    low = at(math.floor(n * 0.95 - reach) + 1) if n >= _MIN_VALUES else -math.inf
+    high = at(last) if (last := math.ceil(n * 0.95 + reach) + 1) <= n else math.inf
+    return low, at(math.ceil(n * 0.95)), high
 
 
 def _distance(first: Floats, second: Floats) -> float:
