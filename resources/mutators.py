@@ -79,7 +79,7 @@ def kept(
     # What an update is about to bring counts already: it may be there before this deploy gets to the endpoint.
     ended = live.state is not None and live.state.config_update in ENDED
     serving = live.pending_config if live.pending_config and not ended else live.config
-    described = replace(endpoint, description=live.description or endpoint.description)
+    described = replace(endpoint, description=live.description)
     if serving is None or not serving.served_entities:
         return described
     entities = [

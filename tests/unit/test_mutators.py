@@ -162,11 +162,15 @@ def test_an_endpoint_keeps_what_it_serves(
 def test_an_endpoint_that_serves_nothing_yet_stays_as_declared(
     config: dict[str, Any], log_in: Callable[[str], None]
 ) -> None:
-    assert mutated({"name": "dev_ada_delay", **config}, log_in) == DECLARED
+    assert mutated({"name": "dev_ada_delay", "description": "as declared", **config}, log_in) == DECLARED
 
 
-def test_an_endpoint_is_not_made_anew_for_a_reworded_description(log_in: Callable[[str], None]) -> None:
-    assert mutated({"name": "dev_ada_delay", "description": "older"}, log_in)["description"] == "older"
+@pytest.mark.parametrize("description", ["older", None])
+def test_an_endpoint_is_not_made_anew_for_its_description(
+    description: str | None, log_in: Callable[[str], None]
+) -> None:
+    live = {"name": "dev_ada_delay"} | ({"description": description} if description else {})
+    assert mutated(live, log_in).get("description") == description
 
 
 def test_an_endpoint_that_is_not_there_stays_as_declared(log_in: Callable[[str], None]) -> None:
@@ -337,7 +341,7 @@ def build(phase: str, folder: Path, variables: dict[str, object]) -> tuple[int, 
 
 
 def test_the_cli_gets_the_endpoint_as_it_serves(tmp_path: Path, log_in: Callable[[str], None]) -> None:
-    with answering(200, {"name": "dev_ada_delay", "config": as_answered(TWO)}) as address:
+    with answering(200, {"name": "dev_ada_delay", "description": "as declared", "config": as_answered(TWO)}) as address:
         log_in(address)
         code, bundle, said = build("apply_mutators", tmp_path, {"online_store": False})
     assert (code, said) == (0, [])
