@@ -36,8 +36,6 @@ def show_status(adapters: Adapters, settings: Status) -> bool:
 def _show_decisions(console: Console, decisions: list[Decision]) -> None:
     table = Table("as of, UTC", "kind", "version", "outcome", "reason")
     for one in decisions:
-        failed = [line for line in one.reasons if not line.startswith("PASS")] or one.reasons
-        table.add_row(
-            f"{one.as_of:%Y-%m-%d %H:%M}", one.kind, str(one.model_version), one.outcome, "; ".join(failed[:1])
-        )
+        others = [line for line in one.reasons if not line.startswith("PASS")] or ["all checks pass"]
+        table.add_row(f"{one.as_of:%Y-%m-%d %H:%M}", one.kind, str(one.model_version), one.outcome, others[0])
     console.print(table)
