@@ -15,7 +15,7 @@ class Promotion:
 
 
 def served_recently(
-    promotions: Sequence[Promotion], *, as_of: datetime, days: int, apart_from: Collection[int | None] = ()
+    promotions: Sequence[Promotion], *, as_of: datetime, days: int, apart_from: Collection[int] = ()
 ) -> tuple[int, ...]:
     """The versions that served at some time in the last `days` days before `as_of`, in ascending order.
 

@@ -53,7 +53,8 @@ def run(context: Context, settings: Judge) -> None:
     """Write the verdict to `decisions`, the version's tags and its run; a PASS gets the alias `challenger`.
 
     The version is compared with the champion; if it is the champion itself, with the one before it, so that a
-    release can be run again. It is also compared with the versions that served in the last `recent_days`. An exception while judging is an INCONCLUSIVE verdict, and is raised once that is written.
+    release can be run again. It is also compared with the versions that served in the last `recent_days`. An
+    exception while judging is an INCONCLUSIVE verdict, and is raised once that is written.
     """
     registry, name, number, policy = context.registry, settings.model_name, settings.model_version, settings.policy
     candidate = registry.version(name, number)
@@ -141,7 +142,7 @@ def _recent(
         [Promotion(version=one.model_version, as_of=one.as_of) for one in logged],
         as_of=context.as_of,
         days=policy.recent_days,
-        apart_from=(candidate.number, champion and champion.number),
+        apart_from=[one.number for one in (candidate, champion) if one],
     )
     forecasts: dict[int, Floats] = {}
     not_compared = []
