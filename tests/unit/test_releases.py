@@ -1,10 +1,11 @@
 """Which versions served recently."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from flight_delays.core.releases import Promotion, served_recently
+from flight_delays.core.releases import Promotion, hindrance, served_recently
+from flight_delays.core.splits import Holdout
 
 NOW = datetime(2013, 12, 1, tzinfo=UTC)
 LIMIT = timedelta(days=90)
@@ -52,3 +53,24 @@ def test_versions_that_are_compared_elsewhere_are_left_out(
 def test_a_longer_time_reaches_further_back_and_none_finds_nothing(days: int, versions: tuple[int, ...]) -> None:
     found = promotions((1, 4 * LIMIT), (2, timedelta(days=1)))
     assert served_recently(found, as_of=NOW, days=days) == versions
+
+
+@pytest.mark.parametrize(
+    ("until", "takes", "why"),
+    [
+        (date(2013, 9, 30), "origin", None),
+        (date(2013, 10, 1), "origin", None),  # the first day of the holdout is the first that it has not seen
+        (date(2013, 10, 2), "origin", "has seen the days before 2013-10-02"),
+        (date(2014, 1, 1), "origin", "has seen the days before 2014-01-01"),
+        (date(2013, 10, 1), "", None),
+        (date(2013, 10, 1), "origin dest", None),
+        (date(2013, 10, 1), "wind origin gust", "takes columns that are gone: gust, wind"),
+        (date(2013, 10, 2), "wind", "has seen the days before 2013-10-02"),
+    ],
+)
+def test_a_version_can_be_compared_on_days_that_it_has_not_seen_with_the_columns_that_it_takes(
+    until: date, takes: str, why: str | None
+) -> None:
+    holdout = Holdout(first=date(2013, 10, 1), end=date(2013, 12, 1))
+    found = hindrance(holdout=holdout, trained_until=until, takes=takes.split(), columns=["origin", "dest", "day"])
+    assert found == why

@@ -1,9 +1,11 @@
-"""Which versions served when, by the promotions that were logged."""
+"""Which versions served when, by the promotions that were logged, and which of them can still be compared."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import pairwise
+
+from flight_delays.core.splits import Holdout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,3 +29,14 @@ def served_recently(
     ended = {one.version for one, after in pairwise(known) if after.as_of > limit}
     serving = {one.version for one in known[-1:] if days}
     return tuple(sorted((ended | serving) - {*apart_from}))
+
+
+def hindrance(*, holdout: Holdout, trained_until: date, takes: Collection[str], columns: Collection[str]) -> str | None:
+    """Why a version that `takes` some columns cannot be compared on the holdout, whose rows have `columns`; or None.
+
+    The days that judge are not made fewer for the sake of a version that has seen some of them.
+    """
+    if holdout.unseen_by(trained_until) != holdout:
+        return f"has seen the days before {trained_until}"
+    gone = sorted({*takes} - {*columns})
+    return f"takes columns that are gone: {', '.join(gone)}" if gone else None

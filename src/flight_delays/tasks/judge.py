@@ -18,7 +18,7 @@ from flight_delays.core.feature_set import DAY
 from flight_delays.core.gates import Check, Evidence, Outcome, Verdict, enough_days, judge, verdict
 from flight_delays.core.markdown import table
 from flight_delays.core.metrics import Floats
-from flight_delays.core.releases import Promotion, served_recently
+from flight_delays.core.releases import Promotion, hindrance, served_recently
 from flight_delays.core.settings import Judge, Policy
 from flight_delays.core.splits import Holdout
 from flight_delays.core.use_case import LABEL, UseCase
@@ -132,10 +132,7 @@ def _recent(
     holdout: Holdout,
     policy: Policy,
 ) -> tuple[dict[int, Floats], tuple[str, ...]]:
-    """Forecasts of the other versions that served recently, by number; and those that cannot be compared, and why.
-
-    The days that judge are not made fewer for their sake: a version that has seen some of them is not compared.
-    """
+    """Forecasts of the other versions that served recently, by number; and those that cannot be compared, and why."""
     registry, name = context.registry, candidate.name
     logged = context.decisions.find(kind=PROMOTION, model_name=name)
     numbers = served_recently(
@@ -152,12 +149,14 @@ def _recent(
         except NotThereError:
             not_compared.append(f"version {number}, which was deleted")
             continue
-        trained_until = date.fromisoformat(_tag(version, "trained_until"))
-        gone = {column.name for column in signature(model).inputs} - {*rows.columns}
-        if holdout.unseen_by(trained_until) != holdout:
-            not_compared.append(f"version {number}, which has seen the days before {trained_until}")
-        elif gone:
-            not_compared.append(f"version {number}, which takes columns that are gone: {', '.join(sorted(gone))}")
+        trouble = hindrance(
+            holdout=holdout,
+            trained_until=date.fromisoformat(_tag(version, "trained_until")),
+            takes=[column.name for column in signature(model).inputs],
+            columns=list(rows.columns),
+        )
+        if trouble:
+            not_compared.append(f"version {number}, which {trouble}")
         else:
             forecasts[number] = _forecasts(context.use_case, model, rows)
     return forecasts, tuple(not_compared)
