@@ -246,7 +246,8 @@ def test_versions_that_cannot_be_compared_are_named_and_take_no_day_from_the_hol
     (line,) = of_recent(verdict)
     assert "minus that of version 3, the best of 1 that served" in line
     assert line.endswith(
-        "; not compared: version 1, which was deleted; not compared: version 2, which has seen the days before 2013-02-07"
+        "; not compared: version 1, which was deleted"
+        "; not compared: version 2, which has seen the days before 2013-02-07"
     )
 
 
