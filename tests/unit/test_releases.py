@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from flight_delays.core.releases import Promotion, hindrance, served_recently
+from flight_delays.core.releases import Promotion, served_recently, why_not_compared
 from flight_delays.core.splits import Holdout
 
 NOW = datetime(2013, 12, 1, tzinfo=UTC)
@@ -72,5 +72,7 @@ def test_a_version_can_be_compared_on_days_that_it_has_not_seen_with_the_columns
     until: date, takes: str, why: str | None
 ) -> None:
     holdout = Holdout(first=date(2013, 10, 1), end=date(2013, 12, 1))
-    found = hindrance(holdout=holdout, trained_until=until, takes=takes.split(), columns=["origin", "dest", "day"])
+    found = why_not_compared(
+        holdout=holdout, trained_until=until, takes=takes.split(), columns=["origin", "dest", "day"]
+    )
     assert found == why

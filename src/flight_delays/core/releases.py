@@ -31,7 +31,9 @@ def served_recently(
     return tuple(sorted((ended | serving) - {*apart_from}))
 
 
-def hindrance(*, holdout: Holdout, trained_until: date, takes: Collection[str], columns: Collection[str]) -> str | None:
+def why_not_compared(
+    *, holdout: Holdout, trained_until: date, takes: Collection[str], columns: Collection[str]
+) -> str | None:
     """Why a version that `takes` some columns cannot be compared on the holdout, whose rows have `columns`; or None.
 
     The days that judge are not made fewer for the sake of a version that has seen some of them.

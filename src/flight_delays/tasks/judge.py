@@ -18,7 +18,7 @@ from flight_delays.core.feature_set import DAY
 from flight_delays.core.gates import Check, Evidence, Outcome, Verdict, enough_days, judge, verdict
 from flight_delays.core.markdown import table
 from flight_delays.core.metrics import Floats
-from flight_delays.core.releases import Promotion, hindrance, served_recently
+from flight_delays.core.releases import Promotion, served_recently, why_not_compared
 from flight_delays.core.settings import Judge, Policy
 from flight_delays.core.splits import Holdout
 from flight_delays.core.use_case import LABEL, UseCase
@@ -149,7 +149,7 @@ def _recent(
         except NotThereError:
             not_compared.append(f"version {number}, which was deleted")
             continue
-        trouble = hindrance(
+        trouble = why_not_compared(
             holdout=holdout,
             trained_until=date.fromisoformat(_tag(version, "trained_until")),
             takes=[column.name for column in signature(model).inputs],
