@@ -17,8 +17,9 @@ from flight_delays.core.metrics import Floats
 from flight_delays.core.objective import Objective
 from flight_delays.core.settings import Policy
 
-GATE, DAY_LEVEL, ROW_LEVEL, POINT = "the gate", "loss by day", "loss by row", "lower loss"
-RULES = (GATE, DAY_LEVEL, ROW_LEVEL, POINT)
+GATE, OLD_GATE = "the gate", "the old gate"
+DAY_LEVEL, ROW_LEVEL, POINT = "loss by day", "loss by row", "lower loss"
+RULES = (GATE, OLD_GATE, DAY_LEVEL, ROW_LEVEL, POINT)
 Tally = Counter[tuple[str, str]]  # (rule, outcome), and (check, outcome) for what kept the gate from PASS
 _STEPS = 40  # halvings: to the last digits
 
@@ -40,6 +41,11 @@ def pair(evidence: Evidence) -> Pair:
     return Pair(totals=by_day(evidence), worse_squares=np.bincount(evidence.days, weights=worse**2).astype(np.float64))
 
 
+def old(policy: Policy) -> Policy:
+    """The rule before: a loss that is shown passes within the margin, and only the champion is compared."""
+    return replace(policy, allow_worse_within_margin=True, recent_days=0)
+
+
 def of_days(totals: DayTotals, days: npt.NDArray[np.int64]) -> DayTotals:
     """The totals of these days, in this order; one may be there more than once."""
     arrays = {name: value[days] for name, value in vars(totals).items() if isinstance(value, np.ndarray)}
@@ -57,8 +63,8 @@ def worse_by(
     """
     losses = [float(objective.loss(labels, forecast).mean()) for forecast in (challenger, champion)]
     if losses[0] - losses[1] <= delta:
-        return _blend_to(losses[1] + delta, objective, labels, challenger, weak), champion
-    return challenger, _blend_to(losses[0] - delta, objective, labels, champion, weak)
+        return level_at(losses[1] + delta, objective, labels, challenger, weak), champion
+    return challenger, level_at(losses[0] - delta, objective, labels, champion, weak)
 
 
 def tally(
@@ -78,12 +84,14 @@ def tally(
     found: Tally = Counter()
     for _ in range(replicates):
         drawn = drawn_days(rng, len(pair.totals.rows), holdout_days, block)
-        decision = judge_days(of_days(pair.totals, drawn), policy)
+        totals = of_days(pair.totals, drawn)
+        decision = judge_days(totals, policy)
         checks = {check.name: check for check in decision.checks}
         worse = row_level(pair, drawn, policy.confidence)
         found.update(
             [
                 (GATE, str(decision.outcome)),
+                (OLD_GATE, str(judge_days(totals, old(policy)).outcome)),
                 (DAY_LEVEL, str(checks["not_worse_than_champion"].outcome)),
                 (ROW_LEVEL, str(at_most(ROW_LEVEL, "", worse, policy.loss_margin).outcome)),
                 (POINT, str(Outcome.PASS if worse.estimate <= 0 else Outcome.FAIL)),
@@ -110,7 +118,11 @@ def row_level(pair: Pair, days: npt.NDArray[np.int64], confidence: float) -> Int
     return Interval(low=mean - reach, estimate=mean, high=mean + reach)
 
 
-def _blend_to(loss: float, objective: Objective, labels: Floats, forecast: Floats, weak: Floats) -> Floats:
+def level_at(loss: float, objective: Objective, labels: Floats, forecast: Floats, weak: Floats) -> Floats:
+    """`forecast` blended with that of a weak model, on the objective's scale, to this mean loss.
+
+    Raises ValueError where even the weak model is not enough.
+    """
     own, other = objective.link(forecast), objective.link(weak)
 
     def blended(share: float) -> Floats:

@@ -4,13 +4,13 @@ bench/pairs.npz holds the forecasts of several models, all trained on January to
 """
 
 import argparse
+import json
 import multiprocessing
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 # Before NumPy is loaded: the work is spread over processes, not over threads.
@@ -22,9 +22,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from rich.progress import track
 
-from bench.error_rates import DAY_LEVEL, GATE, RULES, Pair, Tally, pair, tally, worse_by
+from bench.chains import EVERY, RELEASES, Chain, Levels, chain, levels
+from bench.error_rates import DAY_LEVEL, GATE, OLD_GATE, RULES, Pair, Tally, old, pair, tally, worse_by
 from flight_delays.core.gates import Evidence, Outcome
 from flight_delays.core.markdown import table
+from flight_delays.core.metrics import Floats
 from flight_delays.core.settings import Policy, made, settings_of
 from flight_delays.use_case import USE_CASE
 from flight_delays.use_case.slices import time_of_day
@@ -38,7 +40,9 @@ CHALLENGERS = {
 }
 WEAK = "schedule_only"
 LENGTHS = (15, 30, 60, 90)
-TIMES = (0, 1, 2, 4)  # the margin
+TIMES = (-0.4, 0, 0.4, 1, 2)  # the margin
+STEPS = (0.002, 0.0, -0.002)  # of loss, from each version of a chain to the next challenger
+CHAMPION_ALONE = "champion alone"
 BLOCK = 7
 PUBLISHED = 60  # days, of the tables that show one length
 CHUNK = 250
@@ -48,15 +52,33 @@ CHUNK = 250
 class Cell:
     """One published rate: how much worse in margins, on how many days, drawn in blocks of how many."""
 
-    times: int
+    times: float
     days: int
     block: int = 1
 
 
+@dataclass(frozen=True, order=True)
+class ChainCell:
+    """One kind of chain: by how much each challenger is worse, on how many days, judged by which rule."""
+
+    step: float
+    days: int
+    rule: str
+
+
 Results = Mapping[Cell, Mapping[str, Tally]]  # by challenger
+Chains = Mapping[ChainCell, Sequence[Chain]]
 CELLS = (
     *(Cell(times, days) for days in LENGTHS for times in TIMES),
     *(Cell(times, PUBLISHED, BLOCK) for times in TIMES),
+)
+
+
+CHAIN_CELLS = tuple(
+    ChainCell(step, days, rule)
+    for step in STEPS
+    for days in (PUBLISHED, max(LENGTHS))
+    for rule in (OLD_GATE, CHAMPION_ALONE, GATE)
 )
 
 
@@ -66,39 +88,51 @@ def default_policy() -> Policy:
     return made(Policy, {name: variables[name]["default"] for name in settings_of(Policy) if name in variables})
 
 
-def pairs(file: Path, policy: Policy) -> dict[tuple[str, int], Pair]:
-    """Each challenger against the champion, made worse by each multiple of the margin."""
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """Forecasts by model's name; `evidence` is the champion's, with no version to be compared with."""
+
+    evidence: Evidence
+    forecasts: Mapping[str, Floats]
+
+
+def read(file: Path) -> Models:
+    """What bench/pairs.npz holds."""
     with np.load(file) as stored:
         kept = dict(stored)
-    labels, days = kept["labels"].astype(np.float64), kept["days"].astype(np.int64)
     forecasts = {name: kept[name].astype(np.float64) for name in ("champion", WEAK, *CHALLENGERS)}
-    slices = {"carrier": kept["carrier"], "origin": kept["origin"], "time of day": time_of_day(kept["hour"])}
-    found = {}
+    evidence = Evidence(
+        objective=USE_CASE.objective,
+        labels=kept["labels"].astype(np.float64),
+        forecasts=forecasts["champion"],
+        days=kept["days"].astype(np.int64),
+        baseline=float(kept["base_rate"]),
+        champion=None,
+        slices={"carrier": kept["carrier"], "origin": kept["origin"], "time of day": time_of_day(kept["hour"])},
+    )
+    return Models(evidence=evidence, forecasts=forecasts)
+
+
+def pairs(models: Models, policy: Policy) -> dict[tuple[str, float], Pair]:
+    """Each challenger against the champion, made worse by each multiple of the margin."""
+    evidence, forecasts, found = models.evidence, models.forecasts, {}
     for name in CHALLENGERS:
         for times in TIMES:
             challenger, champion = worse_by(
                 times * policy.loss_margin,
-                USE_CASE.objective,
-                labels,
+                evidence.objective,
+                evidence.labels,
                 forecasts[name],
                 forecasts["champion"],
                 forecasts[WEAK],
             )
-            found[name, times] = pair(
-                Evidence(
-                    objective=USE_CASE.objective,
-                    labels=labels,
-                    forecasts=challenger,
-                    days=days,
-                    baseline=float(kept["base_rate"]),
-                    champion=champion,
-                    slices=slices,
-                )
-            )
+            found[name, times] = pair(replace(evidence, forecasts=challenger, champion=champion))
     return found
 
 
-def simulate(found: Mapping[tuple[str, int], Pair], policy: Policy, replicates: int, cells: Iterable[Cell]) -> Results:
+def simulate(
+    found: Mapping[tuple[str, float], Pair], policy: Policy, replicates: int, cells: Iterable[Cell]
+) -> Results:
     """All cells for all challengers, over every core; the same numbers in whatever order the parts end."""
     parts = [min(CHUNK, replicates - done) for done in range(0, replicates, CHUNK)]
     split = enumerate((cell, name, part) for cell in cells for name in CHALLENGERS for part in parts)
@@ -117,6 +151,37 @@ def _counted(job: tuple[Cell, str, Pair, Policy, int, int]) -> tuple[Cell, str, 
     return cell, name, counted
 
 
+def simulate_chains(models: Models, policy: Policy, replicates: int) -> Chains:
+    """Chains of releases of each kind, over every core."""
+    policies = {OLD_GATE: old(policy), CHAMPION_ALONE: replace(policy, recent_days=0), GATE: policy}
+    versions = {name: models.forecasts[name] for name in ("champion", *CHALLENGERS)}
+    parts = [min(CHUNK, replicates - done) for done in range(0, replicates, CHUNK)]
+    results: dict[ChainCell, list[Chain]] = {cell: [] for cell in CHAIN_CELLS}
+    for step in STEPS:
+        found = levels(models.evidence, versions, models.forecasts[WEAK], step)
+        cells = [cell for cell in CHAIN_CELLS if cell.step == step]
+        jobs = [(cell, policies[cell.rule], n, seed) for cell in cells for seed, n in enumerate(parts)]
+        with multiprocessing.Pool(initializer=_give, initargs=(found,)) as pool:
+            done = pool.imap(_chained, jobs)
+            for cell, chains in track(done, f"Judging chains of {step:+g}", total=len(jobs)):
+                results[cell] += chains
+    return results
+
+
+_given: Levels = {}  # of this process: too large to be sent with each job
+
+
+def _give(found: Levels) -> None:
+    global _given
+    _given = found
+
+
+def _chained(job: tuple[ChainCell, Policy, int, int]) -> tuple[ChainCell, list[Chain]]:
+    cell, policy, replicates, seed = job
+    rng = np.random.default_rng(seed)
+    return cell, [chain(_given, cell.step, policy, holdout_days=cell.days, rng=rng) for _ in range(replicates)]
+
+
 def rate(tallies: Iterable[Tally], what: str, outcome: Outcome = Outcome.PASS) -> float:
     """Share of holdouts on which `what` gave `outcome`."""
     tallies = list(tallies)
@@ -125,13 +190,13 @@ def rate(tallies: Iterable[Tally], what: str, outcome: Outcome = Outcome.PASS) -
 
 
 def worst(cell: Cell, tallies: Mapping[str, Tally], rule: str) -> float:
-    """The rate of PASS of the worst pair: the lowest of equal ones, the highest of worse ones."""
+    """The rate of PASS of the worst pair: the lowest of equal or better ones, the highest of worse ones."""
     rates = [rate([found], rule) for found in tallies.values()]
-    return min(rates) if cell.times == 0 else max(rates)
+    return min(rates) if cell.times <= 0 else max(rates)
 
 
-def page(results: Results, policy: Policy, replicates: int) -> str:
-    """The study in Markdown."""
+def page(results: Results, chains: Chains, policy: Policy, replicates: int, took: str) -> str:
+    """The study in Markdown; `took` says how long it ran, and on what."""
     equal, twice = (results[Cell(times, PUBLISHED)] for times in (0, 2))
     longest, drawn = max(LENGTHS), len(CHALLENGERS) * replicates
     shown = {times: results[Cell(times, PUBLISHED)].values() for times in TIMES}
@@ -154,8 +219,19 @@ def page(results: Results, policy: Policy, replicates: int) -> str:
     def kept(found: Iterable[Tally], check: str) -> float:
         return sum(rate(found, check, outcome) for outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE))
 
+    def promoted(cell: ChainCell) -> float:
+        return float(np.mean([one.promoted for one in chains[cell]]))
+
+    def gained(cell: ChainCell) -> float:
+        return float(np.mean([one.gained for one in chains[cell]]))
+
+    def by_rule(step: float) -> tuple[ChainCell, ChainCell]:
+        return ChainCell(step, PUBLISHED, GATE), ChainCell(step, PUBLISHED, OLD_GATE)
+
+    (slide, old_slide), (even, old_even), (better, old_better) = map(by_rule, STEPS)
+
     who_passes = table(
-        ("days", "worse by", *RULES),
+        ("days", "challenger", *RULES),
         [
             (days, _margins(times, policy), *(passed(Cell(times, days), rule) for rule in RULES))
             for days in LENGTHS
@@ -163,7 +239,7 @@ def page(results: Results, policy: Policy, replicates: int) -> str:
         ],
     )
     what_it_says = table(
-        ("worse by", *Outcome, *(f"`{check}`" for check in checks)),
+        ("challenger", *Outcome, *(f"`{check}`" for check in checks)),
         [
             (
                 _margins(times, policy),
@@ -173,8 +249,29 @@ def page(results: Results, policy: Policy, replicates: int) -> str:
             for times, found in shown.items()
         ],
     )
+    of_chains = table(
+        (
+            "days",
+            "each challenger",
+            "rule",
+            f"promoted of {RELEASES}",
+            "loss gained, mean",
+            "in 1 chain of 20 at least",
+        ),
+        [
+            (
+                cell.days,
+                _amount(cell.step),
+                cell.rule,
+                f"{promoted(cell):.1f}",
+                f"{gained(cell):+.4f}" if cell.step else "0",
+                f"{np.quantile([one.gained for one in found], 0.95):+.3f}" if cell.step > 0 else "",
+            )
+            for cell, found in chains.items()
+        ],
+    )
     in_blocks = table(
-        ("worse by", "single days", f"blocks of {BLOCK}"),
+        ("challenger", "single days", f"blocks of {BLOCK}"),
         [
             (_margins(times, policy), passed(Cell(times, PUBLISHED)), passed(Cell(times, PUBLISHED, BLOCK)))
             for times in TIMES
@@ -185,12 +282,18 @@ def page(results: Results, policy: Policy, replicates: int) -> str:
 
 How often does the gate let a worse model pass, and how often does it refuse an equal one? Made by
 `python -m bench.gate`, with the gate's own code and the policy of `databricks.yml`:
-{policy_line(policy)}.
+{policy_line(policy)}. It took {took}.
 
 - **A model worse by twice the margin passes {rate_of_twice} of {PUBLISHED}-day holdouts** (worst pair {worst_twice}).
 - **The price: a model that is equal on average but different does not pass {_percent(refused)} of them** (worst pair
   {_percent(most_refused)}); {_percent(failed)} FAIL, the rest are INCONCLUSIVE.
   With {longest} days it is {_percent(refused_longest)}.
+- **Of {RELEASES} challengers in a row, each {STEPS[0]:g} worse than the version that serves, {promoted(slide):.1f} are
+  promoted, and the loss goes up by {gained(slide):.4f}.** With the old gate: {promoted(old_slide):.1f} and
+  {gained(old_slide):.4f}.
+- **The price: of {RELEASES} challengers in a row that are equal on average {promoted(even):.1f} are promoted, not
+  {promoted(old_even):.1f}; of {RELEASES} that are {-STEPS[2]:g} better, {promoted(better):.1f}, not
+  {promoted(old_better):.1f}.**
 
 ![How often each rule lets a challenger pass, by days of holdout](error-rates.png)
 
@@ -198,8 +301,8 @@ How often does the gate let a worse model pass, and how often does it refuse an 
 
 A champion and four challengers ({"; ".join(CHALLENGERS.values())}),
 all trained on January to June 2013, forecast July to December: 184 days. Each challenger is
-made worse than the champion by an exact amount of log loss over all 184 days, from nothing to
-four times the margin of {margin:g}, by blending the better side's log odds with those of a model that knows the
+made worse than the champion by an exact amount of log loss over all 184 days, from {_amount(TIMES[0] * margin)} to
+{TIMES[-1]} times the margin of {margin:g}, by blending the better side's log odds with those of a model that knows the
 schedule only. So an equal pair is equal on average, and differs flight by flight. Holdouts are whole days drawn with
 replacement, {replicates:,} for each pair, length and amount: {drawn:,} for each rate, whose standard error is at most
 {_percent(0.5 / drawn**0.5)} ({_percent(0.5 / replicates**0.5)} for one pair).
@@ -207,11 +310,13 @@ replacement, {replicates:,} for each pair, length and amount: {drawn:,} for each
 ## Who passes
 
 Share of holdouts on which a challenger passes. In brackets the worst pair: the one that passes least often where it is
-equal, most often where it is worse.
+equal or better, most often where it is worse.
 
 {who_passes}
 
-- `the gate`: all statistical checks.
+- `the gate`: all statistical checks, where no other version served recently.
+- `the old gate`: a loss that is shown to be above the champion's passes within the margin, as with
+  `allow_worse_within_margin`, and only the champion is compared (`recent_days` 0).
 - `loss by day`: its check `not_worse_than_champion` alone.
 - `loss by row`: the same check with a bootstrap of rows (its normal limit), as if a day's flights did not share
   their weather. Its bounds are too narrow: it lets far more than {promised} pass at the margin.
@@ -222,6 +327,14 @@ equal, most often where it is worse.
 On {PUBLISHED} days, and how often each check kept a challenger from PASS (several may at once).
 
 {what_it_says}
+
+## Chains of {RELEASES} releases
+
+A challenger every {EVERY.days} days: another of the five models, blended to the same distance from whichever version
+then serves. Means of {replicates:,} chains, whose holdouts are drawn anew for each release. `{CHAMPION_ALONE}`:
+the gate with `recent_days` 0.
+
+{of_chains}
 
 ## Days that follow each other
 
@@ -235,6 +348,10 @@ still draws single days:
 - A gate that never passes anything is safe and useless: read the rows of equal and of worse models together.
 - At the margin itself a PASS is an error. The log loss check promises {promised} of them and makes {at_margin} on
   {PUBLISHED} days: bounds from few days are a little too narrow, and more so where days resemble their neighbours.
+- The gate slows a slide and does not end it: what lies within the bounds of {PUBLISHED} days is not seen, and versions
+  that served more than `recent_days` ago are not compared.
+- A chain's holdouts are drawn anew for each release. Those of real releases, a month apart, overlap, so that their
+  errors are alike.
 - The days are one half-year of one city, and every holdout is drawn from them: a season that is not among them is not
   in these rates.
 - Calibration bins are those of all 184 days, not of each holdout. Checks without chance (schema, golden requests,
@@ -246,30 +363,38 @@ still draws single days:
 
 def policy_line(policy: Policy) -> str:
     """The settings that the rates depend on."""
-    names = ("loss_margin", "max_calibration_error", "calibration_margin", "slice_margin", "confidence", "draws")
-    return ", ".join(f"`{name}` {getattr(policy, name):g}" for name in names)
+    names = ("loss_margin", "allow_worse_within_margin", "recent_days", "max_calibration_error", "calibration_margin")
+    return ", ".join(
+        f"`{name}` {json.dumps(getattr(policy, name))}" for name in (*names, "slice_margin", "confidence", "draws")
+    )
 
 
 def picture(results: Results, policy: Policy) -> Figure:
     """Rate of PASS over the length of the holdout; one panel per amount, a line per rule."""
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    figure = Figure(figsize=(13, 3.6), layout="constrained")
     for position, times in enumerate(TIMES):
         axes = figure.add_subplot(1, len(TIMES), position + 1)
         for rule in RULES:
             passed = [rate(results[Cell(times, days)].values(), rule) for days in LENGTHS]
             axes.plot(LENGTHS, passed, marker="o", linewidth=2.5 if rule == GATE else 1.2, label=rule)
-        if times > 1:
+        if times >= 1:
             axes.axhline(0.05, color="grey", linewidth=1, linestyle="--")
         axes.set(ylim=(-0.02, 1.02), xticks=LENGTHS, xlabel="days of holdout", title=_margins(times, policy))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     figure.axes[0].set_ylabel("challengers that pass")
-    figure.axes[0].set_title("equal on average")
     figure.axes[-1].legend(fontsize=8)
     return figure
 
 
-def _margins(times: int, policy: Policy) -> str:
-    return f"{times * policy.loss_margin:g}" + (f" ({times} x margin)" if times else " (equal)")
+def _margins(times: float, policy: Policy) -> str:
+    amount = _amount(times * policy.loss_margin)
+    return f"{amount} ({times:g} x margin)" if times >= 1 else amount
+
+
+def _amount(worse_by: float) -> str:
+    if not worse_by:
+        return "equal"
+    return f"{abs(worse_by):g} {'worse' if worse_by > 0 else 'better'}"
 
 
 def _percent(share: float) -> str:
@@ -288,10 +413,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs", help="folder to write to (default: docs)")
     arguments = parser.parse_args()
     begun, policy = time.monotonic(), default_policy()
-    results = simulate(pairs(arguments.pairs, policy), policy, arguments.replicates, CELLS)
-    (arguments.out / "error-rates.md").write_text(page(results, policy, arguments.replicates))
+    models = read(arguments.pairs)
+    results = simulate(pairs(models, policy), policy, arguments.replicates, CELLS)
+    chains = simulate_chains(models, policy, arguments.replicates)
+    took = f"{(time.monotonic() - begun) / 60:.0f} minutes on {os.cpu_count()} cores"
+    (arguments.out / "error-rates.md").write_text(page(results, chains, policy, arguments.replicates, took))
     picture(results, policy).savefig(arguments.out / "error-rates.png", dpi=110)
-    print(f"{arguments.out / 'error-rates.md'}, in {timedelta(seconds=round(time.monotonic() - begun))}")
+    print(f"{arguments.out / 'error-rates.md'}, in {took}")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ display(verdict.tables["checks"])
 
 # COMMAND ----------
 
-# MAGIC %md Estimate and bounds from resampled days. A check passes if its whole interval lies at or left of the black line.
+# MAGIC %md Estimate and bounds from resampled days. A check passes if its whole interval lies at or left of the black line; a loss compared with another version's fails if it lies right of 0.
 
 # COMMAND ----------
 

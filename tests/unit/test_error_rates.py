@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bench.chains import Chain
 from bench.error_rates import (
     DAY_LEVEL,
     GATE,
+    OLD_GATE,
     POINT,
     ROW_LEVEL,
     RULES,
@@ -21,7 +23,19 @@ from bench.error_rates import (
     tally,
     worse_by,
 )
-from bench.gate import CELLS, CHALLENGERS, TIMES, Cell, default_policy, page, picture, policy_line, rate, worst
+from bench.gate import (
+    CELLS,
+    CHAIN_CELLS,
+    CHALLENGERS,
+    TIMES,
+    Cell,
+    default_policy,
+    page,
+    picture,
+    policy_line,
+    rate,
+    worst,
+)
 
 from flight_delays.core.gates import Evidence, Outcome, judge, judge_days
 from flight_delays.core.objective import BinaryClassification, Regression
@@ -159,6 +173,7 @@ def test_the_gate_lets_a_model_worse_by_twice_the_margin_pass_less_often_than_ro
         assert sum(found[GATE, str(outcome)] for outcome in Outcome) == 150
         passed[times] = {rule: found[rule, "PASS"] / 150 for rule in RULES}
     assert passed[2][GATE] <= 0.05
+    assert all(passed[times][GATE] <= passed[times][OLD_GATE] for times in passed)
     assert passed[1][GATE] <= passed[1][DAY_LEVEL] <= 0.15
     assert passed[1][ROW_LEVEL] > passed[1][DAY_LEVEL] + 0.15
     assert passed[0][DAY_LEVEL] > passed[1][DAY_LEVEL]
@@ -181,20 +196,33 @@ def test_the_worst_pair_passes_least_often_where_equal_and_most_often_where_wors
     tallies = {"a": counted(20, 100), "b": counted(60, 100)}
     assert rate(tallies.values(), GATE) == 0.4
     assert worst(Cell(0, 60), tallies, GATE) == 0.2
+    assert worst(Cell(-0.4, 60), tallies, GATE) == 0.2
     assert worst(Cell(2, 60), tallies, GATE) == 0.6
 
 
 def test_the_page_says_what_was_counted() -> None:
-    passes = {0: 80, 1: 5, 2: 1, 4: 0}
+    passes = dict(zip(TIMES, (90, 80, 40, 5, 1), strict=True))
     results = {cell: {name: counted(passes[cell.times], 100) for name in CHALLENGERS} for cell in CELLS}
-    text = page(results, POLICY, 100)
+    promoted = {"the gate": 2, "champion alone": 3, "the old gate": 5}
+    chains = {
+        cell: [Chain(promoted=number, gained=number * cell.step) for number in (promoted[cell.rule] - 1, 9)]
+        for cell in CHAIN_CELLS
+    }
+    text = page(results, chains, POLICY, 100, "3 minutes on 2 cores")
+    assert "It took 3 minutes on 2 cores." in text
     assert "**A model worse by twice the margin passes 1.0 % of 60-day holdouts** (worst pair 1.0 %)" in text
     assert "does not pass 20.0 % of them" in text
-    assert f"| 30 | 0.01 (2 x margin) | {' | '.join(['1.0 % (1.0 %)'] * 4)} |" in text
-    assert "| 0.02 (4 x margin) | 0.0 % | 100.0 % | 0.0 % | 100.0 % |" in text
+    assert f"| 30 | 0.01 worse (2 x margin) | {' | '.join(['1.0 % (1.0 %)'] * len(RULES))} |" in text
+    assert f"| 15 | 0.002 better | {' | '.join(['90.0 % (90.0 %)'] * len(RULES))} |" in text
+    assert "| 0.005 worse (1 x margin) | 5.0 % | 95.0 % | 0.0 % | 95.0 % |" in text
+    assert "each 0.002 worse than the version that serves, 5.0 are" in text
+    assert "| 60 | 0.002 worse | the gate | 5.0 | +0.0100 | +0.017 |" in text
+    assert "| 90 | 0.002 worse | the old gate | 6.5 | +0.0130 | +0.018 |" in text
+    assert "| 60 | equal | champion alone | 5.5 | 0 |" in text
+    assert "| 60 | 0.002 better | the gate | 5.0 | -0.0100 |" in text
     panels = picture(results, POLICY).axes
     assert len(panels) == len(TIMES)
-    assert list(panels[0].lines[0].get_ydata()) == [0.8] * 4
+    assert list(panels[0].lines[0].get_ydata()) == [0.9] * 4
 
 
 def test_the_published_rates_are_those_of_the_default_policy() -> None:

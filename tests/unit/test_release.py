@@ -4,15 +4,18 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import mlflow
 import pandas as pd
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 from tests.contexts import POLICY, MemoryDecisions, MemoryRows, make_context, promotion
 
 from flight_delays.core.errors import UserError
-from flight_delays.core.settings import Judge
+from flight_delays.core.settings import Judge, Policy
 from flight_delays.platform.context import Context
 from flight_delays.platform.decision_log import Decision
 from flight_delays.platform.endpoints import Endpoints
@@ -35,9 +38,9 @@ def context(registry: Registry, endpoints: Endpoints, flights: pd.DataFrame) -> 
     )
 
 
-def validated(context: Context, name: str, number: int) -> Decision:
+def validated(context: Context, name: str, number: int, policy: Policy = POLICY) -> Decision:
     """The verdict that was written; there is one."""
-    judge.run(context, Judge(model_name=name, model_version=number, holdout_days=14, policy=POLICY))
+    judge.run(context, Judge(model_name=name, model_version=number, holdout_days=14, policy=policy))
     told = context.task_values
     (verdict,) = context.decisions.find(decision_id=told["verdict_id"])
     assert verdict.outcome == told["verdict"]
@@ -141,6 +144,142 @@ def test_a_version_is_timed_once_so_that_judging_it_again_says_the_same(
     assert [line for line in verdict.reasons if not line.startswith("PASS")] == [
         "FAIL fast_enough: one request takes more than 1000 ms"
     ]
+
+
+def test_what_was_measured_is_told_and_is_no_part_of_the_verdicts_id(
+    context: Context, new_version: Callable[..., int]
+) -> None:
+    name = "measured"
+    number = new_version(name)
+
+    def judged_with(latency_ms: str) -> tuple[Decision, str]:
+        version = context.registry.version(name, number)
+        context.registry.tag_version(version, {"latency_ms": latency_ms, "size_mb": "0.25"})
+        verdict = validated(replace(context, decisions=MemoryDecisions()), name, number)
+        return verdict, mlflow.artifacts.load_text(f"runs:/{version.run_id}/verdict.md")
+
+    (fast, report), (faster, _) = judged_with("12.5"), judged_with("11.5")
+    assert fast.decision_id == faster.decision_id
+    assert fast.reasons == faster.reasons
+    measured = [
+        {check["name"]: check["measured"] for check in json.loads(one.evidence)["checks"] if check["measured"]}
+        for one in (fast, faster)
+    ]
+    assert measured[0] == {"fast_enough": {"latency_ms": 12.5}, "small_enough": {"size_mb": 0.25}}
+    assert measured[1]["fast_enough"] == {"latency_ms": 11.5}
+    assert "| fast_enough | PASS | one request takes at most 1000 ms; latency_ms 12.5 |" in report
+    assert "| small_enough | PASS | the model's files take at most 100 MB; size_mb 0.25 |" in report
+
+
+RECENTLY = timedelta(days=30)
+
+
+def promoted(context: Context, name: str, *found: tuple[int, timedelta]) -> None:
+    """Promotions of versions, how long ago, as if promote had written them; the last one is the champion."""
+    for number, ago in found:
+        context.decisions.append(
+            Decision(
+                decision_id=f"{name} {number} {ago}",
+                kind="promotion",
+                model_name=name,
+                model_version=number,
+                other_version=None,
+                outcome="DONE",
+                reasons=("verdict PASS",),
+                as_of=AS_OF - ago,
+            )
+        )
+    context.registry.set_alias(name, "champion", found[-1][0])
+
+
+def of_recent(verdict: Decision) -> list[str]:
+    """What a verdict says of the versions that served recently."""
+    return [line for line in verdict.reasons if " not_worse_than_recent: " in line]
+
+
+def test_a_third_release_is_compared_with_the_first_too_and_says_the_same_once_it_serves(
+    context: Context, new_version: Callable[..., int]
+) -> None:
+    name = "third"
+    for number in (1, 2, 3):
+        assert new_version(name) == number
+        verdict = validated(context, name, number)
+        assert verdict.outcome == "PASS"
+        deployed(context, name, number, verdict.decision_id)
+    assert of_recent(verdict) == [
+        "PASS not_worse_than_recent: log loss minus that of version 1, the best of 1 that served in the last 90 days, "
+        "is 0.0000 [0.0000, 0.0000], at most 0.005"
+    ]
+    assert validated(context, name, 3) == verdict
+
+
+@pytest.mark.parametrize(
+    ("replaced", "recent_days", "compared"),
+    [(89, 90, True), (90, 90, False), (91, 90, False), (29, 30, True), (30, 30, False), (1, 0, False)],
+)
+def test_a_version_as_bad_as_the_champion_fails_against_a_better_one_that_served_recently(
+    context: Context, new_version: Callable[..., int], replaced: int, recent_days: int, compared: bool
+) -> None:
+    name = f"slid {replaced} {recent_days}"
+    good, champion, candidate = new_version(name), new_version(name, wrong=True), new_version(name, wrong=True)
+    promoted(context, name, (good, 10 * RECENTLY), (champion, timedelta(days=replaced)))
+    verdict = validated(context, name, candidate, replace(POLICY, recent_days=recent_days))
+    found = {line.split(": ")[0] for line in verdict.reasons}
+    assert "PASS not_worse_than_champion" in found
+    assert ("FAIL not_worse_than_recent" in found) == compared
+    assert len(of_recent(verdict)) == compared
+    if compared:
+        assert "log loss minus that of version 1, the best of 1 that served in the last" in of_recent(verdict)[0]
+
+
+def test_versions_that_cannot_be_compared_are_named_and_take_no_day_from_the_holdout(
+    context: Context, new_version: Callable[..., int]
+) -> None:
+    name = "incomparable"
+    deleted, seen, unseen = new_version(name), new_version(name, until=date(2013, 2, 7)), new_version(name)
+    champion, candidate = new_version(name), new_version(name)
+    served = [deleted, seen, unseen, champion]
+    promoted(context, name, *((number, RECENTLY - timedelta(days=number)) for number in served))
+    context.registry.client.delete_model_version(name, str(deleted))
+    verdict = validated(context, name, candidate)
+    assert (verdict.outcome, holdout(verdict)[0]) == ("PASS", "2013-02-06")
+    (line,) = of_recent(verdict)
+    assert "minus that of version 3, the best of 1 that served" in line
+    assert line.endswith(
+        "; not compared: version 1, which was deleted"
+        "; not compared: version 2, which has seen the days before 2013-02-07"
+    )
+
+
+def test_a_version_whose_files_are_gone_counts_as_deleted_and_any_other_trouble_decides_nothing(
+    context: Context, new_version: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "lost"
+    lost, champion, candidate = (new_version(name) for _ in range(3))
+    promoted(context, name, (lost, RECENTLY), (champion, RECENTLY / 2))
+    load = mlflow.pyfunc.load_model
+
+    def without(trouble: Exception) -> Callable[[str], Any]:
+        def loaded(address: str) -> Any:
+            if address.endswith(f"/{lost}"):
+                raise trouble
+            return load(address)
+
+        return loaded
+
+    gone = MlflowException("No such artifact", error_code=RESOURCE_DOES_NOT_EXIST)
+    monkeypatch.setattr("mlflow.pyfunc.load_model", without(gone))
+    verdict = validated(context, name, candidate)
+    assert of_recent(verdict) == [
+        "PASS not_worse_than_recent: no other version that served in the last 90 days can be compared; "
+        "not compared: version 1, which was deleted"
+    ]
+    assert verdict.outcome == "PASS"
+
+    monkeypatch.setattr("mlflow.pyfunc.load_model", without(OSError("the network is down")))
+    with pytest.raises(OSError, match="the network is down"):
+        validated(context, name, candidate)
+    assert context.task_values["verdict"] == "INCONCLUSIVE"
 
 
 def test_an_undocumented_version_fails_and_says_what_is_missing(

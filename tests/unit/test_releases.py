@@ -1,10 +1,11 @@
 """Which versions served recently, and whether what serves is as it was decided."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from flight_delays.core.releases import Promotion, disagreements, served_recently
+from flight_delays.core.releases import Promotion, disagreements, served_recently, why_not_compared
+from flight_delays.core.splits import Holdout
 from flight_delays.core.traffic import Served
 
 NOW = datetime(2013, 12, 1, tzinfo=UTC)
@@ -41,9 +42,9 @@ def test_a_version_served_recently_if_another_took_its_place_after_the_limit_or_
     assert served_recently(promotions(*found), as_of=NOW, days=90) == versions
 
 
-@pytest.mark.parametrize(("apart_from", "versions"), [((), (1, 2, 3)), ((3, 2), (1,)), ((7, None), (1, 2, 3))])
+@pytest.mark.parametrize(("apart_from", "versions"), [((), (1, 2, 3)), ((3, 2), (1,)), ((7,), (1, 2, 3))])
 def test_versions_that_are_compared_elsewhere_are_left_out(
-    apart_from: tuple[int | None, ...], versions: tuple[int, ...]
+    apart_from: tuple[int, ...], versions: tuple[int, ...]
 ) -> None:
     found = promotions((1, 4 * LIMIT), (2, LIMIT / 2), (3, LIMIT / 3))
     assert served_recently(found, as_of=NOW, days=90, apart_from=apart_from) == versions
@@ -83,3 +84,26 @@ def test_what_is_not_as_it_was_decided_is_named(
         Served(name=f"v{number}", model_name="m", model_version=number, percentage=share) for number, share in served
     ]
     assert disagreements(decided, aliases, live) == found
+
+
+@pytest.mark.parametrize(
+    ("until", "takes", "why"),
+    [
+        (date(2013, 9, 30), "origin", None),
+        (date(2013, 10, 1), "origin", None),  # the first day of the holdout is the first that it has not seen
+        (date(2013, 10, 2), "origin", "has seen the days before 2013-10-02"),
+        (date(2014, 1, 1), "origin", "has seen the days before 2014-01-01"),
+        (date(2013, 10, 1), "", None),
+        (date(2013, 10, 1), "origin dest", None),
+        (date(2013, 10, 1), "wind origin gust", "takes columns that are gone: gust, wind"),
+        (date(2013, 10, 2), "wind", "has seen the days before 2013-10-02"),
+    ],
+)
+def test_a_version_can_be_compared_on_days_that_it_has_not_seen_with_the_columns_that_it_takes(
+    until: date, takes: str, why: str | None
+) -> None:
+    holdout = Holdout(first=date(2013, 10, 1), end=date(2013, 12, 1))
+    found = why_not_compared(
+        holdout=holdout, trained_until=until, takes=takes.split(), columns=["origin", "dest", "day"]
+    )
+    assert found == why

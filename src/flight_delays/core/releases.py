@@ -1,10 +1,11 @@
-"""Which versions served when, by what was logged, and whether what serves now is as it was decided."""
+"""Which versions served when, by what was logged; which of them can be compared; is what serves as decided?"""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import pairwise
 
+from flight_delays.core.splits import Holdout
 from flight_delays.core.traffic import Served, in_words
 
 
@@ -17,7 +18,7 @@ class Promotion:
 
 
 def served_recently(
-    promotions: Sequence[Promotion], *, as_of: datetime, days: int, apart_from: Collection[int | None] = ()
+    promotions: Sequence[Promotion], *, as_of: datetime, days: int, apart_from: Collection[int] = ()
 ) -> tuple[int, ...]:
     """The versions that served at some time in the last `days` days before `as_of`, in ascending order.
 
@@ -42,3 +43,16 @@ def disagreements(decided: int | None, aliases: Mapping[str, int], served: Seque
     if [(one.model_version, one.percentage) for one in served if one.percentage] != [(decided, 100)] * bool(decided):
         found.append(f"the endpoint serves {in_words(served)}, and {wanted} was decided")
     return found
+
+
+def why_not_compared(
+    *, holdout: Holdout, trained_until: date, takes: Collection[str], columns: Collection[str]
+) -> str | None:
+    """Why a version that `takes` some columns cannot be compared on the holdout, whose rows have `columns`; or None.
+
+    The days that judge are not made fewer for the sake of a version that has seen some of them.
+    """
+    if holdout.unseen_by(trained_until) != holdout:
+        return f"has seen the days before {trained_until}"
+    gone = sorted({*takes} - {*columns})
+    return f"takes columns that are gone: {', '.join(gone)}" if gone else None

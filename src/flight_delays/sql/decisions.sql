@@ -1,5 +1,5 @@
 CREATE TABLE IF NOT EXISTS {schema}.decisions (
-  decision_id STRING NOT NULL COMMENT 'Digest of all that the decision says, or of what makes it the same one',
+  decision_id STRING NOT NULL COMMENT 'Digest of all that the decision says but measured times and sizes, or of what makes it the same one',
   kind STRING NOT NULL COMMENT 'verdict: may a version serve? promotion or rollback: from now on it does',
   model_name STRING NOT NULL COMMENT 'Registered model',
   model_version INT NOT NULL COMMENT 'Version that the decision is on',

@@ -18,7 +18,7 @@ from flight_delays.core.feature_set import DAY
 from flight_delays.core.gates import Check, Evidence, Outcome, Verdict, enough_days, judge, verdict
 from flight_delays.core.markdown import table
 from flight_delays.core.metrics import Floats
-from flight_delays.core.releases import Promotion, served_recently
+from flight_delays.core.releases import Promotion, served_recently, why_not_compared
 from flight_delays.core.settings import Judge, Policy
 from flight_delays.core.splits import Holdout
 from flight_delays.core.use_case import LABEL, UseCase
@@ -53,8 +53,8 @@ def run(context: Context, settings: Judge) -> None:
     """Write the verdict to `decisions`, the version's tags and its run; a PASS gets the alias `challenger`.
 
     The version is compared with the champion; if it is the champion itself, with the one before it, so that a
-    release can be run again. It is also compared with the versions that served in the last `recent_days`. An exception
-    while judging is an INCONCLUSIVE verdict, and is raised once that is written.
+    release can be run again. It is also compared with the versions that served in the last `recent_days`. An
+    exception while judging is an INCONCLUSIVE verdict, and is raised once that is written.
     """
     registry, name, number, policy = context.registry, settings.model_name, settings.model_version, settings.policy
     candidate = registry.version(name, number)
@@ -132,17 +132,14 @@ def _recent(
     holdout: Holdout,
     policy: Policy,
 ) -> tuple[dict[int, Floats], tuple[str, ...]]:
-    """Forecasts of the other versions that served recently, by number; and those that cannot be compared, and why.
-
-    The days that judge are not made fewer for their sake: a version that has seen some of them is not compared.
-    """
+    """Forecasts of the other versions that served recently, by number; and those that cannot be compared, and why."""
     registry, name = context.registry, candidate.name
     logged = context.decisions.releases(name)
     numbers = served_recently(
         [Promotion(version=one.model_version, as_of=one.as_of) for one in logged],
         as_of=context.as_of,
         days=policy.recent_days,
-        apart_from=(candidate.number, None if champion is None else champion.number),
+        apart_from=[one.number for one in (candidate, champion) if one],
     )
     forecasts: dict[int, Floats] = {}
     not_compared = []
@@ -152,12 +149,14 @@ def _recent(
         except NotThereError:
             not_compared.append(f"version {number}, which was deleted")
             continue
-        trained_until = date.fromisoformat(_tag(version, "trained_until"))
-        gone = {column.name for column in signature(model).inputs} - {*rows.columns}
-        if holdout.unseen_by(trained_until) != holdout:
-            not_compared.append(f"version {number}, which has seen the days before {trained_until}")
-        elif gone:
-            not_compared.append(f"version {number}, which takes columns that are gone: {', '.join(sorted(gone))}")
+        trouble = why_not_compared(
+            holdout=holdout,
+            trained_until=date.fromisoformat(_tag(version, "trained_until")),
+            takes=[column.name for column in signature(model).inputs],
+            columns=list(rows.columns),
+        )
+        if trouble:
+            not_compared.append(f"version {number}, which {trouble}")
         else:
             forecasts[number] = _forecasts(context.use_case, model, rows)
     return forecasts, tuple(not_compared)
