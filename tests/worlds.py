@@ -107,6 +107,7 @@ def make_world(root: Path) -> World:
     settings = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     (root / "pyproject.toml").write_text(re.sub("^after_run = .*$", "", settings, flags=re.MULTILINE), encoding="utf-8")
     shutil.copytree(ROOT / "resources", root / "resources")
+    shutil.copy(ROOT / "version.py", root)
     git = ["git", "-C", str(root), "-c", "user.name=test", "-c", "user.email=test@example.com"]
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "bundle"]):
         subprocess.run([*git, *command], check=True)
