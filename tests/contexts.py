@@ -54,12 +54,20 @@ ROLLOUT = RolloutPolicy(
 )
 
 
-def promotion(model_name: str, model_version: int, verdict_id: str, *, online_store: bool = True) -> Promote:
+def promotion(
+    model_name: str,
+    model_version: int,
+    verdict_id: str,
+    *,
+    online_store: bool = True,
+    rollout_stages: tuple[int, ...] = (100,),
+) -> Promote:
     """Of a version, to the endpoint of the tests."""
     return Promote(
         model_name=model_name,
         model_version=model_version,
         verdict_id=verdict_id,
+        rollout_stages=rollout_stages,
         endpoint="delay",
         serving_workload_size="Small",
         serving_scale_to_zero=True,
@@ -86,9 +94,11 @@ class MemoryDecisions:
     def releases(self, model_name: str) -> list[Decision]:
         return releases_in(self.find(model_name=model_name))
 
-    def append(self, decision: Decision) -> None:
-        if not self.find(decision_id=decision.decision_id):
+    def append(self, decision: Decision) -> bool:
+        is_new = not self.find(decision_id=decision.decision_id)
+        if is_new:
             self.rows.append(decision)
+        return is_new
 
 
 @dataclass(frozen=True)
@@ -133,6 +143,7 @@ def make_context(
         endpoints=endpoints,
         task_values=Values(),
         console=Console(file=io.StringIO(), width=200),
+        clock=lambda: as_of,
         as_of=as_of,
     )
 

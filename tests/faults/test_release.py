@@ -17,7 +17,7 @@ from flight_delays.core.traffic import Served
 from flight_delays.platform.context import Context
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.registry import Registry
-from flight_delays.tasks import judge, promote, train
+from flight_delays.tasks import judge, promote, serving, train
 
 MEASURED = {"latency_ms", "size_mb", "decision_id"}  # the last is a digest of the model's name too
 
@@ -37,7 +37,7 @@ def context_of(
             [Served(name="champion", model_name=name, model_version=1, percentage=100)],
             workload_size="Small",
             scale_to_zero=True,
-            environment=promote.environment(promotion("any", 1, "any")),
+            environment=serving.environment(promotion("any", 1, "any")),
             progress=lambda _: None,
         )
         return make_context(

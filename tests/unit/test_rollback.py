@@ -14,7 +14,7 @@ from flight_delays.platform.context import Context
 from flight_delays.platform.decision_log import Decision
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.registry import Registry
-from flight_delays.tasks import promote, rollback
+from flight_delays.tasks import rollback, serving
 from flight_delays.views.status import show_status
 
 AS_OF = datetime(2013, 3, 1, 9, tzinfo=UTC)
@@ -44,7 +44,7 @@ def context_of(registry: Registry, endpoints: Endpoints, new_version: Callable[.
             )
         for alias, version in {"champion": 3, "previous_champion": 2, "challenger": 4}.items():
             registry.set_alias(name, alias, version)
-        promote.serve(context, promotion(name, 3, "any"), 3)
+        serving.serve(context, promotion(name, 3, "any"), 3)
         return context
 
     return make
@@ -166,7 +166,7 @@ def test_status_says_what_serves_since_when_and_why(context_of: Callable[[str], 
 def test_status_finds_what_is_not_as_it_was_decided(context_of: Callable[[str], Context]) -> None:
     context = context_of("disagreeing")
     context.registry.set_alias("disagreeing", "champion", 2)
-    promote.serve(context, promotion("disagreeing", 1, "any"), 1)
+    serving.serve(context, promotion("disagreeing", 1, "any"), 1)
     agrees, lines = status(context, "disagreeing")
     assert not agrees
     assert [line for line in lines if line.startswith("DISAGREES")] == [

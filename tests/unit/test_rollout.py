@@ -24,7 +24,7 @@ def found(*signals: Signal) -> list[Finding]:
 
 
 def rollout(percentage: int = 5, **change: object) -> Rollout:
-    return replace(Rollout(step=3, percentage=percentage, since=START), **change)
+    return replace(Rollout(step=3, percentage=percentage, since=START, served=True), **change)
 
 
 def entry(step: int, action: Action, percentage: int = 0, minutes: float = 0) -> Entry:
@@ -81,13 +81,14 @@ def test_what_may_be_known_later_says_when() -> None:
 
 
 def test_a_good_challenger_goes_through_all_stages_and_is_promoted_at_the_last() -> None:
-    entries, now = [entry(0, Action.START, STAGES[0])], START
+    entries, now = [entry(0, Action.START, STAGES[0]), entry(1, Action.SERVE, STAGES[0])], START
     while not (state := state_of(entries)).ended:
         now += timedelta(minutes=ROLLOUT.rollout_stage_minutes)
         decided = decide(state, found(GOOD), ROLLOUT, now)
-        entries.append(Entry(step=state.step + 1, action=decided.action, percentage=decided.percentage, at=now))
-    assert [one.percentage for one in entries] == list(STAGES)
-    assert [one.action for one in entries] == [Action.START, *[Action.ADVANCE] * 4, Action.PROMOTE]
+        for step, action in enumerate((decided.action, Action.SERVE), state.step + 1):
+            entries.append(Entry(step=step, action=action, percentage=decided.percentage, at=now))
+    assert [one.percentage for one in entries[::2]] == list(STAGES)
+    assert [one.action for one in entries[::2]] == [Action.START, *[Action.ADVANCE] * 4, Action.PROMOTE]
 
 
 def test_a_share_that_is_no_stage_goes_to_the_next_larger_stage() -> None:
@@ -102,6 +103,15 @@ def test_a_share_that_is_no_stage_goes_to_the_next_larger_stage() -> None:
         ([entry(1, Action.ADVANCE, 1, 5)], Rollout(step=1, percentage=1, since=after(5))),
         ([entry(1, Action.PAUSE, 0, 5)], Rollout(step=1, percentage=0, since=after(0), paused=True)),
         ([entry(1, Action.ASK, 0, 5)], Rollout(step=1, percentage=0, since=after(0), asked=True)),
+        ([entry(1, Action.SERVE, 0, 5)], Rollout(step=1, percentage=0, since=after(5), served=True)),
+        (
+            [entry(1, Action.SERVE, 0, 5), entry(2, Action.ADVANCE, 1, 6)],
+            Rollout(step=2, percentage=1, since=after(6), served=False),
+        ),
+        (
+            [entry(1, Action.ROLL_BACK, 0, 5), entry(2, Action.SERVE, 0, 6)],
+            Rollout(step=2, percentage=0, since=after(6), served=True, ended=Action.ROLL_BACK),
+        ),
         (
             [entry(1, Action.PAUSE, 0, 5), entry(2, Action.ASK, 0, 6), entry(3, Action.RESUME, 0, 7)],
             Rollout(step=3, percentage=0, since=after(7)),
@@ -129,17 +139,25 @@ def test_the_state_of_a_rollout_is_its_rows_in_any_order(entries: list[Entry], s
         [entry(0, Action.START), entry(2, Action.HOLD)],
         [entry(0, Action.START), entry(1, Action.HOLD), entry(1, Action.HOLD)],
         [entry(0, Action.START), entry(1, Action.ROLL_BACK), entry(2, Action.HOLD)],
+        [entry(0, Action.START), entry(1, Action.ROLL_BACK), entry(2, Action.SERVE), entry(3, Action.SERVE)],
     ],
-    ids=["no start", "a late start", "a gap", "a step twice", "a step after the end"],
+    ids=["no start", "a late start", "a gap", "a step twice", "a step after the end", "served twice after the end"],
 )
 def test_rows_that_are_no_rollout_are_refused(entries: list[Entry]) -> None:
     with pytest.raises(ValueError, match="rollout"):
         state_of(entries)
 
 
-def test_a_rollout_that_has_ended_takes_no_step() -> None:
-    with pytest.raises(ValueError, match="the rollout has ended by PROMOTE"):
-        decide(rollout(ended=Action.PROMOTE), found(GOOD), ROLLOUT, START)
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"ended": Action.PROMOTE}, "the rollout has ended by PROMOTE"),
+        ({"served": False}, "its share is not served yet"),
+    ],
+)
+def test_a_rollout_that_has_ended_or_is_not_served_takes_no_step(change: dict[str, object], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        decide(rollout(**change), found(GOOD), ROLLOUT, START)
 
 
 ROLLOUTS = st.builds(rollout, st.sampled_from(STAGES[:-1]), paused=st.booleans(), asked=st.booleans())

@@ -23,7 +23,7 @@ class Signal(StrEnum):
 
 
 class Action(StrEnum):
-    """Of one row of a rollout. The first five are decided by `decide`, the others by people or by the release."""
+    """Of one row of a rollout: the first five are what `decide` answers; SERVE says that the endpoint serves it so."""
 
     HOLD = "HOLD"
     ADVANCE = "ADVANCE"
@@ -31,6 +31,7 @@ class Action(StrEnum):
     ROLL_BACK = "ROLL_BACK"
     ASK = "ASK"
     START = "START"
+    SERVE = "SERVE"
     PAUSE = "PAUSE"
     RESUME = "RESUME"
 
@@ -54,7 +55,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What the log says of one step: `percentage` is the challenger's share from then on, `at` when it was decided."""
+    """What the log says of one step, `at` some time: `percentage` is the challenger's share from then on."""
 
     step: int
     action: Action
@@ -66,13 +67,15 @@ class Entry:
 class Rollout:
     """Where a rollout is.
 
-    `since` is when the challenger got its `percentage`, or the rollout was resumed; `step` numbers the newest row. A
-    rollout that has `ended` left the challenger at 100 % or at none.
+    `percentage` is the challenger's share as decided, `served` whether the endpoint was brought to it, and `since` when
+    it was, or the rollout was resumed; `step` numbers the newest row. A rollout that has `ended` left the challenger at
+    100 % or at none.
     """
 
     step: int
     percentage: int
     since: datetime
+    served: bool = False
     paused: bool = False
     asked: bool = False
     ended: Action | None = None
@@ -97,7 +100,8 @@ def state_of(entries: Sequence[Entry]) -> Rollout:
         raise ValueError(f"a rollout begins with START, step 0, not with {first.action}, step {first.step}")
     state = Rollout(step=0, percentage=first.percentage, since=first.at)
     for entry in others:
-        if state.ended or entry.step != state.step + 1:
+        over = state.ended and (state.served or entry.action is not Action.SERVE)
+        if over or entry.step != state.step + 1:
             raise ValueError(f"step {entry.step}, {entry.action}, can't follow step {state.step} of a rollout")
         state = _after(state, entry)
     return state
@@ -108,7 +112,9 @@ def _after(state: Rollout, entry: Entry) -> Rollout:
     match entry.action:
         case Action.ADVANCE | Action.PROMOTE | Action.ROLL_BACK:
             ended = entry.action if entry.action in ENDS else None
-            return replace(state, percentage=entry.percentage, since=entry.at, asked=False, ended=ended)
+            return replace(state, percentage=entry.percentage, since=entry.at, served=False, asked=False, ended=ended)
+        case Action.SERVE:
+            return replace(state, since=entry.at, served=True)
         case Action.PAUSE:
             return replace(state, paused=True)
         case Action.RESUME:  # the stage begins anew
@@ -124,10 +130,13 @@ def decide(rollout: Rollout, findings: Sequence[Finding], policy: RolloutPolicy,
 
     Whatever is WORSE rolls back, also a paused rollout and one that waits for an answer. All GOOD, once a stage took
     `rollout_stage_minutes`, goes to the next one; that of 100 % is the promotion. Anything else holds, and asks after
-    `rollout_limit_hours` in one stage, as what is INVALID does at once. Raises ValueError for a rollout that has ended.
+    `rollout_limit_hours` in one stage, as what is INVALID does at once. Raises ValueError for a rollout that has ended,
+    and for one whose share is not served yet.
     """
-    if rollout.ended:
-        raise ValueError(f"the rollout has ended by {rollout.ended}")
+    if rollout.ended or not rollout.served:
+        raise ValueError(
+            f"the rollout has ended by {rollout.ended}" if rollout.ended else "its share is not served yet"
+        )
     found = tuple(map(str, findings))
     signals = {finding.signal for finding in findings}
 

@@ -99,6 +99,14 @@ StoreAddress = Annotated[
 HoldoutDays = Annotated[
     Count, Field(description="Length of the holdout, days: the last whole ones before as_of, never trained on.")
 ]
+PayloadTable = Annotated[Text, Field(description="Inference table: <catalog>.<schema>.<table>.")]
+ServedEntitiesTable = Annotated[
+    Text, Field(description="System table that maps ids of served entities to model versions; needs SELECT.")
+]
+RolloutStages = Annotated[
+    Stages,
+    Field(description="Policy. A challenger's shares of the requests, %, one after the other; 100 alone: no rollout."),
+]
 MaxLag = Annotated[AtLeast0, Field(description="Policy. Maximum time from event to prediction, s.")]
 
 
@@ -151,9 +159,7 @@ class Policy:
 class RolloutPolicy:
     """How a version that passed the gate gets from none of the requests to all of them."""
 
-    rollout_stages: Stages = Field(
-        description="Policy. The challenger's shares of the requests, in %: 0,1,5,25,50,100. 100 alone: no rollout."
-    )
+    rollout_stages: RolloutStages
     rollout_stage_minutes: Count = Field(description="Policy. Minimum time in each stage, minutes.")
     rollout_limit_hours: Count = Field(
         description="Policy. A stage that stays undecided for longer asks a person, hours."
@@ -255,6 +261,26 @@ class Promote(Serving):
 
     model_version: ModelVersion
     verdict_id: Text = Field(description="Id of the verdict that allows the promotion.")
+    rollout_stages: RolloutStages
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout(Serving):
+    """Take the next step of a rollout: hold, advance, promote, roll back or ask. Sets rollout."""
+
+    order: Literal["", "pause", "resume", "promote"] = Field(
+        default="", description="What a person decides instead: pause, resume or promote; empty: nothing."
+    )
+    reason: str = Field(default="", description="Why, for whoever reads the log of decisions; needed for an order.")
+    payload_table: PayloadTable
+    served_entities_table: ServedEntitiesTable
+    policy: RolloutPolicy
+
+    @model_validator(mode="after")
+    def _said_why(self) -> Self:
+        if self.order and not self.reason.strip():
+            raise ValueError(f"reason is missing; say why to {self.order}")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -319,10 +345,8 @@ class ScoreServed:
     """Add the endpoint's answers to predictions. Sets served."""
 
     model_name: ModelName
-    payload_table: Text = Field(description="Inference table: <catalog>.<schema>.<table>.")
-    served_entities_table: Text = Field(
-        description="System table that maps ids of served entities to model versions; needs SELECT."
-    )
+    payload_table: PayloadTable
+    served_entities_table: ServedEntitiesTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -355,6 +379,7 @@ TASKS: Mapping[str, tuple[type[InSchema], type]] = {
     "train": (AsOf, Train),
     "judge": (AsOf, Judge),
     "promote": (AsOf, Promote),
+    "rollout": (AsOf, Rollout),
     "rollback": (AsOf, Rollback),
     "score-batch": (AsOf, ScoreBatch),
     "score-stream": (InSchema, ScoreStream),

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from rich.console import Console
 
@@ -16,6 +16,11 @@ from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.endpoints import connect as connect_endpoints
 from flight_delays.platform.registry import Registry, connect
 from flight_delays.platform.session import spark_session
+
+
+def now() -> datetime:
+    """The clock's time, UTC."""
+    return datetime.now(UTC)
 
 
 class TaskValues:
@@ -32,7 +37,8 @@ class TaskValues:
 class Adapters:
     """The use case, and all that a task reads and writes.
 
-    Few tasks need `endpoints`, and not everybody may see them: who asks connects.
+    Few tasks need `endpoints`, and not everybody may see them: who asks connects. `clock` tells when something
+    happened, like that an endpoint began to serve a version; it is no "now" to decide by.
     """
 
     use_case: UseCase
@@ -43,6 +49,7 @@ class Adapters:
     task_values: TaskValues
     console: Console
     endpoints: Callable[[], Endpoints] = connect_endpoints
+    clock: Callable[[], datetime] = now
 
 
 @dataclass(frozen=True, kw_only=True)

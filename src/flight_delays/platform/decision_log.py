@@ -49,7 +49,7 @@ class Decisions:
         """Those from which on another version serves, the newest last."""
         return releases_in(self.find(model_name=model_name))
 
-    def append(self, decision: Decision) -> None:
-        """Add it, with the time of the clock, unless its id is there."""
+    def append(self, decision: Decision) -> bool:
+        """Add it, with the time of the clock, unless its id is there; whether it was added."""
         row = self.tables.decision("decisions", {**vars(decision), "reasons": [*decision.reasons]})
-        self.tables.append_new("decisions", row, key=["decision_id"])
+        return self.tables.append_new("decisions", row, key=["decision_id"]).inserted > 0

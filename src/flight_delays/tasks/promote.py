@@ -1,23 +1,21 @@
-"""Make a version the champion, and the endpoint's, if a verdict allows it."""
-
-from hashlib import sha256
+"""Make a version the champion, and the endpoint's, if a verdict allows it: at once, or by a rollout."""
 
 from flight_delays.core.errors import UserError
 from flight_delays.core.gates import Outcome
-from flight_delays.core.settings import Promote, Serving
-from flight_delays.core.traffic import Served
+from flight_delays.core.rollout import Action
+from flight_delays.core.settings import Promote
 from flight_delays.platform.context import Context
-from flight_delays.platform.decision_log import PROMOTION, VERDICT, Decision
-from flight_delays.platform.endpoints import ONLINE_STORE_SECRET
-from flight_delays.platform.online_table import ONLINE_STORE
+from flight_delays.platform.decision_log import PROMOTION, VERDICT
+from flight_delays.platform.rollout_log import newest_rollout
+from flight_delays.tasks.rollout import start
+from flight_delays.tasks.serving import make_champion
 
 
 def run(context: Context, settings: Promote) -> None:
-    """Let the endpoint serve the version, then move `previous_champion` and `champion` and append to `decisions`.
+    """Begin the rollout of the version; promote it at once if it is the first, or the only stage is 100 %.
 
-    Idempotent after any interruption: the aliases follow an endpoint that serves, never the other way round.
-
-    Raises UserError unless the verdict is a PASS on this very version, against the version that serves now.
+    Raises UserError unless the verdict is a PASS on this very version, against the version that serves now, and while
+    another version is rolled out.
     """
     model_name, model_version, verdict_id = settings.model_name, settings.model_version, settings.verdict_id
     registry = context.registry
@@ -46,49 +44,18 @@ def run(context: Context, settings: Promote) -> None:
             f"this verdict promoted version {model_version} before, and it was taken back since; judge it on newer "
             "days, by a later as_of, to promote it again"
         )
-    serve(context, settings, model_version)
-    if champion != model_version:
-        if previous is not None:
-            registry.set_alias(model_name, "previous_champion", previous)
-        registry.set_alias(model_name, "champion", model_version)
-    if registry.aliases(model_name).get("challenger") == model_version:
-        registry.delete_alias(model_name, "challenger")
-
-    # A version that serves and is judged once more changes nothing; one whose promotion was killed is logged now.
-    if all(one.other_version != previous for one in logged):
-        context.decisions.append(
-            Decision(
-                decision_id=sha256(f"{model_name}|{model_version}|{PROMOTION}|{verdict_id}".encode()).hexdigest(),
-                kind=PROMOTION,
-                model_name=model_name,
-                model_version=model_version,
-                other_version=previous,
-                outcome="DONE",
-                reasons=("verdict PASS",),
-                allowed_by=verdict_id,
-                as_of=context.as_of,
-            )
+    rollout = newest_rollout(context.decisions, model_name)
+    if rollout is not None and not rollout.is_over and rollout.verdict_id != verdict_id:
+        raise UserError(
+            f"version {rollout.challenger} is being rolled out, at {rollout.state.percentage} %; run the release job "
+            f"for version {model_version} when that has ended"
         )
-    context.task_values.set("champion", str(model_version))
-    before = "no version" if previous is None else f"version {previous}"
-    context.console.print(
-        f"Champion of {model_name} is version {model_version}, served by {settings.endpoint}; before it: {before}."
-    )
-
-
-def serve(context: Context, settings: Serving, model_version: int) -> None:
-    """Let the endpoint serve this version alone, and wait until it does."""
-    context.endpoints().configure(
-        settings.endpoint,
-        [Served(name="champion", model_name=settings.model_name, model_version=model_version, percentage=100)],
-        workload_size=settings.serving_workload_size,
-        scale_to_zero=settings.serving_scale_to_zero,
-        environment=environment(settings),
-        progress=context.console.print,
-    )
-
-
-def environment(settings: Serving) -> dict[str, str]:
-    """Variables of the served version; a secret is named, never read."""
-    secret = f"{{{{secrets/{settings.secret_scope}/{ONLINE_STORE_SECRET}}}}}"
-    return {ONLINE_STORE: secret} if settings.online_store else {}
+    if rollout is not None and rollout.verdict_id == verdict_id and rollout.state.ended is Action.ROLL_BACK:
+        raise UserError(
+            f"this verdict's rollout of version {model_version} was rolled back; judge it on newer days, by a later "
+            "as_of, to roll it out again"
+        )
+    if previous is None or champion == model_version or settings.rollout_stages == (100,):
+        make_champion(context, settings, model_version, previous=previous, allowed_by=verdict_id, reason="verdict PASS")
+    else:
+        start(context, settings, verdict, settings.rollout_stages)

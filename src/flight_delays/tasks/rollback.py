@@ -1,4 +1,4 @@
-"""Make an earlier champion the champion again, and the endpoint's. Needs no verdict, no label and no traffic."""
+"""Go back to the champion from a rollout, or to an earlier champion. Needs no verdict, no label and no traffic."""
 
 from hashlib import sha256
 
@@ -6,12 +6,15 @@ from flight_delays.core.errors import UserError
 from flight_delays.core.settings import Rollback
 from flight_delays.platform.context import Context
 from flight_delays.platform.decision_log import PROMOTION, ROLLBACK, Decision
-from flight_delays.tasks.promote import serve
+from flight_delays.platform.rollout_log import newest_rollout
+from flight_delays.tasks.rollout import end, ended
+from flight_delays.tasks.serving import serve
 
 
 def run(context: Context, settings: Rollback) -> None:
     """Append to `decisions`, move the aliases, then let the endpoint serve the version.
 
+    While a version is rolled out, that one goes and the champion stays, unless `to_version` says otherwise.
     Batch and stream take the version from their next run or micro-batch on, though the endpoint needs minutes. Killed
     anywhere and run again with the same `as_of`, it goes on with what it decided. Raises UserError if there is no
     version to go back to.
@@ -22,13 +25,19 @@ def run(context: Context, settings: Rollback) -> None:
     releases = context.decisions.releases(name)
     decided = [one for one in releases if one.decision_id == decision_id]
     if not decided:
-        champion = registry.aliases(name).get("champion")
+        rollout = newest_rollout(context.decisions, name)
+        other: int | None
+        if settings.to_version is None and rollout is not None and not rollout.is_over:
+            target, other = rollout.champion, rollout.challenger
+        else:
+            other = registry.aliases(name).get("champion")
+            target = _target(releases, other, settings.to_version)
         made = Decision(
             decision_id=decision_id,
             kind=ROLLBACK,
             model_name=name,
-            model_version=_target(releases, champion, settings.to_version),
-            other_version=champion,
+            model_version=target,
+            other_version=other,
             outcome="DONE",
             reasons=(settings.reason,),
             as_of=context.as_of,
@@ -38,6 +47,7 @@ def run(context: Context, settings: Rollback) -> None:
         decided = [made]
     (decision,) = decided
     version, before = decision.model_version, _before(releases, decision.model_version)
+    end(context, name, settings.reason)
     registry.set_alias(name, "champion", version)
     aliases = registry.aliases(name)
     if before is not None:
@@ -47,6 +57,7 @@ def run(context: Context, settings: Rollback) -> None:
     if "challenger" in aliases:
         registry.delete_alias(name, "challenger")
     serve(context, settings, version)
+    ended(context, settings)
     context.task_values.set("champion", str(version))
     context.console.print(
         f"Champion of {name} is version {version} again, served by {settings.endpoint}, in place of version "

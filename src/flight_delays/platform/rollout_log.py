@@ -1,0 +1,88 @@
+"""Rollouts, as rows of `decisions`: one per step, whose id is that of the verdict that allowed it and the step."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+
+from flight_delays.core.rollout import Action, Entry, Rollout, state_of
+from flight_delays.platform.decision_log import Decision, Decisions
+
+ROLLOUT = "rollout"  # kind of decision
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logged:
+    """A rollout of version `challenger` beside the `champion`, and where it is."""
+
+    model_name: str
+    challenger: int
+    champion: int
+    verdict_id: str
+    state: Rollout
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of it is left to do."""
+        return self.state.ended is not None and self.state.served
+
+
+def newest_rollout(decisions: Decisions, model_name: str) -> Logged | None:
+    """The rollout that was started last."""
+    rows = decisions.find(kind=ROLLOUT, model_name=model_name)
+    starts = [row for row in rows if row.outcome == Action.START]
+    return rollout_of(rows, starts[-1]) if starts else None
+
+
+def rollout_of(rows: Sequence[Decision], start: Decision) -> Logged:
+    """The rollout that began with that row."""
+    if start.allowed_by is None or start.other_version is None:
+        raise ValueError(f"the rollout {start.decision_id} names no verdict or no champion")
+    return Logged(
+        model_name=start.model_name,
+        challenger=start.model_version,
+        champion=start.other_version,
+        verdict_id=start.allowed_by,
+        state=state_of([_entry(row) for row in rows if row.allowed_by == start.allowed_by]),
+    )
+
+
+def write_step(
+    decisions: Decisions,
+    *,
+    model_name: str,
+    challenger: int,
+    champion: int | None,
+    verdict_id: str,
+    entry: Entry,
+    reasons: Sequence[str],
+    policy: Mapping[str, object],
+    as_of: datetime,
+) -> bool:
+    """Claim the step: whether it was written, which it is unless somebody else has written that step before."""
+    return decisions.append(
+        Decision(
+            decision_id=sha256(f"{model_name}|{ROLLOUT}|{verdict_id}|{entry.step}".encode()).hexdigest(),
+            kind=ROLLOUT,
+            model_name=model_name,
+            model_version=challenger,
+            other_version=champion,
+            outcome=entry.action,
+            reasons=tuple(reasons),
+            evidence=json.dumps({"step": entry.step, "percentage": entry.percentage, "at": entry.at.isoformat()}),
+            policy=json.dumps(policy, sort_keys=True),
+            allowed_by=verdict_id,
+            as_of=as_of,
+        )
+    )
+
+
+def _entry(row: Decision) -> Entry:
+    evidence = json.loads(row.evidence)
+    return Entry(
+        step=evidence["step"],
+        action=Action(row.outcome),
+        percentage=evidence["percentage"],
+        at=datetime.fromisoformat(evidence["at"]),
+    )

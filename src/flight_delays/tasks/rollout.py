@@ -1,0 +1,163 @@
+"""One step of a rollout: put right what is not as decided, look at the clocks, decide, act."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+from flight_delays.core.errors import UserError
+from flight_delays.core.rollout import Action, Decided, Entry, Finding, Signal, decide
+from flight_delays.core.settings import Rollout, Serving
+from flight_delays.core.traffic import in_words
+from flight_delays.platform.context import Context
+from flight_delays.platform.decision_log import Decision
+from flight_delays.platform.registry import NotThereError
+from flight_delays.platform.rollout_log import Logged, newest_rollout, write_step
+from flight_delays.tasks.serving import make_champion, serve, split
+
+Measure = Callable[[Context, Rollout, Logged], list[Finding]]
+
+
+def run(context: Context, settings: Rollout, measure: Measure) -> None:
+    """Take the next step of the rollout under way, if there is one.
+
+    Of two runs at once one takes the step. Killed anywhere, the next run goes on from the log. Raises UserError where
+    a person has to decide, once that is written.
+    """
+    logged = newest_rollout(context.decisions, settings.model_name)
+    if logged is None or logged.is_over:
+        context.console.print(f"No version of {settings.model_name} is being rolled out.")
+        return
+    if not logged.state.served:  # an earlier run was killed
+        bring_about(context, settings, logged)
+        return
+    restore(context, settings, logged)
+    decided = _ordered(settings, logged) or decide(
+        logged.state, _findings(context, settings, logged, measure), settings.policy, context.as_of
+    )
+    entry = Entry(step=logged.state.step + 1, action=decided.action, percentage=decided.percentage, at=context.as_of)
+    if not _write(context, logged, entry, decided.reasons, asdict(settings.policy)):
+        context.console.print(f"Another run has taken step {entry.step}; nothing is left to do.")
+        return
+    _tell(context, logged, decided)
+    after = newest_rollout(context.decisions, settings.model_name)
+    if after is not None and not after.state.served:
+        bring_about(context, settings, after)
+    if decided.action is Action.ASK:
+        raise UserError(
+            f"version {logged.challenger} at {logged.state.percentage} %: {decided.reasons[0]}; "
+            "resume it, promote it or roll it back"
+        )
+
+
+def start(context: Context, settings: Serving, verdict: Decision, stages: Sequence[int]) -> None:
+    """Begin the rollout that a verdict allows, in its first stage."""
+    entry = Entry(step=0, action=Action.START, percentage=stages[0], at=context.as_of)
+    write_step(
+        context.decisions,
+        model_name=verdict.model_name,
+        challenger=verdict.model_version,
+        champion=verdict.other_version,
+        verdict_id=verdict.decision_id,
+        entry=entry,
+        reasons=("verdict PASS",),
+        policy={"rollout_stages": [*stages]},
+        as_of=context.as_of,
+    )
+    logged = newest_rollout(context.decisions, verdict.model_name)
+    if logged is not None and not logged.state.served:
+        bring_about(context, settings, logged)
+    context.task_values.set("champion", str(verdict.other_version))
+    context.console.print(
+        f"Version {verdict.model_version} of {verdict.model_name} is being rolled out, from {stages[0]} % on."
+    )
+
+
+def bring_about(context: Context, settings: Serving, logged: Logged) -> None:
+    """Let the endpoint serve what the newest step decided, move the aliases at the end, and log that it is done."""
+    state = logged.state
+    if state.ended is Action.PROMOTE:
+        make_champion(
+            context,
+            settings,
+            logged.challenger,
+            previous=logged.champion,
+            allowed_by=logged.verdict_id,
+            reason="verdict PASS, and a rollout through all stages",
+        )
+    elif state.ended is Action.ROLL_BACK:
+        if context.registry.aliases(logged.model_name).get("challenger") == logged.challenger:
+            context.registry.delete_alias(logged.model_name, "challenger")
+        serve(context, settings, logged.champion)
+    else:
+        serve(context, settings, logged.champion, logged.challenger, state.percentage)
+    done = Entry(step=state.step + 1, action=Action.SERVE, percentage=state.percentage, at=context.clock())
+    _write(context, logged, done, (f"{settings.endpoint} serves it",), {})
+
+
+def restore(context: Context, settings: Serving, logged: Logged) -> None:
+    """Put right what somebody has changed: the endpoint and the aliases follow the log."""
+    wanted = split(settings, logged.champion, logged.challenger, logged.state.percentage)
+    served = context.endpoints().configuration(settings.endpoint)
+    if {*served} != {*wanted}:
+        context.console.print(f"Restored: {settings.endpoint} served {in_words(served)}.")
+    serve(context, settings, logged.champion, logged.challenger, logged.state.percentage)
+    aliases = context.registry.aliases(logged.model_name)
+    for alias, version in (("champion", logged.champion), ("challenger", logged.challenger)):
+        if aliases.get(alias) != version:
+            context.console.print(f"Restored: alias {alias} pointed at {aliases.get(alias, 'no version')}.")
+            context.registry.set_alias(logged.model_name, alias, version)
+
+
+def _ordered(settings: Rollout, logged: Logged) -> Decided | None:
+    if not settings.order:
+        return None
+    action = {"pause": Action.PAUSE, "resume": Action.RESUME, "promote": Action.PROMOTE}[settings.order]
+    share = 100 if action is Action.PROMOTE else logged.state.percentage
+    return Decided(action=action, percentage=share, reasons=(settings.reason,))
+
+
+def end(context: Context, model_name: str, reason: str) -> None:
+    """Roll back what is being rolled out, in the log alone: who calls lets the endpoint serve the champion."""
+    while (logged := newest_rollout(context.decisions, model_name)) is not None and logged.state.ended is None:
+        entry = Entry(step=logged.state.step + 1, action=Action.ROLL_BACK, percentage=0, at=context.as_of)
+        _write(context, logged, entry, (reason,), {})
+
+
+def ended(context: Context, settings: Serving) -> None:
+    """Log that the endpoint serves the champion alone again, if a rollout has ended."""
+    logged = newest_rollout(context.decisions, settings.model_name)
+    if logged is not None and not logged.is_over:
+        done = Entry(step=logged.state.step + 1, action=Action.SERVE, percentage=0, at=context.clock())
+        _write(context, logged, done, (f"{settings.endpoint} serves the champion alone",), {})
+
+
+def _findings(context: Context, settings: Rollout, logged: Logged, measure: Measure) -> list[Finding]:
+    try:
+        return measure(context, settings, logged)
+    except NotThereError as error:
+        return [Finding(name="version", signal=Signal.WORSE, reason=str(error))]
+    except Exception as error:  # whatever it was, nothing was measured: that holds, and is written
+        said = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+        return [Finding(name="measured", signal=Signal.UNKNOWN, reason=said)]
+
+
+def _write(context: Context, logged: Logged, entry: Entry, reasons: Sequence[str], policy: dict[str, object]) -> bool:
+    return write_step(
+        context.decisions,
+        model_name=logged.model_name,
+        challenger=logged.challenger,
+        champion=logged.champion,
+        verdict_id=logged.verdict_id,
+        entry=entry,
+        reasons=reasons,
+        policy=policy,
+        as_of=context.as_of,
+    )
+
+
+def _tell(context: Context, logged: Logged, decided: Decided) -> None:
+    context.task_values.set("rollout", decided.action)
+    context.console.print(
+        f"Version {logged.challenger} beside version {logged.champion}: {decided.action}, {decided.percentage} %"
+    )
+    for reason in decided.reasons:
+        context.console.print(f"  {reason}")

@@ -1,0 +1,294 @@
+"""One step of a rollout after the other, on a real registry and an endpoint over HTTP."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from tests.contexts import ROLLOUT, MemoryDecisions, make_context, printed, promotion
+from tests.faults.seams import killed, writes_of
+
+from flight_delays.core.errors import UserError
+from flight_delays.core.rollout import Finding, Signal
+from flight_delays.core.settings import Rollback, Rollout
+from flight_delays.platform.context import Context
+from flight_delays.platform.decision_log import Decision
+from flight_delays.platform.endpoints import Endpoints
+from flight_delays.platform.registry import Registry
+from flight_delays.platform.rollout_log import newest_rollout
+from flight_delays.tasks import promote, rollback, rollout, serving
+
+AS_OF = datetime(2013, 3, 1, 9, tzinfo=UTC)
+HOUR = timedelta(minutes=ROLLOUT.rollout_stage_minutes)
+POLICY = replace(ROLLOUT, rollout_stages=(0, 25, 100))
+GOOD, WORSE, UNKNOWN, INVALID = Signal
+SERVING = ("model_name", "endpoint", "serving_workload_size", "serving_scale_to_zero", "secret_scope", "online_store")
+
+
+@pytest.fixture
+def context_of(registry: Registry, endpoints: Endpoints, new_version: Callable[..., int]) -> Callable[[str], Context]:
+    """Version 1 of a model serves; the verdict on version 2 is a PASS."""
+
+    def make(name: str) -> Context:
+        context = make_context(as_of=AS_OF, registry=registry, endpoints=lambda: endpoints, decisions=MemoryDecisions())
+        for _ in range(2):
+            new_version(name)
+        for alias, version in {"champion": 1, "challenger": 2}.items():
+            registry.set_alias(name, alias, version)
+        context.decisions.append(verdict(name, 2))
+        serving.serve(context, promotion(name, 1, "any"), 1)
+        return context
+
+    return make
+
+
+def verdict(name: str, version: int) -> Decision:
+    return Decision(
+        decision_id=f"verdict on {version}",
+        kind="verdict",
+        model_name=name,
+        model_version=version,
+        other_version=1,
+        outcome="PASS",
+        reasons=("PASS all",),
+        as_of=AS_OF,
+    )
+
+
+def settings(name: str, **change: object) -> Rollout:
+    known = {key: getattr(promotion(name, 1, "any"), key) for key in SERVING}
+    return Rollout(**known, payload_table="a.b.c", served_entities_table="a.b.d", policy=POLICY, **change)
+
+
+def start(context: Context, name: str, version: int = 2) -> None:
+    promote.run(context, promotion(name, version, f"verdict on {version}", rollout_stages=POLICY.rollout_stages))
+
+
+def says(*signals: Signal) -> rollout.Measure:
+    return lambda *_: [Finding(name=f"clock_{at}", signal=one, reason="said so") for at, one in enumerate(signals)]
+
+
+def step(context: Context, name: str, measure: rollout.Measure, hours: int, **change: object) -> None:
+    """The run that many hours after the start."""
+    rollout.run(replace(context, as_of=AS_OF + hours * HOUR), settings(name, **change), measure)
+
+
+def began(context: Context, name: str) -> Context:
+    """Its rollout's first stage is served since AS_OF."""
+    start(context, name)
+    return context
+
+
+def served(context: Context) -> dict[int, int]:
+    """Version to its share."""
+    return {one.model_version: one.percentage for one in context.endpoints().configuration("delay")}
+
+
+def actions(context: Context, name: str) -> list[str]:
+    return [row.outcome for row in context.decisions.find(kind="rollout", model_name=name)]
+
+
+def left(context: Context, name: str) -> dict[str, object]:
+    promotions = context.decisions.find(kind="promotion", model_name=name)
+    return {
+        "aliases": context.registry.aliases(name),
+        "served": served(context),
+        "promotions": [(one.model_version, one.other_version, one.allowed_by) for one in promotions],
+    }
+
+
+PROMOTED = {
+    "aliases": {"champion": 2, "previous_champion": 1},
+    "served": {2: 100},
+    "promotions": [(2, 1, "verdict on 2")],
+}
+KEPT = {"aliases": {"champion": 1}, "served": {1: 100}, "promotions": []}
+
+
+def test_a_good_version_goes_from_shadow_through_each_stage_to_champion(context_of: Callable[[str], Context]) -> None:
+    context = began(context_of("good"), "good")
+    seen = [served(context)]
+    for hours in (1, 2):
+        step(context, "good", says(GOOD), hours)
+        seen.append(served(context))
+    assert seen == [{1: 100, 2: 0}, {1: 75, 2: 25}, {2: 100}]
+    assert left(context, "good") == PROMOTED
+    assert actions(context, "good") == ["START", "SERVE", "ADVANCE", "SERVE", "PROMOTE", "SERVE"]
+    step(context, "good", says(WORSE), 3)
+    assert "No version of good is being rolled out." in printed(context)
+    assert left(context, "good") == PROMOTED
+
+
+def failing(error: Exception) -> rollout.Measure:
+    def measure(*_: object) -> list[Finding]:
+        raise error
+
+    return measure
+
+
+@pytest.mark.parametrize(
+    ("measure", "hours", "action", "reason"),
+    [
+        (says(), 1, "HOLD", "nothing was measured"),
+        (says(UNKNOWN), 1, "HOLD", "not everything is known"),
+        (failing(OSError("the warehouse\nis gone")), 1, "HOLD", "UNKNOWN measured: OSError: the warehouse is gone"),
+        (failing(KeyError("column")), 1, "HOLD", "UNKNOWN measured: KeyError: 'column'"),
+        (says(GOOD, WORSE), 0, "ROLL_BACK", "WORSE clock_1: said so"),
+    ],
+    ids=["empty result", "late payloads", "a failed query", "a bug in a query", "worse"],
+)
+def test_what_the_clocks_find_or_fail_to_find_is_acted_on_and_written(
+    context_of: Callable[[str], Context], measure: rollout.Measure, hours: int, action: str, reason: str
+) -> None:
+    name = "outcome " + re.sub(r"\W+", " ", reason)
+    context = began(context_of(name), name)
+    step(context, name, measure, hours)
+    rows = context.decisions.find(kind="rollout", model_name=name)
+    (row,) = [row for row in rows if row.outcome == action]
+    assert reason in row.reasons
+    assert left(context, name) == (
+        KEPT
+        if action == "ROLL_BACK"
+        else {**KEPT, "aliases": {"champion": 1, "challenger": 2}, "served": {1: 100, 2: 0}}
+    )
+
+
+@pytest.mark.parametrize(("measure", "hours"), [(says(UNKNOWN), 73), (says(), 73), (says(GOOD, INVALID), 0)])
+def test_where_a_person_has_to_decide_the_task_fails_once_and_then_holds(
+    context_of: Callable[[str], Context], measure: rollout.Measure, hours: int
+) -> None:
+    name = f"asked after {hours} {len(measure(None, None, None))}"  # type: ignore[arg-type]
+    context = began(context_of(name), name)
+    with pytest.raises(UserError, match=r"version 2 at 0 %: .*; resume it, promote it or roll it back"):
+        step(context, name, measure, hours)
+    step(context, name, says(GOOD), hours + 1)
+    assert actions(context, name) == ["START", "SERVE", "ASK", "HOLD"]
+    assert served(context) == {1: 100, 2: 0}
+
+
+def test_a_version_that_was_deleted_is_rolled_back(context_of: Callable[[str], Context], registry: Registry) -> None:
+    context = began(context_of("deleted in a rollout"), "deleted in a rollout")
+
+    def measure(*_: object) -> list[Finding]:
+        registry.version("deleted in a rollout", 9)
+        raise AssertionError
+
+    step(context, "deleted in a rollout", measure, 1)
+    assert left(context, "deleted in a rollout") == KEPT
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        ("pause", ["PAUSE", "HOLD", "RESUME", "HOLD", "ADVANCE", "SERVE"]),
+        ("promote", ["PROMOTE", "SERVE"]),
+    ],
+)
+def test_people_pause_resume_and_promote_with_a_reason(
+    context_of: Callable[[str], Context], order: str, expected: list[str]
+) -> None:
+    context = began(context_of(f"ordered to {order}"), f"ordered to {order}")
+    step(context, f"ordered to {order}", says(UNKNOWN), 1, order=order, reason="a holiday")
+    for hours, change in ((2, {}), (3, {"order": "resume", "reason": "it is over"}), (3, {}), (4, {})):
+        step(context, f"ordered to {order}", says(GOOD), hours, **change)
+    assert actions(context, f"ordered to {order}")[2:] == expected
+    (row,) = [row for row in context.decisions.find(kind="rollout") if row.outcome == order.upper()]
+    assert row.reasons == ("a holiday",)
+
+
+def test_an_order_without_a_reason_is_refused() -> None:
+    with pytest.raises(ValueError, match="reason is missing; say why to pause"):
+        settings("any", order="pause", reason=" ")
+
+
+def test_of_two_runs_at_once_one_takes_the_step(context_of: Callable[[str], Context]) -> None:
+    context = began(context_of("raced"), "raced")
+
+    def measure(*_: object) -> list[Finding]:
+        step(context, "raced", says(GOOD), 1)  # the other run, from its begin to its end
+        return [Finding(name="clock", signal=GOOD, reason="said so")]
+
+    step(context, "raced", measure, 1)
+    assert actions(context, "raced") == ["START", "SERVE", "ADVANCE", "SERVE"]
+    assert served(context) == {1: 75, 2: 25}
+    assert "Another run has taken step 2; nothing is left to do." in printed(context)
+
+
+@pytest.mark.parametrize("worse", [False, True], ids=["promoted", "rolled back"])
+def test_a_rollout_killed_before_any_of_its_writes_and_run_again_ends_as_one_that_nobody_disturbed(
+    context_of: Callable[[str], Context], worse: bool
+) -> None:
+    def whole(name: str) -> Callable[[Context], None]:
+        def run(context: Context) -> None:
+            start(context, name)
+            for hours in (1, 2, 3):
+                step(context, name, says(WORSE if worse and served(context).get(2) else GOOD), hours)
+
+        return run
+
+    context = context_of(f"undisturbed rollout {worse}")
+    writes = writes_of(whole(f"undisturbed rollout {worse}"), context)
+    expected = left(context, f"undisturbed rollout {worse}")
+    assert expected == (KEPT if worse else PROMOTED)
+    assert len(writes) > 7
+    for number, write in enumerate(writes, 1):
+        name = f"rollout {worse} killed before {number}"
+        context = context_of(name)
+        assert killed(lambda writes, number=number: len(writes) == number, whole(name), context)
+        logged = newest_rollout(context.decisions, name)
+        if logged is None or logged.state.step == 0:
+            start(context, name)  # the task is tried again
+        for hours in (4, 5, 6):
+            step(context, name, says(WORSE if worse and served(context).get(2) else GOOD), hours)
+        assert left(context, name) == expected, f"killed before write {number}, {write}"
+
+
+def test_what_somebody_changed_is_put_right_and_told(context_of: Callable[[str], Context]) -> None:
+    context = began(context_of("tampered"), "tampered")
+    serving.serve(context, settings("tampered"), 1, 2, 50)
+    context.registry.set_alias("tampered", "champion", 2)
+    context.registry.delete_alias("tampered", "challenger")
+    step(context, "tampered", says(UNKNOWN), 1)
+    assert left(context, "tampered") == {**KEPT, "aliases": {"champion": 1, "challenger": 2}, "served": {1: 100, 2: 0}}
+    lines = [line.rstrip() for line in printed(context).splitlines() if line.startswith("Restored")]
+    assert lines == [
+        "Restored: delay served champion version 1 at 50 %, challenger version 2 at 50 %.",
+        "Restored: alias champion pointed at 2.",
+        "Restored: alias challenger pointed at no version.",
+    ]
+
+
+@pytest.mark.parametrize("hours", [0, 1], ids=["from shadow", "from 25 %"])
+def test_a_rollback_takes_the_challenger_out_and_leaves_the_champion(
+    context_of: Callable[[str], Context], hours: int
+) -> None:
+    name = f"taken out after {hours}"
+    context = began(context_of(name), name)
+    if hours:
+        step(context, name, says(GOOD), hours)
+    known = {key: getattr(settings(name), key) for key in SERVING}
+    for _ in range(2):  # a run that is repeated changes nothing
+        rollback.run(context, Rollback(**known, reason="too many errors"))
+        assert left(context, name) == KEPT
+    assert actions(context, name)[-2:] == ["ROLL_BACK", "SERVE"]
+    (row,) = context.decisions.find(kind="rollback", model_name=name)
+    assert (row.model_version, row.other_version) == (1, 2)
+    with pytest.raises(UserError, match="this verdict's rollout of version 2 was rolled back; judge it on newer days"):
+        start(context, name)
+
+
+def test_while_one_version_is_rolled_out_no_other_is(
+    context_of: Callable[[str], Context], new_version: Callable[..., int]
+) -> None:
+    context = began(context_of("busy"), "busy")
+    context.decisions.append(verdict("busy", new_version("busy")))
+    with pytest.raises(UserError, match="version 2 is being rolled out, at 0 %; run the release job for version 3"):
+        start(context, "busy", 3)
+
+
+def test_to_start_a_rollout_again_changes_nothing(context_of: Callable[[str], Context]) -> None:
+    context = began(context_of("again"), "again")
+    start(context, "again")
+    assert actions(context, "again") == ["START", "SERVE"]
+    assert served(context) == {1: 100, 2: 0}
