@@ -4,15 +4,23 @@ Columns: https://docs.databricks.com/ai-gateway/inference-tables
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from flight_delays.core import clocks
+from flight_delays.core.feature_set import ENTITY, PREDICTION_TIME
+from flight_delays.core.paired import Paired, Version, logged, paired
+from flight_delays.core.scoring_request import RequestParser
+from flight_delays.core.use_case import UseCase
 from flight_delays.platform.delta import Tables, collected
+from flight_delays.platform.registry import Registry, signature
+
+_MAX_ROWS = 1_000_000  # of one request
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,3 +151,62 @@ def measured(
     )
     others = sum(group.requests for group in groups if group.version not in (champion, challenger))
     return Measured(champion=of(champion), challenger=of(challenger), splits=splits, others=others, newest=newest)
+
+
+def both_forecasts(
+    tables: Tables,
+    registry: Registry,
+    use_case: UseCase,
+    payload_table: str,
+    served_entities_table: str,
+    model_name: str,
+    *,
+    since: datetime,
+    until: datetime,
+    champion: int,
+    challenger: int,
+    limit: int = 20_000,
+) -> Paired:
+    """Both versions' forecasts for the newest `limit` rows that the champion answered from `since` to before `until`.
+
+    Raises NotThereError if a version can't be loaded; one that can't score is told in what comes back.
+    """
+    asked = table_named(tables, payload_table).where(
+        (F.col("status_code") == 200) & (F.col("request_time") >= F.lit(since)) & (F.col("request_time") < F.lit(until))
+    )
+    newest = (
+        with_versions(asked, table_named(tables, served_entities_table), model_name)
+        .where(F.col("model_version") == champion)
+        .orderBy(F.desc("request_time"), "databricks_request_id")
+        .limit(limit)
+        .select("request", "response")
+    )
+    loaded = registry.load(model_name, champion)
+    old: Version = loaded.unwrap_python_model()
+    new: Version = registry.load(model_name, challenger).unwrap_python_model()
+    looked_up = [*dict.fromkeys([*old.looked_up, *new.looked_up])]
+    rows = logged(
+        ((row["request"], row["response"]) for row in newest.toLocalIterator()),
+        RequestParser(signature(loaded), max_rows=_MAX_ROWS),
+        looked_up,
+        use_case.prepare.entity_ids,
+        [*use_case.objective.outputs],
+        limit=limit,
+    )
+    left = ~np.all([*rows.given.values()], axis=0)
+    known = _known(tables, {*rows.entities[left]}, looked_up, until) if left.any() else {}
+    return paired(rows, known, old, new, use_case.objective)
+
+
+def _known(
+    tables: Tables, entities: set[str], looked_up: Sequence[str], until: datetime
+) -> Mapping[str, Sequence[float | None]]:
+    """An entity to its looked-up columns in its newest row of features, as the online store has it."""
+    features = tables.read("features").where(F.col(PREDICTION_TIME) <= F.lit(until))
+    asked = tables.spark.createDataFrame([(str(entity),) for entity in sorted(entities)], f"{ENTITY} string")
+    there = [F.col(f"`{name}`") if name in features.columns else F.lit(None) for name in looked_up]
+    cells = F.array(*(cell.cast("double") for cell in there))
+    newest = (
+        features.join(F.broadcast(asked), ENTITY).groupBy(ENTITY).agg(F.max_by(cells, PREDICTION_TIME).alias("cells"))
+    )
+    return {row[ENTITY]: row["cells"] for row in collected(newest)}
