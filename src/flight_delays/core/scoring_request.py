@@ -5,7 +5,7 @@ Source of the forms: https://mlflow.org/docs/latest/ml/deployment/deploy-model-l
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -199,6 +199,17 @@ class RequestParser:
         near = get_close_matches(str(unknown), known, 1, 0.7)
         hint = f"; did you mean {near[0]}?" if near else ""
         return f"{where} {_PHRASES[kind].format(kind=_kind(value), **first.get('ctx', {}))}{hint}"
+
+
+def answers_in(response: object, rows: int, outputs: Iterable[str]) -> list[dict[str, float]]:
+    """A logged response's `outputs` for each row of its request. Raises BadRequestError if it has not got them."""
+    try:
+        answers = [{name: float(one[name]) for name in outputs} for one in json.loads(str(response))["predictions"]]
+    except (KeyError, TypeError, ValueError):
+        answers = []
+    if len(answers) != rows:
+        raise BadRequestError("the response has no prediction, or not one for each row of the request")
+    return answers
 
 
 def _object(fields: Mapping[str, cs.CoreSchema], optional: Sequence[str]) -> cs.CoreSchema:

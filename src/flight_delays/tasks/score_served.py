@@ -5,16 +5,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 
 import pyarrow as pa
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import DoubleType, IntegerType, StringType, StructField, StructType
 
-from flight_delays.core.scoring_request import BadRequestError, RequestParser
+from flight_delays.core.scoring_request import BadRequestError, RequestParser, answers_in
 from flight_delays.core.settings import ScoreServed
 from flight_delays.core.use_case import UseCase
 from flight_delays.platform.context import Context
 from flight_delays.platform.registry import signature
+from flight_delays.platform.served_requests import table_named, with_versions
 
 SOURCE = "serving"
 # Payloads come late, by an hour at most as Databricks says: https://docs.databricks.com/ai-gateway/inference-tables
@@ -85,27 +86,15 @@ def run(context: Context, settings: ScoreServed) -> None:
 
 def _new_payloads(context: Context, settings: ScoreServed) -> DataFrame:
     """Answered requests that may not be in `predictions` yet, with the version that answered."""
-    newest = Window.partitionBy("served_entity_id").orderBy(F.desc("change_time"))
-    versions = (
-        _table(context, settings.served_entities_table)
-        .where(F.col("entity_name") == settings.model_name)
-        .withColumn("nth", F.row_number().over(newest))
-        .where("nth = 1")
-        .select("served_entity_id", F.col("entity_version").cast("int").alias("model_version"))
-    )
     served = context.tables.read("predictions").where(F.col("source") == SOURCE)
     (last,) = served.agg(F.max("scored_date")).collect()[0]
-    answered = _table(context, settings.payload_table).where(
+    answered = table_named(context.tables, settings.payload_table).where(
         (F.col("status_code") == 200) & (F.col("request_time") <= F.lit(context.as_of))
     )
     if last is not None:
         answered = answered.where(F.col("request_date") >= F.lit(last - LATE))
-    return answered.join(versions, "served_entity_id", "left").select(*_KEPT, "request", "response")
-
-
-def _table(context: Context, name: str) -> DataFrame:
-    schema, _, table = name.rpartition(".")
-    return context.tables.of(schema).read(table)
+    entities = table_named(context.tables, settings.served_entities_table)
+    return with_versions(answered, entities, settings.model_name).select(*_KEPT, "request", "response")
 
 
 def _parsed(
@@ -120,7 +109,7 @@ def _parsed(
             if not isinstance(number, int):
                 raise BadRequestError(f"served entity {payload['served_entity_id']} is of no known version")
             request = parsers[number].parse(str(payload["request"] or "").encode())
-            answers = _answers(payload["response"], request.rows, outputs)
+            answers = answers_in(payload["response"], request.rows, outputs)
             return [
                 {"position": at, "entity_id": entity, **answer}
                 for at, (entity, answer) in enumerate(zip(entity_ids(request.columns), answers, strict=True), 1)
@@ -135,13 +124,3 @@ def _parsed(
             yield pa.RecordBatch.from_pylist(rows, schema)
 
     return batches
-
-
-def _answers(response: object, rows: int, outputs: Iterable[str]) -> list[dict[str, float]]:
-    try:
-        answers = [{name: float(one[name]) for name in outputs} for one in json.loads(str(response))["predictions"]]
-    except (KeyError, TypeError, ValueError):
-        answers = []
-    if len(answers) != rows:
-        raise BadRequestError("the response has no prediction, or not one for each row of the request")
-    return answers
