@@ -115,7 +115,12 @@ def test_every_job_takes_as_of_from_the_target_but_for_what_happens_now(jobs):
     taken = {
         key: [p["default"] for p in job.get("parameters", []) if p["name"] == "as_of"] for key, job in jobs.items()
     }
-    assert taken.pop("score_served") == taken.pop("rollback") == taken.pop("rollout") == ["{{job.trigger.time.iso_datetime}}"]
+    assert (
+        taken.pop("score_served")
+        == taken.pop("rollback")
+        == taken.pop("rollout")
+        == ["{{job.trigger.time.iso_datetime}}"]
+    )
     assert taken.pop("score_stream") == []  # events have a time of their own
     assert taken == {key: ["${var.as_of}"] for key in taken} != {}
 

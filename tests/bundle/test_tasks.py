@@ -98,7 +98,9 @@ def test_a_value_that_no_task_sets_is_noticed():
 def filled(text):
     """With something in place of what the bundle or the run fills in: a time, or what is a number and a text."""
     name = text.partition("=")[0]
-    value = {"--schema": "a.b", "--raw-schema": "a.b", "--order": ""}.get(name, "2014-01-02" if name in TIMES else "1")
+    value = {"--schema": "a.b", "--raw-schema": "a.b", "--order": "pause", "--rollout-stages": "100"}.get(
+        name, "2014-01-02" if name in TIMES else "1"
+    )
     return re.sub(r"(?<==)(\$\{.*\}|.*\{\{.*\}\}.*)$", value, text)
 
 

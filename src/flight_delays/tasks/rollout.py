@@ -1,8 +1,10 @@
 """One step of a rollout: put right what is not as decided, look at the clocks, decide, act."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from datetime import timedelta
 
+from flight_delays.core import clocks
 from flight_delays.core.errors import UserError
 from flight_delays.core.rollout import Action, Decided, Entry, Finding, Signal, decide
 from flight_delays.core.settings import Rollout, Serving
@@ -11,12 +13,44 @@ from flight_delays.platform.context import Context
 from flight_delays.platform.decision_log import Decision
 from flight_delays.platform.registry import NotThereError
 from flight_delays.platform.rollout_log import Logged, newest_rollout, write_step
+from flight_delays.platform.served_requests import Period, both_forecasts, served
 from flight_delays.tasks.serving import make_champion, serve, split
 
 Measure = Callable[[Context, Rollout, Logged], list[Finding]]
+LATE = timedelta(hours=1)  # that a payload may be: https://docs.databricks.com/ai-gateway/inference-tables
 
 
-def run(context: Context, settings: Rollout, measure: Measure) -> None:
+def measured(context: Context, settings: Rollout, logged: Logged) -> list[Finding]:
+    """What all clocks find in the payloads of this stage.
+
+    In shadow the challenger answers nobody, so only the versions' forecasts for the champion's requests are compared.
+    """
+    state, name, policy = logged.state, logged.model_name, settings.policy
+    payloads, entities = settings.payload_table, settings.served_entities_table
+    champion, challenger = logged.champion, logged.challenger
+    findings = []
+    if state.percentage:
+        period = Period(begin=state.since, end=context.as_of, percentage=state.percentage)
+        found = served(context.tables, payloads, entities, name, [period], champion=champion, challenger=challenger)
+        findings += clocks.operations(found.champion, found.challenger, found.splits, policy)
+    both = both_forecasts(
+        *(context.tables, context.registry, context.use_case, payloads, entities, name),
+        since=state.since,
+        until=context.as_of,
+        champion=champion,
+        challenger=challenger,
+    )
+    for why, rows in both.left_out.items():
+        context.console.print(f"{rows:,} logged requests are not compared: {why}")
+    if both.failed:
+        said = f"version {logged.challenger} fails on {both.failed:,} of {len(both.entities):,} requests: {both.why}"
+        findings.append(Finding(name="answers", signal=Signal.WORSE, reason=said))
+    findings += clocks.agreement(both.entities, both.champion, both.challenger, both.decisions, policy)
+    earliest = context.as_of + LATE
+    return [replace(one, earliest=earliest) if one.signal is Signal.UNKNOWN else one for one in findings]
+
+
+def run(context: Context, settings: Rollout, measure: Measure = measured) -> None:
     """Take the next step of the rollout under way, if there is one.
 
     Of two runs at once one takes the step. Killed anywhere, the next run goes on from the log. Raises UserError where
