@@ -57,33 +57,42 @@ def test_a_longer_time_reaches_further_back_and_none_finds_nothing(days: int, ve
 
 
 @pytest.mark.parametrize(
-    ("decided", "champion", "served", "found"),
+    ("champion", "shares", "alias", "served", "found"),
     [
-        (None, None, [], []),
-        (2, 2, [(2, 100)], []),
-        (2, 2, [(2, 100), (3, 0)], []),  # in shadow
-        (2, None, [(2, 100)], ["alias champion points at no version, and version 2 was decided"]),
-        (None, 1, [], ["alias champion points at version 1, and no version was decided"]),
-        (2, 1, [(2, 100)], ["alias champion points at version 1, and version 2 was decided"]),
-        (2, 2, [], ["the endpoint serves nothing, and version 2 was decided"]),
-        (2, 2, [(1, 100)], ["the endpoint serves v1 version 1 at 100 %, and version 2 was decided"]),
+        (None, {}, None, [], []),
+        (2, {2: 100}, 2, [(2, 100)], []),
+        (2, {2: 100, 3: 0}, 2, [(2, 100), (3, 0)], []),  # in shadow
+        (2, {2: 75, 3: 25}, 2, [(3, 25), (2, 75)], []),
+        (2, {2: 100}, None, [(2, 100)], ["alias champion points at no version, and version 2 was decided"]),
+        (None, {}, 1, [], ["alias champion points at version 1, and no version was decided"]),
+        (2, {2: 100}, 1, [(2, 100)], ["alias champion points at version 1, and version 2 was decided"]),
+        (2, {2: 100}, 2, [], ["the endpoint serves nothing, and version 2 at 100 % was decided"]),
+        (2, {2: 100}, 2, [(1, 100)], ["the endpoint serves v1 version 1 at 100 %, and version 2 at 100 % was decided"]),
         (
             2,
+            {2: 99, 3: 1},
             2,
-            [(2, 99), (1, 1)],
-            ["the endpoint serves v2 version 2 at 99 %, v1 version 1 at 1 %, and version 2 was decided"],
+            [(2, 100)],
+            ["the endpoint serves v2 version 2 at 100 %, and version 2 at 99 %, version 3 at 1 % was decided"],
         ),
-        (None, None, [(1, 100)], ["the endpoint serves v1 version 1 at 100 %, and no version was decided"]),
+        (
+            2,
+            {2: 100},
+            2,
+            [(2, 100), (3, 0)],
+            ["the endpoint serves v2 version 2 at 100 %, v3 version 3 at 0 %, and version 2 at 100 % was decided"],
+        ),
+        (None, {}, None, [(1, 100)], ["the endpoint serves v1 version 1 at 100 %, and nothing was decided"]),
     ],
 )
 def test_what_is_not_as_it_was_decided_is_named(
-    decided: int | None, champion: int | None, served: list[tuple[int, int]], found: list[str]
+    champion: int | None, shares: dict[int, int], alias: int | None, served: list[tuple[int, int]], found: list[str]
 ) -> None:
-    aliases = {} if champion is None else {"champion": champion}
+    aliases = {} if alias is None else {"champion": alias}
     live = [
         Served(name=f"v{number}", model_name="m", model_version=number, percentage=share) for number, share in served
     ]
-    assert disagreements(decided, aliases, live) == found
+    assert disagreements(champion, shares, aliases, live) == found
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ def test_status_finds_what_is_not_as_it_was_decided(context_of: Callable[[str], 
     assert not agrees
     assert [line for line in lines if line.startswith("DISAGREES")] == [
         "DISAGREES: alias champion points at version 2, and version 3 was decided",
-        "DISAGREES: the endpoint serves champion version 1 at 100 %, and version 3 was decided",
+        "DISAGREES: the endpoint serves champion version 1 at 100 %, and version 3 at 100 % was decided",
     ]
 
 

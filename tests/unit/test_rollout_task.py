@@ -11,13 +11,14 @@ from tests.faults.seams import killed, writes_of
 
 from flight_delays.core.errors import UserError
 from flight_delays.core.rollout import Finding, Signal
-from flight_delays.core.settings import Rollback, Rollout
+from flight_delays.core.settings import Rollback, Rollout, Status
 from flight_delays.platform.context import Context
 from flight_delays.platform.decision_log import Decision
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.registry import Registry
 from flight_delays.platform.rollout_log import newest_rollout
 from flight_delays.tasks import promote, rollback, rollout, serving
+from flight_delays.views.status import show_status
 
 AS_OF = datetime(2013, 3, 1, 9, tzinfo=UTC)
 HOUR = timedelta(minutes=ROLLOUT.rollout_stage_minutes)
@@ -292,3 +293,20 @@ def test_to_start_a_rollout_again_changes_nothing(context_of: Callable[[str], Co
     start(context, "again")
     assert actions(context, "again") == ["START", "SERVE"]
     assert served(context) == {1: 100, 2: 0}
+
+
+def test_status_shows_the_rollout_under_way_and_why_it_is_where_it_is(context_of: Callable[[str], Context]) -> None:
+    context = began(context_of("shown in a rollout"), "shown in a rollout")
+    context.decisions.append(
+        replace(verdict("shown in a rollout", 1), kind="promotion", decision_id="first", other_version=None)
+    )
+    step(context, "shown in a rollout", says(GOOD), 1)
+    step(context, "shown in a rollout", says(GOOD, UNKNOWN), 2)
+    assert show_status(context, Status(model_name="shown in a rollout", endpoint="delay"))
+    lines = [line.rstrip() for line in printed(context).splitlines()]
+    at = lines.index("Rollout of version 2, under way: 25 % of the requests since 2013-03-01 09:00 UTC; its last step:")
+    assert lines[at + 1 : at + 4] == [
+        "  not everything is known",
+        "  GOOD clock_0: said so",
+        "  UNKNOWN clock_1: said so",
+    ]

@@ -32,17 +32,27 @@ def served_recently(
     return tuple(sorted((ended | serving) - {*apart_from}))
 
 
-def disagreements(decided: int | None, aliases: Mapping[str, int], served: Sequence[Served]) -> list[str]:
-    """A line for each thing that is not as it was `decided`: that this version is the champion and serves alone."""
-    wanted = "no version" if decided is None else f"version {decided}"
-    champion = aliases.get("champion")
+def disagreements(
+    champion: int | None, shares: Mapping[int, int], aliases: Mapping[str, int], served: Sequence[Served]
+) -> list[str]:
+    """A line for each thing that is not as decided.
+
+    Decided are the champion, and the `shares` of the requests in %, by version, that the endpoint gives.
+    """
     found = []
-    if champion != decided:
-        points = "points at no version" if champion is None else f"points at version {champion}"
-        found.append(f"alias champion {points}, and {wanted} was decided")
-    if [(one.model_version, one.percentage) for one in served if one.percentage] != [(decided, 100)] * bool(decided):
+    if aliases.get("champion") != champion:
+        found.append(
+            f"alias champion points at {_version(aliases.get('champion'))}, and {_version(champion)} was decided"
+        )
+    live = {one.model_version: one.percentage for one in served}
+    if live != shares:
+        wanted = ", ".join(f"version {version} at {share} %" for version, share in shares.items()) or "nothing"
         found.append(f"the endpoint serves {in_words(served)}, and {wanted} was decided")
     return found
+
+
+def _version(number: int | None) -> str:
+    return "no version" if number is None else f"version {number}"
 
 
 def why_not_compared(

@@ -8,6 +8,7 @@ from flight_delays.core.settings import Status
 from flight_delays.core.traffic import in_words
 from flight_delays.platform.context import Adapters
 from flight_delays.platform.decision_log import Decision, releases_in
+from flight_delays.platform.rollout_log import ROLLOUT, newest_rollout
 
 
 def show_status(adapters: Adapters, settings: Status) -> bool:
@@ -25,7 +26,20 @@ def show_status(adapters: Adapters, settings: Status) -> bool:
     console.print(f"Endpoint {settings.endpoint}: {in_words(served)}")
     console.print(f"Aliases: {', '.join(f'{alias} {number}' for alias, number in sorted(aliases.items())) or 'none'}")
     _show_decisions(console, decisions[: -settings.last - 1 : -1])
-    found = disagreements(newest[0].model_version if newest else None, aliases, served)
+    champion = newest[0].model_version if newest else None
+    shares = {} if champion is None else {champion: 100}
+    rollout = newest_rollout(adapters.decisions, name)
+    if rollout is not None and not rollout.is_over:
+        state = rollout.state
+        shares = {rollout.champion: 100 - state.percentage, rollout.challenger: state.percentage}
+        how = "paused" if state.paused else "waits for a person" if state.asked else "under way"
+        console.print(
+            f"Rollout of version {rollout.challenger}, {how}: {state.percentage} % of the requests since "
+            f"{state.since:%Y-%m-%d %H:%M} UTC; its last step:"
+        )
+        for line in [row for row in decisions if row.kind == ROLLOUT][-1].reasons:
+            console.print(f"  {line}")
+    found = disagreements(champion, shares, aliases, served)
     for line in found:
         console.print(f"DISAGREES: {line}")
     if found:
