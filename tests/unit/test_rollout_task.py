@@ -260,6 +260,22 @@ def test_what_somebody_changed_is_put_right_and_told(context_of: Callable[[str],
     ]
 
 
+def test_where_nothing_is_rolled_out_the_champion_that_was_decided_is_put_right(
+    context_of: Callable[[str], Context],
+) -> None:
+    context = context_of("put back")
+    step(context, "put back", says(), 1)  # nothing was ever decided
+    assert served(context) == {1: 100}
+    context.decisions.append(replace(verdict("put back", 1), kind="promotion", decision_id="first"))
+    serving.serve(context, settings("put back"), 2)
+    context.registry.set_alias("put back", "champion", 2)
+    step(context, "put back", says(WORSE), 1)
+    assert served(context) == {1: 100}
+    assert context.registry.aliases("put back")["champion"] == 1
+    assert actions(context, "put back") == []
+    assert printed(context).count("Restored") == 2
+
+
 @pytest.mark.parametrize("hours", [0, 1], ids=["from shadow", "from 25 %"])
 def test_a_rollback_takes_the_challenger_out_and_leaves_the_champion(
     context_of: Callable[[str], Context], hours: int

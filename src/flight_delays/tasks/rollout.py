@@ -1,6 +1,6 @@
 """One step of a rollout: put right what is not as decided, look at the clocks, decide, act."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import timedelta
 
@@ -51,7 +51,7 @@ def measured(context: Context, settings: Rollout, logged: Logged) -> list[Findin
 
 
 def run(context: Context, settings: Rollout, measure: Measure = measured) -> None:
-    """Take the next step of the rollout under way, if there is one.
+    """Take the next step of the rollout under way, if there is one. What is not as decided is put right before.
 
     Of two runs at once one takes the step. Killed anywhere, the next run goes on from the log. Raises UserError where
     a person has to decide, once that is written.
@@ -59,11 +59,13 @@ def run(context: Context, settings: Rollout, measure: Measure = measured) -> Non
     logged = newest_rollout(context.decisions, settings.model_name)
     if logged is None or logged.is_over:
         context.console.print(f"No version of {settings.model_name} is being rolled out.")
+        for newest in context.decisions.releases(settings.model_name)[-1:]:
+            restore(context, settings, {"champion": newest.model_version})
         return
     if not logged.state.served:  # an earlier run was killed
         bring_about(context, settings, logged)
         return
-    restore(context, settings, logged)
+    restore(context, settings, {"champion": logged.champion, "challenger": logged.challenger}, logged.state.percentage)
     decided = _ordered(settings, logged) or decide(
         logged.state, _findings(context, settings, logged, measure), settings.policy, context.as_of
     )
@@ -127,26 +129,18 @@ def bring_about(context: Context, settings: Serving, logged: Logged) -> None:
     _write(context, logged, done, (f"{settings.endpoint} serves it",), {})
 
 
-def restore(context: Context, settings: Serving, logged: Logged) -> None:
-    """Put right what somebody has changed: the endpoint and the aliases follow the log."""
-    wanted = split(settings, logged.champion, logged.challenger, logged.state.percentage)
+def restore(context: Context, settings: Serving, aliases: Mapping[str, int], percentage: int = 0) -> None:
+    """Put right what somebody has changed: the aliases, and the endpoint, that gives a challenger its `percentage`."""
+    wanted = split(settings, aliases["champion"], aliases.get("challenger"), percentage)
     served = context.endpoints().configuration(settings.endpoint)
     if {*served} != {*wanted}:
         context.console.print(f"Restored: {settings.endpoint} served {in_words(served)}.")
-    serve(context, settings, logged.champion, logged.challenger, logged.state.percentage)
-    aliases = context.registry.aliases(logged.model_name)
-    for alias, version in (("champion", logged.champion), ("challenger", logged.challenger)):
-        if aliases.get(alias) != version:
-            context.console.print(f"Restored: alias {alias} pointed at {aliases.get(alias, 'no version')}.")
-            context.registry.set_alias(logged.model_name, alias, version)
-
-
-def _ordered(settings: Rollout, logged: Logged) -> Decided | None:
-    if not settings.order:
-        return None
-    action = {"pause": Action.PAUSE, "resume": Action.RESUME, "promote": Action.PROMOTE}[settings.order]
-    share = 100 if action is Action.PROMOTE else logged.state.percentage
-    return Decided(action=action, percentage=share, reasons=(settings.reason,))
+        serve(context, settings, aliases["champion"], aliases.get("challenger"), percentage)
+    found = context.registry.aliases(settings.model_name)
+    for alias, version in aliases.items():
+        if found.get(alias) != version:
+            context.console.print(f"Restored: alias {alias} pointed at {found.get(alias, 'no version')}.")
+            context.registry.set_alias(settings.model_name, alias, version)
 
 
 def end(context: Context, model_name: str, reason: str) -> None:
@@ -162,6 +156,14 @@ def ended(context: Context, settings: Serving) -> None:
     if logged is not None and not logged.is_over:
         done = Entry(step=logged.state.step + 1, action=Action.SERVE, percentage=0, at=context.clock())
         _write(context, logged, done, (f"{settings.endpoint} serves the champion alone",), {})
+
+
+def _ordered(settings: Rollout, logged: Logged) -> Decided | None:
+    if not settings.order:
+        return None
+    action = {"pause": Action.PAUSE, "resume": Action.RESUME, "promote": Action.PROMOTE}[settings.order]
+    share = 100 if action is Action.PROMOTE else logged.state.percentage
+    return Decided(action=action, percentage=share, reasons=(settings.reason,))
 
 
 def _findings(context: Context, settings: Rollout, logged: Logged, measure: Measure) -> list[Finding]:
