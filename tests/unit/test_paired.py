@@ -19,26 +19,28 @@ from flight_delays.core.signature import Column, Signature
 
 PARSER = RequestParser(
     Signature(
-        inputs=(Column(name="id", type="string"), Column(name="x", type="double", required=False)),
+        inputs=(Column(name="id", type="string"), *(Column(name=one, type="double", required=False) for one in "xz")),
         outputs=(Column(name="probability", type="double"), Column(name="prediction", type="long")),
     ),
     max_rows=9,
 )
 BINARY = BinaryClassification(positive="late", negative="on time")
 ABSENT: Any = object()
+NO_ANSWER = "the response has no prediction, or not one for each row of the request"
 
 
 @dataclass(frozen=True)
 class Model:
-    """The probability is x, or 0.5 without it, and `plus`."""
+    """The probability is x, or 0.5 without it, and `plus`; it fails at ids of one of the letters `fails_at`."""
 
     plus: float = 0.0
-    fails_at: str | None = None
+    fails_at: str = ""
     looked_up: tuple[str, ...] = ("x",)
 
     def score(self, columns: Columns) -> Columns:
-        if self.fails_at in columns["id"].tolist():
-            raise ValueError("no such id")
+        for one in columns["id"]:
+            if one in self.fails_at:
+                raise ValueError(f"no id {one}")
         probability = np.where(np.isnan(columns["x"]), 0.5, columns["x"]) + self.plus
         return {"probability": probability, "prediction": (probability >= 0.5).astype("int64")}
 
@@ -69,7 +71,6 @@ def compared(*payloads: tuple[str | None, str | None], challenger: Model | Odd, 
 
 
 def test_requests_that_cannot_be_read_are_counted_by_reason() -> None:
-    no_answer = "the response has no prediction, or not one for each row of the request"
     found = read(
         (request(("a", 0.25), ("b", None)), response(0.25, 0.5)),
         (None, response(0.5)),
@@ -81,15 +82,17 @@ def test_requests_that_cannot_be_read_are_counted_by_reason() -> None:
     assert found.entities.tolist() == ["a", "b", "d"]
     assert found.answers["probability"].tolist() == [0.25, 0.5, 0.75]
     assert found.given["x"].tolist() == [True, True, False]
-    assert found.left_out == {"the body is invalid JSON, at line 1, column 1": 1, no_answer: 3}
+    assert found.left_out == {"the body is invalid JSON, at line 1, column 1": 1, NO_ANSWER: 3}
 
 
 @pytest.mark.parametrize(
-    ("limit", "entities"), [(1, ["a"]), (2, ["a", "b"]), (3, ["a", "b", "c"]), (4, ["a", "b", "c"])]
+    ("limit", "entities", "unread"),
+    [(1, ["a"], 0), (2, ["a", "b"], 0), (3, ["a", "b", "c"], 0), (4, ["a", "b", "c"], 1)],
 )
-def test_the_limit_is_on_rows(limit: int, entities: list[str]) -> None:
+def test_the_limit_is_on_rows(limit: int, entities: list[str], unread: int) -> None:
     two, one = request(("a", 0.1), ("b", 0.2)), request(("c", 0.3))
-    found = read((two, response(0.1, 0.2)), (one, response(0.3)), limit=limit)
+    found = read((two, response(0.1, 0.2)), (one, response(0.3)), (one, None), limit=limit)
+    assert sum(found.left_out.values()) == unread  # what comes after is not read
     assert found.entities.tolist() == entities
     assert {len(values) for values in (*found.columns.values(), *found.answers.values(), found.given["x"])} == {
         len(entities)
@@ -124,10 +127,29 @@ def test_the_challenger_sees_what_gives_the_champions_logged_answer(
 
 def test_columns_are_told_apart_row_by_row() -> None:
     rows = request(("a", ABSENT), ("b", ABSENT), ("c", ABSENT))
-    found = compared((rows, response(0.2, 0.5, 0.4)), challenger=Model(plus=0.1), a=0.2, b=0.3, c=0.3)
+    payloads = (rows, response(0.2, 0.5, 0.4)), (rows, None)
+    found = compared(*payloads, challenger=Model(plus=0.1), a=0.2, b=0.3, c=0.3)
     assert found.entities.tolist() == ["a", "b"]
     assert found.challenger == pytest.approx([0.3, 0.6])
-    assert found.left_out == {CHANGED: 1}
+    assert found.left_out == {NO_ANSWER: 1, CHANGED: 1}
+
+
+@dataclass(frozen=True)
+class Sum:
+    """The probability is x and z."""
+
+    looked_up: tuple[str, ...] = ("x", "z")
+
+    def score(self, columns: Columns) -> Columns:
+        probability = columns["x"] + columns["z"]
+        return {"probability": probability, "prediction": probability >= 0.5}
+
+
+def test_what_a_request_gives_stays_beside_what_is_looked_up() -> None:
+    payload = request(("a", 0.1)), response(0.3)
+    rows = logged([payload], PARSER, ["x", "z"], lambda columns: columns["id"].tolist(), [*BINARY.outputs], limit=9)
+    found = paired(rows, {"a": [0.5, 0.2]}, Sum(), Sum(), BINARY)
+    assert found.challenger == pytest.approx([0.3])
 
 
 def test_decisions_are_those_of_each_version() -> None:
@@ -136,18 +158,19 @@ def test_decisions_are_those_of_each_version() -> None:
     assert [each.tolist() for each in found.decisions] == [[False, False], [True, False]]
 
 
-def one_for_all(_: Columns) -> Columns:
-    return {"probability": np.array([0.5]), "prediction": np.array([1])}
+def one_for_all(columns: Columns) -> Columns:
+    return {"probability": np.array([len(columns["id"]) / 10]), "prediction": np.array([1])}
 
 
 @pytest.mark.parametrize(
     ("score", "failed", "why", "forecasts"),
     [
         (Model().score, 0, None, [0.1, 0.6, 0.9]),
-        (Model(fails_at="b").score, 1, "ValueError: no such id", [0.1, np.nan, 0.9]),
+        (Model(fails_at="b").score, 1, "ValueError: no id b", [0.1, np.nan, 0.9]),
+        (Model(fails_at="bc").score, 2, "ValueError: no id b", [0.1, np.nan, np.nan]),
         (lambda columns: columns["z"], 3, "KeyError: 'z'", [np.nan] * 3),
         (lambda _: {"probability": np.array([0.5])}, 3, "KeyError: 'prediction'", [np.nan] * 3),
-        (one_for_all, 0, None, [0.5, 0.5, 0.5]),  # asked row by row
+        (one_for_all, 0, None, [0.1, 0.1, 0.1]),  # asked row by row
     ],
 )
 def test_a_challenger_that_cannot_answer_does_not_agree(

@@ -181,8 +181,7 @@ def _score(version: Version, columns: Columns, objective: Objective) -> _Scored:
 
     failed, why = 0, None
     try:
-        if rows:
-            score(slice(rows))
+        score(slice(rows))
     except Exception:  # whatever a model may raise
         for row in range(rows):
             try:
