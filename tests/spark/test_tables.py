@@ -109,6 +109,17 @@ def test_every_declared_table_exists_and_declaring_it_again_changes_nothing(tabl
     assert {table: tables.version(table) for table in DECLARED} == before
 
 
+def test_a_log_of_decisions_made_before_there_were_rollouts_takes_them(tables: Tables) -> None:
+    log = f"{tables.schema}.decisions"
+    tables.spark.sql(f"ALTER TABLE {log} DROP CONSTRAINT known_outcomes")
+    tables.spark.sql(f"ALTER TABLE {log} ADD CONSTRAINT known_outcome CHECK (outcome IN ('PASS', 'DONE'))")
+    tables.apply_ddl(USE_CASE.sql)
+    kept = [
+        row["key"] for row in tables.spark.sql(f"SHOW TBLPROPERTIES {log}").collect() if "constraints" in row["key"]
+    ]
+    assert kept == ["delta.constraints.known_outcomes"]
+
+
 @pytest.mark.parametrize("table", DECLARED)
 def test_every_table_and_every_column_of_it_says_what_it_is(tables: Tables, table: str) -> None:
     columns = tables.spark.catalog.listColumns(f"{tables.schema}.{table}")

@@ -17,7 +17,7 @@ from flight_delays.core.stream import TableVersion
 from flight_delays.platform.ddl import columns, declarations, is_view, quoted
 
 _UNITY_CATALOG_ONLY = "-- Unity Catalog only"
-_ADD_CONSTRAINT = re.compile(r"ALTER TABLE (\S+)\s+ADD CONSTRAINT (\S+)", re.IGNORECASE)
+_CONSTRAINT = re.compile(r"ALTER TABLE (\S+)\s+(ADD|DROP) CONSTRAINT (\w+)", re.IGNORECASE)
 _END_OF_STATEMENT = re.compile(r";\s*(?:\n|$)")  # a semicolon inside a line is text
 
 
@@ -186,8 +186,10 @@ class Tables:
         declared = declarations(use_case)
         for name, text in declared.items():
             for statement in self._statements(text):
-                constraint = _ADD_CONSTRAINT.match(statement.strip())
-                if constraint is None or not self._has_constraint(constraint[1], constraint[2]):
+                constraint = _CONSTRAINT.search(statement)
+                if constraint is None or self._has_constraint(constraint[1], constraint[3]) == (
+                    constraint[2] == "DROP"
+                ):
                     self.spark.sql(statement)
             if not is_view(text):
                 self._add_columns(name, text)

@@ -15,7 +15,7 @@ CREATE TABLE IF NOT EXISTS {schema}.decisions (
 ) USING delta
 COMMENT 'Every decision on a model version; rows are only added';
 
--- It knew no rollouts.
-ALTER TABLE {schema}.decisions DROP CONSTRAINT IF EXISTS known_outcome;
+-- Of tables made before there were rollouts.
+ALTER TABLE {schema}.decisions DROP CONSTRAINT known_outcome;
 
 ALTER TABLE {schema}.decisions ADD CONSTRAINT known_outcomes CHECK (outcome IN ('PASS', 'FAIL', 'INCONCLUSIVE', 'DONE', 'START', 'SERVE', 'HOLD', 'ADVANCE', 'PROMOTE', 'ROLL_BACK', 'ASK', 'PAUSE', 'RESUME'));
