@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import fields, replace
-from functools import partial
 from textwrap import shorten
 from threading import Thread
 from typing import TypeVar
@@ -100,26 +99,32 @@ def started_last(
     if not isinstance(job.schedule, CronSchedule) or job.schedule.pause_status != PauseStatus.UNPAUSED:
         return job
 
-    def deployments() -> set[str]:
-        found = [one.settings for one in connect().jobs.list(name=job.name) if one.settings]
+    def deployments() -> dict[str, bool]:
+        """The file that the CLI writes at the end of a deploy, by its path: whether it is there, or is another's."""
+        client = connect()
+        found = [one.settings for one in client.jobs.list(name=job.name) if one.settings]
         mine = [its for its in found if its.name == job.name and (its.tags or {}).get("target") == target]
-        return {(its.deployment and its.deployment.metadata_file_path) or "" for its in mine}
+        files = {(its.deployment and its.deployment.metadata_file_path) or "" for its in mine}
+        return {file: not file.startswith(f"{folder}/") or _exists(client, file) for file in files}
 
-    unread = f"job {job.name}: whether it was deployed can't be read"
-    places = _asked(unread, limit_s, deployments)
-    for place in filter(None, places):
-        if not place.startswith(f"{folder}/"):
+    files = _asked(f"job {job.name}: whether it was deployed can't be read", limit_s, deployments)
+    for file in filter(None, files):
+        if not file.startswith(f"{folder}/"):
             raise DeployRefusedError(
                 f"job {job.name}: it is deployed already, and a second one would run beside it; deploy as whoever made "
-                f"{place} (variable service_principal), or destroy that deployment first"
+                f"{file} (variable service_principal), or destroy that deployment first"
             )
+    if files and all(files.values()):
+        return job
+    return replace(job, schedule=replace(job.schedule, pause_status=PauseStatus.PAUSED))
+
+
+def _exists(client: WorkspaceClient, path: str) -> bool:
     try:
-        for place in filter(None, places):  # the CLI writes it at the end of a deploy
-            _asked(unread, limit_s, partial(connect().workspace.get_status, place))
-        complete = bool(places)
+        client.workspace.get_status(path)
     except NotFound:
-        complete = False
-    return job if complete else replace(job, schedule=replace(job.schedule, pause_status=PauseStatus.PAUSED))
+        return False
+    return True
 
 
 def _asked(unread: str, limit_s: float, ask: Callable[[], T]) -> T:

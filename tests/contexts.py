@@ -21,7 +21,7 @@ from flight_delays.core.settings import Policy, Promote, RolloutPolicy
 from flight_delays.core.use_case import LABEL_KNOWN_AT, UseCase
 from flight_delays.platform.context import Context
 from flight_delays.platform.dataset import Dataset, Labelled
-from flight_delays.platform.decision_log import Decision, Decisions, releases_in
+from flight_delays.platform.decision_log import Decision, Decisions
 from flight_delays.platform.delta import Tables
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.registry import Registry
@@ -40,6 +40,22 @@ POLICY = Policy(
     allow_uncommitted=False,
     draws=200,
 )
+
+
+def decision(kind: str, name: str, version: int, other: int | None, decision_id: str, as_of: datetime) -> Decision:
+    """As a task writes it: of a verdict a PASS, else that it was done."""
+    passed = kind == "verdict"
+    return Decision(
+        decision_id=decision_id,
+        kind=kind,
+        model_name=name,
+        model_version=version,
+        other_version=other,
+        outcome="PASS" if passed else "DONE",
+        reasons=("PASS all",) if passed else ("verdict PASS",),
+        as_of=as_of,
+    )
+
 
 ROLLOUT = RolloutPolicy(
     rollout_stages=(0, 1, 5, 25, 50, 100),
@@ -90,9 +106,6 @@ class MemoryDecisions:
 
     def find(self, **values: str | int) -> list[Decision]:
         return [row for row in self.rows if all(getattr(row, name) == value for name, value in values.items())]
-
-    def releases(self, model_name: str) -> list[Decision]:
-        return releases_in(self.find(model_name=model_name))
 
     def append(self, decision: Decision) -> bool:
         is_new = not self.find(decision_id=decision.decision_id)

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, TextIO, get_args, get_origin
 
@@ -28,8 +29,6 @@ _METAVARS: dict[Any, str] = {int: "INTEGER", float: "NUMBER", bool: "true|false"
 def app(context: click.Context, target: str | None) -> None:
     """A model from raw tables to predictions, one subcommand per job task."""
     if target is not None:
-        from datetime import UTC, datetime
-
         from flight_delays.platform.target import bundle_of, options_of
 
         context.obj = bundle_of(target)
@@ -130,8 +129,6 @@ def _checkpoint(action: str) -> Callable[[settings.StreamStop | settings.StreamR
 
 
 def _check_use_case(given: settings.CheckUseCase) -> None:
-    from datetime import UTC, datetime
-
     from flight_delays.platform.ddl import declarations
     from flight_delays.tasks import check_use_case
 
@@ -256,8 +253,6 @@ def remove_artifacts(bundle: dict[str, Any] | None, days: int) -> None:
 
     Takes --target in front.
     """
-    from datetime import UTC, datetime, timedelta
-
     from flight_delays.platform.artifacts import remove_old
     from flight_delays.platform.endpoints import connect
 

@@ -1,6 +1,6 @@
 """Adapters that fail: a task is killed before one of its writes, whatever that writes, and is run again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -90,3 +90,14 @@ def killed(kills: Callable[[list[str]], bool], task: Callable[[Context], None], 
     except KilledError as error:
         return str(error)
     return None
+
+
+def killed_at_each(
+    writes: Sequence[str], what: str, task: Callable[[str], Callable[[Context], None]], make: Callable[[str], Context]
+) -> Iterator[tuple[str, Context, str]]:
+    """For each write of a task a world in which it was killed there: the world's name, itself, and which write."""
+    for number, write in enumerate(writes, 1):
+        name = f"{what} killed before {number}"
+        context = make(name)
+        assert killed(lambda writes, number=number: len(writes) == number, task(name), context)
+        yield name, context, f"killed before write {number}, {write}"

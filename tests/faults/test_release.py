@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from tests.conftest import EXPERIMENT
 from tests.contexts import POLICY, MemoryDecisions, MemoryRows, make_context, promotion
-from tests.faults.seams import killed, writes_of
+from tests.faults.seams import killed_at_each, writes_of
 
 from flight_delays.core.settings import Judge, Train
 from flight_delays.core.traffic import Served
@@ -87,12 +87,9 @@ def test_a_release_killed_before_any_of_its_writes_and_run_again_ends_as_one_tha
     expected = left(undisturbed, "undisturbed")
     assert expected["aliases"] == {"champion": 2, "previous_champion": 1}
     assert expected["allowed by"] == [True]
-    for number, write in enumerate(writes, 1):
-        name = f"killed before {number}"
-        context = context_of(name)
-        assert killed(lambda writes, number=number: len(writes) == number, release(name), context)
+    for name, context, where in killed_at_each(writes, "a release", release, context_of):
         release(name)(context)
-        assert left(context, name) == expected, f"killed before write {number}, {write}"
+        assert left(context, name) == expected, where
 
 
 def test_a_training_killed_before_any_of_its_writes_and_run_again_leaves_one_version_as_it_should_be(
@@ -114,10 +111,7 @@ def test_a_training_killed_before_any_of_its_writes_and_run_again_leaves_one_ver
     writes = writes_of(training("trained"), context)
     expected = left("trained")
     assert expected[2] == "FINISHED"
-    for number, write in enumerate(writes, 1):
-        name = f"trained, killed before {number}"
-        context = context_for(name)
-        assert killed(lambda writes, number=number: len(writes) == number, training(name), context)
+    for name, context, where in killed_at_each(writes, "a training", training, context_for):
         training(name)(context)
-        assert left(name) == expected, f"killed before write {number}, {write}"
+        assert left(name) == expected, where
         assert context.task_values["model_version"] == "1"

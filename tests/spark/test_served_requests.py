@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from pyspark.sql import DataFrame
 
-from flight_delays.core.clocks import Served, Split
+from flight_delays.core.clocks import Answered, Split
 from flight_delays.core.errors import UserError
 from flight_delays.core.paired import CHANGED
 from flight_delays.platform.delta import Tables
@@ -17,7 +17,7 @@ from flight_delays.platform.registry import Registry, predict
 from flight_delays.platform.served_requests import Measured, Period, both_forecasts, served
 from flight_delays.use_case import USE_CASE
 
-NAME = "measured"
+NAME = "asked by many"
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 BEFORE, ONE = NOON - timedelta(microseconds=1), NOON + timedelta(hours=1)
 PAYLOADS = (
@@ -73,8 +73,8 @@ def test_requests_are_counted_by_version_and_period(measured: Tables) -> None:
     ]
     entities = f"{measured.schema}.entities"
     assert served(measured, table, entities, NAME, periods, champion=1, challenger=2) == Measured(
-        champion=Served(requests=3, errors=0, latencies_ms={7: 2}),
-        challenger=Served(requests=6, errors=2, latencies_ms={9: 2}),
+        champion=Answered(requests=3, errors=0, latencies_ms={7: 2}),
+        challenger=Answered(requests=6, errors=2, latencies_ms={9: 2}),
         splits=(Split(percentage=5, challenger=5, all=11), Split(percentage=25, challenger=1, all=1)),
         others=3,
         newest=NOON + timedelta(hours=2),

@@ -11,15 +11,15 @@ from scipy import stats
 from tests.contexts import ROLLOUT
 
 from flight_delays.core import clocks
-from flight_delays.core.clocks import Served, Split
+from flight_delays.core.clocks import Answered, Split
 from flight_delays.core.rollout import Signal
 
 GOOD, WORSE, UNKNOWN, INVALID = Signal
 NEEDED = ROLLOUT.rollout_min_requests
 
 
-def served(requests: int = NEEDED, errors: int = 0, latency_ms: float = 10) -> Served:
-    return Served(requests=requests, errors=errors, latencies_ms={latency_ms: requests} if requests else {})
+def served(requests: int = NEEDED, errors: int = 0, latency_ms: float = 10) -> Answered:
+    return Answered(requests=requests, errors=errors, latencies_ms={latency_ms: requests} if requests else {})
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_latency_counts_against_the_champions(latency_ms: float, requests: int, 
 
 
 def test_a_slow_tail_of_chance_is_not_called_worse() -> None:
-    slow = Served(requests=1_000, errors=0, latencies_ms={10.0: 940, 1_000.0: 60})  # p95 is at the edge of the tail
+    slow = Answered(requests=1_000, errors=0, latencies_ms={10.0: 940, 1_000.0: 60})  # p95 is at the edge of the tail
     assert clocks.latency(served(1_000), slow, ROLLOUT).signal == UNKNOWN
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
-from tests.contexts import POLICY, MemoryDecisions, MemoryRows, make_context, promotion
+from tests.contexts import POLICY, MemoryDecisions, MemoryRows, decision, make_context, promotion
 
 from flight_delays.core.errors import UserError
 from flight_delays.core.settings import Judge, Policy
@@ -177,18 +177,7 @@ RECENTLY = timedelta(days=30)
 def promoted(context: Context, name: str, *found: tuple[int, timedelta]) -> None:
     """Promotions of versions, how long ago, as if promote had written them; the last one is the champion."""
     for number, ago in found:
-        context.decisions.append(
-            Decision(
-                decision_id=f"{name} {number} {ago}",
-                kind="promotion",
-                model_name=name,
-                model_version=number,
-                other_version=None,
-                outcome="DONE",
-                reasons=("verdict PASS",),
-                as_of=AS_OF - ago,
-            )
-        )
+        context.decisions.append(decision("promotion", name, number, None, f"{name} {number} {ago}", AS_OF - ago))
     context.registry.set_alias(name, "champion", found[-1][0])
 
 
@@ -355,18 +344,8 @@ VERDICTS = [
 def after_verdicts(context: Context) -> Context:
     """Verdicts (id, model, version, outcome, version compared with) as if judge had written them."""
     for decision_id, name, number, outcome, other in VERDICTS:
-        context.decisions.append(
-            Decision(
-                decision_id=decision_id,
-                kind="verdict",
-                model_name=name,
-                model_version=number,
-                other_version=other,
-                outcome=outcome,
-                reasons=("why",),
-                as_of=AS_OF,
-            )
-        )
+        found = decision("verdict", name, number, other, decision_id, AS_OF)
+        context.decisions.append(replace(found, outcome=outcome))
     return context
 
 

@@ -5,13 +5,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.contexts import MemoryDecisions, make_context, printed, promotion
-from tests.faults.seams import killed, writes_of
+from tests.contexts import MemoryDecisions, decision, make_context, printed, promotion
+from tests.faults.seams import killed_at_each, writes_of
 
 from flight_delays.core.errors import UserError
 from flight_delays.core.settings import Rollback, Status
 from flight_delays.platform.context import Context
-from flight_delays.platform.decision_log import Decision
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.registry import Registry
 from flight_delays.tasks import rollback, serving
@@ -30,18 +29,8 @@ def context_of(registry: Registry, endpoints: Endpoints, new_version: Callable[.
         for _ in range(4):
             new_version(name)
         for version, before in PROMOTIONS:
-            context.decisions.append(
-                Decision(
-                    decision_id=f"promotion of {version}",
-                    kind="promotion",
-                    model_name=name,
-                    model_version=version,
-                    other_version=before,
-                    outcome="DONE",
-                    reasons=("verdict PASS",),
-                    as_of=AS_OF - timedelta(days=10 - version),
-                )
-            )
+            at = AS_OF - timedelta(days=10 - version)
+            context.decisions.append(decision("promotion", name, version, before, f"promotion of {version}", at))
         for alias, version in {"champion": 3, "previous_champion": 2, "challenger": 4}.items():
             registry.set_alias(name, alias, version)
         serving.serve(context, promotion(name, 3, "any"), 3)
@@ -102,12 +91,9 @@ def test_a_rollback_killed_before_any_of_its_writes_and_run_again_ends_as_one_th
     writes = writes_of(roll_back("undisturbed rollback"), undisturbed)
     expected = left(undisturbed, "undisturbed rollback")
     assert len(writes) > 4
-    for number, write in enumerate(writes, 1):
-        name = f"rollback killed before {number}"
-        context = context_of(name)
-        assert killed(lambda writes, number=number: len(writes) == number, roll_back(name), context)
+    for name, context, where in killed_at_each(writes, "a rollback", roll_back, context_of):
         roll_back(name)(context)
-        assert left(context, name) == expected, f"killed before write {number}, {write}"
+        assert left(context, name) == expected, where
 
 
 @pytest.mark.parametrize(

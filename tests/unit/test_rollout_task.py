@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.contexts import ROLLOUT, MemoryDecisions, make_context, printed, promotion
-from tests.faults.seams import killed, writes_of
+from tests.contexts import ROLLOUT, MemoryDecisions, decision, make_context, printed, promotion
+from tests.faults.seams import killed_at_each, writes_of
 
 from flight_delays.core.errors import UserError
 from flight_delays.core.rollout import Finding, Signal
@@ -45,16 +45,7 @@ def context_of(registry: Registry, endpoints: Endpoints, new_version: Callable[.
 
 
 def verdict(name: str, version: int) -> Decision:
-    return Decision(
-        decision_id=f"verdict on {version}",
-        kind="verdict",
-        model_name=name,
-        model_version=version,
-        other_version=1,
-        outcome="PASS",
-        reasons=("PASS all",),
-        as_of=AS_OF,
-    )
+    return decision("verdict", name, version, 1, f"verdict on {version}", AS_OF)
 
 
 def settings(name: str, **change: object) -> Rollout:
@@ -233,16 +224,13 @@ def test_a_rollout_killed_before_any_of_its_writes_and_run_again_ends_as_one_tha
     expected = left(context, f"undisturbed rollout {worse}")
     assert expected == (KEPT if worse else PROMOTED)
     assert len(writes) > 7
-    for number, write in enumerate(writes, 1):
-        name = f"rollout {worse} killed before {number}"
-        context = context_of(name)
-        assert killed(lambda writes, number=number: len(writes) == number, whole(name), context)
-        logged = newest_rollout(context.decisions, name)
+    for name, context, where in killed_at_each(writes, f"rollout {worse}", whole, context_of):
+        logged = newest_rollout(context.decisions.find(model_name=name))
         if logged is None or logged.state.step == 0:
             start(context, name)  # the task is tried again
         for hours in (4, 5, 6):
             step(context, name, says(WORSE if worse and served(context).get(2) else GOOD), hours)
-        assert left(context, name) == expected, f"killed before write {number}, {write}"
+        assert left(context, name) == expected, where
 
 
 def test_what_somebody_changed_is_put_right_and_told(context_of: Callable[[str], Context]) -> None:

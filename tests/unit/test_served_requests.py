@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from flight_delays.core.clocks import Served, Split
+from flight_delays.core.clocks import Answered, Split
 from flight_delays.platform.served_requests import Group, Measured, Period, measured
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -26,8 +26,8 @@ def test_each_group_counts_where_it_belongs() -> None:
     ]
     groups = [Group(period=p, version=v, failed=f, ms=ms, requests=n) for p, v, f, ms, n in rows]
     assert measured(iter(groups), PERIODS, champion=1, challenger=2, newest=NOON) == Measured(
-        champion=Served(requests=162, errors=0, latencies_ms={10: 160}),
-        challenger=Served(requests=8, errors=3, latencies_ms={20: 5}),
+        champion=Answered(requests=162, errors=0, latencies_ms={10: 160}),
+        challenger=Answered(requests=8, errors=3, latencies_ms={20: 5}),
         splits=(Split(percentage=5, challenger=5, all=95), Split(percentage=25, challenger=3, all=80)),
         others=5,
         newest=NOON,
@@ -36,7 +36,7 @@ def test_each_group_counts_where_it_belongs() -> None:
 
 def test_nothing_served_is_no_request_of_anybody() -> None:
     found = measured([], PERIODS[:1], champion=1, challenger=2, newest=None)
-    nothing = Served(requests=0, errors=0, latencies_ms={})
+    nothing = Answered(requests=0, errors=0, latencies_ms={})
     assert (found.champion, found.challenger, found.newest) == (nothing, nothing, None)
     assert found.splits == (Split(percentage=5, challenger=0, all=0),)
 

@@ -22,7 +22,7 @@ _MIN_VALUES = 100  # for the normal approximation of a binomial: five of them li
 
 
 @dataclass(frozen=True, kw_only=True)
-class Served:
+class Answered:
     """What one version answered in this stage.
 
     Requests, those that failed by its fault, and latency in ms to how many took it.
@@ -42,7 +42,9 @@ class Split:
     all: int
 
 
-def operations(champion: Served, challenger: Served, splits: Sequence[Split], policy: RolloutPolicy) -> list[Finding]:
+def operations(
+    champion: Answered, challenger: Answered, splits: Sequence[Split], policy: RolloutPolicy
+) -> list[Finding]:
     """Errors, latency and the split of the requests."""
     return [
         enough_requests(champion, challenger, policy),
@@ -52,7 +54,7 @@ def operations(champion: Served, challenger: Served, splits: Sequence[Split], po
     ]
 
 
-def enough_requests(champion: Served, challenger: Served, policy: RolloutPolicy) -> Finding:
+def enough_requests(champion: Answered, challenger: Answered, policy: RolloutPolicy) -> Finding:
     """UNKNOWN until both versions answered enough requests."""
     fewest = min(champion.requests, challenger.requests)
     return Finding(
@@ -63,7 +65,7 @@ def enough_requests(champion: Served, challenger: Served, policy: RolloutPolicy)
     )
 
 
-def errors(champion: Served, challenger: Served, policy: RolloutPolicy) -> Finding:
+def errors(champion: Answered, challenger: Answered, policy: RolloutPolicy) -> Finding:
     """WORSE if the error rate is shown to exceed the champion's by more than allowed, GOOD if it does not exceed it so.
 
     The bound on the difference of two shares is Newcombe's from two Wilson intervals (1998, Statistics in Medicine 17,
@@ -85,7 +87,7 @@ def errors(champion: Served, challenger: Served, policy: RolloutPolicy) -> Findi
     )
 
 
-def latency(champion: Served, challenger: Served, policy: RolloutPolicy) -> Finding:
+def latency(champion: Answered, challenger: Answered, policy: RolloutPolicy) -> Finding:
     """WORSE if p95 is shown to exceed the champion's by more than allowed, GOOD if it does not exceed it so.
 
     Bounds of a quantile are order statistics (David and Nagaraja 2003, Order Statistics, 7.1).
@@ -166,7 +168,7 @@ def _compared(name: str, reason: str, *, worse: bool, good: bool) -> Finding:
     return Finding(name=name, signal=signal, reason=reason)
 
 
-def _unmeasured(name: str, champion: Served, challenger: Served) -> Finding:
+def _unmeasured(name: str, champion: Answered, challenger: Answered) -> Finding:
     who = " and ".join(
         who for who, served in (("the champion", champion), ("the challenger", challenger)) if not served.requests
     )

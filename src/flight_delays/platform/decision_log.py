@@ -27,7 +27,7 @@ class Decision:
 
 
 def releases_in(decisions: Iterable[Decision]) -> list[Decision]:
-    """Those from which on another version serves."""
+    """Those from which on another version serves, in their order."""
     return [one for one in decisions if one.kind in (PROMOTION, ROLLBACK)]
 
 
@@ -44,10 +44,6 @@ class Decisions:
             rows = rows.where(rows[name] == value)
         found = collected(rows.orderBy("recorded_at").select(*(field.name for field in fields(Decision))))
         return [Decision(**{**row, "reasons": tuple(row["reasons"])}) for row in found]
-
-    def releases(self, model_name: str) -> list[Decision]:
-        """Those from which on another version serves, the newest last."""
-        return releases_in(self.find(model_name=model_name))
 
     def append(self, decision: Decision) -> bool:
         """Add it, with the time of the clock, unless its id is there; whether it was added."""

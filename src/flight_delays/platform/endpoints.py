@@ -129,14 +129,17 @@ class Endpoints:
             self.sleep(wait)
         raise failed(f"{trouble} (tried for {limit_s:g} s)")
 
-    def query(self, endpoint: str, payload: Mapping[str, object]) -> Answer:
-        """The endpoint's answer to a request in MLflow's protocol. Raises UserError if there is none."""
-        started = self.clock()
+    def query(self, endpoint: str, payload: Mapping[str, object], served: str | None = None) -> Answer:
+        """The endpoint's answer to a request in MLflow's protocol, or that of one version by its `served` name.
+
+        Raises UserError if there is none.
+        """
+        started, of = self.clock(), f"/served-models/{served}" if served else ""
         try:
             # The SDK's own query() takes no other headers along, and leaves out what it does not know of the payload.
             found = self.client.api_client.do(
                 "POST",
-                f"/serving-endpoints/{endpoint}/invocations",
+                f"/serving-endpoints/{endpoint}{of}/invocations",
                 body=dict(payload),
                 headers={"Accept": "application/json"},
                 response_headers=[_SERVED_NAME, _REQUEST_ID],

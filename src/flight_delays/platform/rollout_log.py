@@ -28,15 +28,13 @@ class Logged:
         return self.state.ended is not None and self.state.served
 
 
-def newest_rollout(decisions: Decisions, model_name: str) -> Logged | None:
-    """The rollout that was started last."""
-    rows = decisions.find(kind=ROLLOUT, model_name=model_name)
+def newest_rollout(decisions: Sequence[Decision]) -> Logged | None:
+    """Of the decisions on one model, in their order, the rollout that was started last."""
+    rows = [row for row in decisions if row.kind == ROLLOUT]
     starts = [row for row in rows if row.outcome == Action.START]
-    return rollout_of(rows, starts[-1]) if starts else None
-
-
-def rollout_of(rows: Sequence[Decision], start: Decision) -> Logged:
-    """The rollout that began with that row."""
+    if not starts:
+        return None
+    start = starts[-1]
     if start.allowed_by is None or start.other_version is None:
         raise ValueError(f"the rollout {start.decision_id} names no verdict or no champion")
     return Logged(
@@ -48,30 +46,34 @@ def rollout_of(rows: Sequence[Decision], start: Decision) -> Logged:
     )
 
 
+def rollout_under_way(decisions: Sequence[Decision]) -> Logged | None:
+    """The newest rollout, unless nothing of it is left to do."""
+    newest = newest_rollout(decisions)
+    return None if newest is None or newest.is_over else newest
+
+
 def write_step(
     decisions: Decisions,
-    *,
-    model_name: str,
-    challenger: int,
-    champion: int | None,
-    verdict_id: str,
+    logged: Logged,
     entry: Entry,
     reasons: Sequence[str],
-    policy: Mapping[str, object],
+    *,
     as_of: datetime,
+    policy: Mapping[str, object] | None = None,
 ) -> bool:
     """Claim the step: whether it was written, which it is unless somebody else has written that step before."""
+    name, verdict_id = logged.model_name, logged.verdict_id
     return decisions.append(
         Decision(
-            decision_id=sha256(f"{model_name}|{ROLLOUT}|{verdict_id}|{entry.step}".encode()).hexdigest(),
+            decision_id=sha256(f"{name}|{ROLLOUT}|{verdict_id}|{entry.step}".encode()).hexdigest(),
             kind=ROLLOUT,
-            model_name=model_name,
-            model_version=challenger,
-            other_version=champion,
+            model_name=name,
+            model_version=logged.challenger,
+            other_version=logged.champion,
             outcome=entry.action,
             reasons=tuple(reasons),
             evidence=json.dumps({"step": entry.step, "percentage": entry.percentage, "at": entry.at.isoformat()}),
-            policy=json.dumps(policy, sort_keys=True),
+            policy=json.dumps(policy or {}, sort_keys=True),
             allowed_by=verdict_id,
             as_of=as_of,
         )

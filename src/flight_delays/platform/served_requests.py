@@ -54,8 +54,8 @@ class Measured:
     `others` counts the periods' requests that neither version got; `newest` is the time of the newest logged request.
     """
 
-    champion: clocks.Served
-    challenger: clocks.Served
+    champion: clocks.Answered
+    challenger: clocks.Answered
     splits: tuple[clocks.Split, ...]
     others: int
     newest: datetime | None
@@ -129,13 +129,13 @@ def measured(
     """
     groups = list(groups)
 
-    def of(version: int) -> clocks.Served:
+    def of(version: int) -> clocks.Answered:
         ours = [group for group in groups if group.version == version]
         latencies: Counter[float] = Counter()
         for group in ours:
             if group.ms is not None:
                 latencies[float(group.ms)] += group.requests
-        return clocks.Served(
+        return clocks.Answered(
             requests=sum(group.requests for group in ours),
             errors=sum(group.requests for group in ours if group.failed),
             latencies_ms=dict(latencies),

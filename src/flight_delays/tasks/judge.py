@@ -23,7 +23,7 @@ from flight_delays.core.settings import Judge, Policy
 from flight_delays.core.splits import Holdout
 from flight_delays.core.use_case import LABEL, UseCase
 from flight_delays.platform.context import Context
-from flight_delays.platform.decision_log import VERDICT, Decision
+from flight_delays.platform.decision_log import VERDICT, Decision, releases_in
 from flight_delays.platform.registry import (
     NotThereError,
     Version,
@@ -134,7 +134,7 @@ def _recent(
 ) -> tuple[dict[int, Floats], tuple[str, ...]]:
     """Forecasts of the other versions that served recently, by number; and those that cannot be compared, and why."""
     registry, name = context.registry, candidate.name
-    logged = context.decisions.releases(name)
+    logged = releases_in(context.decisions.find(model_name=name))
     numbers = served_recently(
         [Promotion(version=one.model_version, as_of=one.as_of) for one in logged],
         as_of=context.as_of,

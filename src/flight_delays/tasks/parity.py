@@ -1,7 +1,5 @@
 """Does the endpoint answer as the batch did? The same rows, asked one way and the other."""
 
-from collections.abc import Mapping
-
 from pyspark.sql import functions as F
 
 from flight_delays.core.contract import GOLDEN_TOLERANCE
@@ -9,12 +7,10 @@ from flight_delays.core.errors import UserError
 from flight_delays.core.feature_set import ENTITY, KEY, PREDICTION_TIME
 from flight_delays.core.settings import Parity
 from flight_delays.platform.context import Context
-from flight_delays.platform.endpoints import Answer, Endpoints
 from flight_delays.tasks.load_test import cells
 from flight_delays.tasks.printing import show
 
 ROWS = 200
-ASKED = 50  # times at most until the champion answers: a challenger may have half of the requests
 
 
 def run(context: Context, settings: Parity) -> None:
@@ -45,7 +41,9 @@ def run(context: Context, settings: Parity) -> None:
     if asked.empty:
         raise UserError(f"version {number} of {model_name} has scored nothing; run the score_batch job first")
     columns = [*(context.use_case.request if settings.online_store else context.use_case.inputs)]
-    answer = _of_champion(endpoints, endpoint, {"dataframe_split": {"columns": columns, "data": cells(asked, columns)}})
+    answer = endpoints.query(
+        endpoint, {"dataframe_split": {"columns": columns, "data": cells(asked, columns)}}, "champion"
+    )
     answered = [float(str(row[forecast])) for row in answer.predictions]
     off = [abs(live - batch) for live, batch in zip(answered, asked["_of_batch"], strict=True)]
     wrong = [at for at, difference in enumerate(off) if not difference <= GOLDEN_TOLERANCE]  # or what is no number
@@ -64,12 +62,3 @@ def run(context: Context, settings: Parity) -> None:
             "score_batch, and compare again"
         )
     context.task_values.set("compared", f"{len(off):,}")
-
-
-def _of_champion(endpoints: Endpoints, endpoint: str, payload: Mapping[str, object]) -> Answer:
-    """The champion's answer: beside a challenger, the endpoint chooses who answers."""
-    for _ in range(ASKED):
-        answer = endpoints.query(endpoint, payload)
-        if answer.served_name in (None, "champion"):
-            return answer
-    raise UserError(f"of {ASKED} requests to endpoint {endpoint} the champion answered none; see its traffic")

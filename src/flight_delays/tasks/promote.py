@@ -38,13 +38,16 @@ def run(context: Context, settings: Promote) -> None:
             f"version {model_version} was judged against version {previous}, but version {champion} serves now; "
             "run the release job again"
         )
-    logged = context.decisions.find(kind=PROMOTION, model_name=model_name, model_version=model_version)
-    if champion != model_version and any(one.allowed_by == verdict_id for one in logged):
+    decisions = context.decisions.find(model_name=model_name)
+    promoted = (PROMOTION, model_version, verdict_id)
+    if champion != model_version and any(
+        (one.kind, one.model_version, one.allowed_by) == promoted for one in decisions
+    ):
         raise UserError(
             f"this verdict promoted version {model_version} before, and it was taken back since; judge it on newer "
             "days, by a later as_of, to promote it again"
         )
-    rollout = newest_rollout(context.decisions, model_name)
+    rollout = newest_rollout(decisions)
     if rollout is not None and not rollout.is_over and rollout.verdict_id != verdict_id:
         raise UserError(
             f"version {rollout.challenger} is being rolled out, at {rollout.state.percentage} %; run the release job "
@@ -58,4 +61,4 @@ def run(context: Context, settings: Promote) -> None:
     if previous is None or champion == model_version or settings.rollout_stages == (100,):
         make_champion(context, settings, model_version, previous=previous, allowed_by=verdict_id, reason="verdict PASS")
     else:
-        start(context, settings, verdict, settings.rollout_stages)
+        start(context, settings, previous)

@@ -5,9 +5,9 @@ from hashlib import sha256
 from flight_delays.core.errors import UserError
 from flight_delays.core.settings import Rollback
 from flight_delays.platform.context import Context
-from flight_delays.platform.decision_log import PROMOTION, ROLLBACK, Decision
-from flight_delays.platform.rollout_log import newest_rollout
-from flight_delays.tasks.rollout import end, ended
+from flight_delays.platform.decision_log import PROMOTION, ROLLBACK, Decision, releases_in
+from flight_delays.platform.rollout_log import rollout_under_way
+from flight_delays.tasks.rollout import end, log_served
 from flight_delays.tasks.serving import serve
 
 
@@ -22,12 +22,13 @@ def run(context: Context, settings: Rollback) -> None:
     registry, name = context.registry, settings.model_name
     said = f"{name}|{ROLLBACK}|{context.as_of.isoformat()}|{settings.to_version}|{settings.reason}"
     decision_id = sha256(said.encode()).hexdigest()
-    releases = context.decisions.releases(name)
+    decisions = context.decisions.find(model_name=name)
+    releases = releases_in(decisions)
     decided = [one for one in releases if one.decision_id == decision_id]
     if not decided:
-        rollout = newest_rollout(context.decisions, name)
+        rollout = rollout_under_way(decisions)
         other: int | None
-        if settings.to_version is None and rollout is not None and not rollout.is_over:
+        if settings.to_version is None and rollout is not None:
             target, other = rollout.champion, rollout.challenger
         else:
             other = registry.aliases(name).get("champion")
@@ -47,7 +48,7 @@ def run(context: Context, settings: Rollback) -> None:
         decided = [made]
     (decision,) = decided
     version, before = decision.model_version, _before(releases, decision.model_version)
-    end(context, name, settings.reason)
+    ended = end(context, name, settings.reason)
     registry.set_alias(name, "champion", version)
     aliases = registry.aliases(name)
     if before is not None:
@@ -57,7 +58,8 @@ def run(context: Context, settings: Rollback) -> None:
     if "challenger" in aliases:
         registry.delete_alias(name, "challenger")
     serve(context, settings, version)
-    ended(context, settings)
+    if ended is not None:
+        log_served(context, settings, ended)
     context.task_values.set("champion", str(version))
     context.console.print(
         f"Champion of {name} is version {version} again, served by {settings.endpoint}, in place of version "

@@ -1,18 +1,18 @@
 """One step of a rollout: put right what is not as decided, look at the clocks, decide, act."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import timedelta
 
 from flight_delays.core import clocks
 from flight_delays.core.errors import UserError
-from flight_delays.core.rollout import Action, Decided, Entry, Finding, Signal, decide
-from flight_delays.core.settings import Rollout, Serving
+from flight_delays.core.rollout import Action, Decided, Entry, Finding, Signal, decide, state_of
+from flight_delays.core.settings import Promote, Rollout, Serving
 from flight_delays.core.traffic import in_words
 from flight_delays.platform.context import Context
-from flight_delays.platform.decision_log import Decision
+from flight_delays.platform.decision_log import releases_in
 from flight_delays.platform.registry import NotThereError
-from flight_delays.platform.rollout_log import Logged, newest_rollout, write_step
+from flight_delays.platform.rollout_log import ROLLOUT, Logged, newest_rollout, rollout_under_way, write_step
 from flight_delays.platform.served_requests import Period, both_forecasts, served
 from flight_delays.tasks.serving import make_champion, serve, split
 
@@ -33,6 +33,7 @@ def measured(context: Context, settings: Rollout, logged: Logged) -> list[Findin
         period = Period(begin=state.since, end=context.as_of, percentage=state.percentage)
         found = served(context.tables, payloads, entities, name, [period], champion=champion, challenger=challenger)
         findings += clocks.operations(found.champion, found.challenger, found.splits, policy)
+        context.console.print(f"Newest logged request: {found.newest or 'none'}; by other versions: {found.others:,}")
     both = both_forecasts(
         *(context.tables, context.registry, context.use_case, payloads, entities, name),
         since=state.since,
@@ -56,10 +57,11 @@ def run(context: Context, settings: Rollout, measure: Measure = measured) -> Non
     Of two runs at once one takes the step. Killed anywhere, the next run goes on from the log. Raises UserError where
     a person has to decide, once that is written.
     """
-    logged = newest_rollout(context.decisions, settings.model_name)
-    if logged is None or logged.is_over:
+    decisions = context.decisions.find(model_name=settings.model_name)
+    logged = rollout_under_way(decisions)
+    if logged is None:
         context.console.print(f"No version of {settings.model_name} is being rolled out.")
-        for newest in context.decisions.releases(settings.model_name)[-1:]:
+        for newest in releases_in(decisions)[-1:]:
             restore(context, settings, {"champion": newest.model_version})
         return
     if not logged.state.served:  # an earlier run was killed
@@ -70,11 +72,13 @@ def run(context: Context, settings: Rollout, measure: Measure = measured) -> Non
         logged.state, _findings(context, settings, logged, measure), settings.policy, context.as_of
     )
     entry = Entry(step=logged.state.step + 1, action=decided.action, percentage=decided.percentage, at=context.as_of)
-    if not _write(context, logged, entry, decided.reasons, asdict(settings.policy)):
+    if not write_step(
+        *(context.decisions, logged, entry, decided.reasons), as_of=context.as_of, policy=asdict(settings.policy)
+    ):
         context.console.print(f"Another run has taken step {entry.step}; nothing is left to do.")
         return
     _tell(context, logged, decided)
-    after = newest_rollout(context.decisions, settings.model_name)
+    after = as_logged(context, settings.model_name)
     if after is not None and not after.state.served:
         bring_about(context, settings, after)
     if decided.action is Action.ASK:
@@ -84,27 +88,24 @@ def run(context: Context, settings: Rollout, measure: Measure = measured) -> Non
         )
 
 
-def start(context: Context, settings: Serving, verdict: Decision, stages: Sequence[int]) -> None:
-    """Begin the rollout that a verdict allows, in its first stage."""
-    entry = Entry(step=0, action=Action.START, percentage=stages[0], at=context.as_of)
-    write_step(
-        context.decisions,
-        model_name=verdict.model_name,
-        challenger=verdict.model_version,
-        champion=verdict.other_version,
-        verdict_id=verdict.decision_id,
-        entry=entry,
-        reasons=("verdict PASS",),
-        policy={"rollout_stages": [*stages]},
-        as_of=context.as_of,
+def start(context: Context, settings: Promote, champion: int) -> None:
+    """Begin the rollout of a version beside the champion, in its first stage."""
+    name, share = settings.model_name, settings.rollout_stages[0]
+    entry = Entry(step=0, action=Action.START, percentage=share, at=context.as_of)
+    begun = Logged(
+        model_name=name,
+        challenger=settings.model_version,
+        champion=champion,
+        verdict_id=settings.verdict_id,
+        state=state_of([entry]),
     )
-    logged = newest_rollout(context.decisions, verdict.model_name)
+    policy = {"rollout_stages": settings.rollout_stages}
+    write_step(context.decisions, begun, entry, ("verdict PASS",), as_of=context.as_of, policy=policy)
+    logged = as_logged(context, name)  # an earlier try may have got further
     if logged is not None and not logged.state.served:
         bring_about(context, settings, logged)
-    context.task_values.set("champion", str(verdict.other_version))
-    context.console.print(
-        f"Version {verdict.model_version} of {verdict.model_name} is being rolled out, from {stages[0]} % on."
-    )
+    context.task_values.set("champion", str(champion))
+    context.console.print(f"Version {settings.model_version} of {name} is being rolled out, from {share} % on.")
 
 
 def bring_about(context: Context, settings: Serving, logged: Logged) -> None:
@@ -125,8 +126,14 @@ def bring_about(context: Context, settings: Serving, logged: Logged) -> None:
         serve(context, settings, logged.champion)
     else:
         serve(context, settings, logged.champion, logged.challenger, state.percentage)
+    log_served(context, settings, logged)
+
+
+def log_served(context: Context, settings: Serving, logged: Logged) -> None:
+    """Log that the endpoint serves what the newest step decided."""
+    state = logged.state
     done = Entry(step=state.step + 1, action=Action.SERVE, percentage=state.percentage, at=context.clock())
-    _write(context, logged, done, (f"{settings.endpoint} serves it",), {})
+    write_step(context.decisions, logged, done, (f"{settings.endpoint} serves it",), as_of=context.as_of)
 
 
 def restore(context: Context, settings: Serving, aliases: Mapping[str, int], percentage: int = 0) -> None:
@@ -143,19 +150,17 @@ def restore(context: Context, settings: Serving, aliases: Mapping[str, int], per
             context.registry.set_alias(settings.model_name, alias, version)
 
 
-def end(context: Context, model_name: str, reason: str) -> None:
-    """Roll back what is being rolled out, in the log alone: who calls lets the endpoint serve the champion."""
-    while (logged := newest_rollout(context.decisions, model_name)) is not None and logged.state.ended is None:
+def end(context: Context, model_name: str, reason: str) -> Logged | None:
+    """Roll back, in the log alone, what is being rolled out, and return it: the endpoint is the caller's to change."""
+    while (logged := as_logged(context, model_name)) is not None and logged.state.ended is None:
         entry = Entry(step=logged.state.step + 1, action=Action.ROLL_BACK, percentage=0, at=context.as_of)
-        _write(context, logged, entry, (reason,), {})
+        write_step(context.decisions, logged, entry, (reason,), as_of=context.as_of)
+    return None if logged is None or logged.is_over else logged
 
 
-def ended(context: Context, settings: Serving) -> None:
-    """Log that the endpoint serves the champion alone again, if a rollout has ended."""
-    logged = newest_rollout(context.decisions, settings.model_name)
-    if logged is not None and not logged.is_over:
-        done = Entry(step=logged.state.step + 1, action=Action.SERVE, percentage=0, at=context.clock())
-        _write(context, logged, done, (f"{settings.endpoint} serves the champion alone",), {})
+def as_logged(context: Context, model_name: str) -> Logged | None:
+    """The rollout that was started last, as the log is now."""
+    return newest_rollout(context.decisions.find(kind=ROLLOUT, model_name=model_name))
 
 
 def _ordered(settings: Rollout, logged: Logged) -> Decided | None:
@@ -174,20 +179,6 @@ def _findings(context: Context, settings: Rollout, logged: Logged, measure: Meas
     except Exception as error:  # whatever it was, nothing was measured: that holds, and is written
         said = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
         return [Finding(name="measured", signal=Signal.UNKNOWN, reason=said)]
-
-
-def _write(context: Context, logged: Logged, entry: Entry, reasons: Sequence[str], policy: dict[str, object]) -> bool:
-    return write_step(
-        context.decisions,
-        model_name=logged.model_name,
-        challenger=logged.challenger,
-        champion=logged.champion,
-        verdict_id=logged.verdict_id,
-        entry=entry,
-        reasons=reasons,
-        policy=policy,
-        as_of=context.as_of,
-    )
 
 
 def _tell(context: Context, logged: Logged, decided: Decided) -> None:

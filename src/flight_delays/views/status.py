@@ -8,7 +8,7 @@ from flight_delays.core.settings import Status
 from flight_delays.core.traffic import in_words
 from flight_delays.platform.context import Adapters
 from flight_delays.platform.decision_log import Decision, releases_in
-from flight_delays.platform.rollout_log import ROLLOUT, newest_rollout
+from flight_delays.platform.rollout_log import ROLLOUT, rollout_under_way
 
 
 def show_status(adapters: Adapters, settings: Status) -> bool:
@@ -28,8 +28,8 @@ def show_status(adapters: Adapters, settings: Status) -> bool:
     _show_decisions(console, decisions[: -settings.last - 1 : -1])
     champion = newest[0].model_version if newest else None
     shares = {} if champion is None else {champion: 100}
-    rollout = newest_rollout(adapters.decisions, name)
-    if rollout is not None and not rollout.is_over:
+    rollout = rollout_under_way(decisions)
+    if rollout is not None:
         state = rollout.state
         shares = {rollout.champion: 100 - state.percentage, rollout.challenger: state.percentage}
         how = "paused" if state.paused else "waits for a person" if state.asked else "under way"
