@@ -20,7 +20,7 @@ NAME = "served to all"
 AS_OF = datetime(2026, 3, 2, 12, tzinfo=UTC)
 PAYLOADS = (
     "databricks_request_id string, request_time timestamp, request_date date, status_code int, "
-    "execution_duration_ms bigint, request string, response string, served_entity_id string"
+    "execution_duration_ms bigint, request string, response string, served_entity_id string, client_request_id string"
 )
 ENTITIES = "served_entity_id string, entity_name string, entity_version string, change_time timestamp"
 
@@ -44,7 +44,10 @@ def response(*probabilities: float) -> str:
 
 def land(tables: Tables, payloads: list[tuple[object, ...]], name: str) -> str:
     """A payload table: id, time, status, duration, request, response, entity."""
-    rows = [(one[0], one[1], one[1].date(), *one[2:]) for one in payloads]
+    rows = [
+        (one[0], one[1], one[1].date(), *one[2:], "rollout-replay" if one[0] == "replayed" else None)
+        for one in payloads
+    ]
     tables.spark.createDataFrame(rows, PAYLOADS).write.format("delta").saveAsTable(f"{tables.schema}.{name}")
     return f"{tables.schema}.{name}"
 
@@ -70,6 +73,7 @@ def test_each_answered_row_becomes_a_prediction_once(context: Context, entities:
         [
             ("good", early, 200, 7, request(1, 2), response(0.25, 0.5), "one"),
             ("of version 2", AS_OF, 200, 9, request(3), response(0.75), "two"),
+            ("replayed", AS_OF, 200, 9, request(7), response(0.75), "two"),
             ("refused", early, 400, 1, "{", '{"error_code": "X"}', "one"),
             ("after as_of", late, 200, 1, request(4), response(0.1), "one"),
             ("of nobody", early, 200, 1, request(5), response(0.1), "nobody"),

@@ -14,7 +14,7 @@ from flight_delays.core.errors import UserError
 from flight_delays.core.paired import CHANGED
 from flight_delays.platform.delta import Tables
 from flight_delays.platform.registry import Registry, predict
-from flight_delays.platform.served_requests import Measured, Period, both_forecasts, served
+from flight_delays.platform.served_requests import Measured, Period, both_forecasts, newest_answered, served
 from flight_delays.use_case import USE_CASE
 
 NAME = "asked by many"
@@ -22,7 +22,7 @@ NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 BEFORE, ONE = NOON - timedelta(microseconds=1), NOON + timedelta(hours=1)
 PAYLOADS = (
     "databricks_request_id string, request_time timestamp, status_code int, execution_duration_ms bigint, "
-    "request string, response string, served_entity_id string"
+    "request string, response string, served_entity_id string, client_request_id string"
 )
 ENTITIES = "served_entity_id string, entity_name string, entity_version string, change_time timestamp"
 
@@ -65,7 +65,9 @@ def test_requests_are_counted_by_version_and_period(measured: Tables) -> None:
         (ONE, 200, 9, "two"),
         (NOON + timedelta(hours=2), 200, 8, "two"),
     ]
-    frame = measured.spark.createDataFrame([(None, *one[:3], None, None, one[3]) for one in rows], PAYLOADS)
+    counted = [(None, *one[:3], None, None, one[3], "a caller's") for one in rows]
+    replayed = (None, NOON, 500, 7, None, None, "two", "rollout-replay")
+    frame = measured.spark.createDataFrame([*counted, replayed], PAYLOADS)
     table = land(measured, frame, "counted")
     periods = [
         Period(begin=NOON, end=ONE, percentage=5),
@@ -104,7 +106,7 @@ def test_both_versions_forecast_the_newest_requests_with_the_same_columns(
     ) -> tuple[object, ...]:
         row = {**flight, "flight": number, "sched_dep_ts": "2013-01-15T17:00:00", **given}
         told = json.dumps({"dataframe_records": [row]}), json.dumps({"predictions": answer.to_dict("records")})
-        return (str(number), at, 200, 1, *told, entity)
+        return (str(number), at, 200, 1, *told, entity, None)
 
     later = [NOON + timedelta(minutes=minute) for minute in range(6)]
     write_features(measured, {number: [(1.0, 0), (9.0, -1)] for number in (2, 3, 4)})
@@ -118,25 +120,17 @@ def test_both_versions_forecast_the_newest_requests_with_the_same_columns(
         payload(later[5], 5, scored(5, 9.0)[1], "two", weather_visib=9.0),
         payload(BEFORE, 6, high, weather_visib=9.0),
         payload(ONE, 7, high, weather_visib=9.0),
-        ("not answered", later[1], 500, 1, "{}", "{}", "one"),
-        ("too long to be logged", later[5], 200, 1, None, None, "one"),
+        ("not answered", later[1], 500, 1, "{}", "{}", "one", None),
+        ("too long to be logged", later[5], 200, 1, None, None, "one", None),
+        (*payload(later[5], 8, high, weather_visib=9.0)[:-1], "rollout-replay"),
     ]
     table = land(measured, measured.spark.createDataFrame(rows, PAYLOADS), "answered")
 
     def both(limit: int) -> tuple[list[int], list[float], list[float], dict[str, int]]:
-        found = both_forecasts(
-            measured,
-            registry,
-            USE_CASE,
-            table,
-            f"{measured.schema}.entities",
-            NAME,
-            since=NOON,
-            until=ONE,
-            champion=1,
-            challenger=2,
-            limit=limit,
-        )
+        stored = measured, table, f"{measured.schema}.entities", NAME
+        requests = newest_answered(*stored, version=1, since=NOON, until=ONE, limit=limit)
+        models = measured, registry, USE_CASE, NAME
+        found = both_forecasts(requests, *models, until=ONE, champion=1, challenger=2, limit=limit)
         flights = [int(entity.split("-")[1]) for entity in found.entities]
         assert found.failed == 0
         assert found.decisions is not None

@@ -13,7 +13,7 @@ from flight_delays.core.settings import Rollback, Status
 from flight_delays.platform.context import Context
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.registry import Registry
-from flight_delays.tasks import rollback, serving
+from flight_delays.tasks import promote, rollback, serving
 from flight_delays.views.status import show_status
 
 AS_OF = datetime(2013, 3, 1, 9, tzinfo=UTC)
@@ -82,6 +82,17 @@ def test_a_second_rollback_goes_further_back_and_not_to_what_was_rolled_back(
     assert left(context, "twice")["aliases"] == {"champion": 1}
     with pytest.raises(UserError, match="no version served before version 1; train another one"):
         roll_back("twice")(replace(context, as_of=AS_OF + timedelta(hours=2)))
+
+
+def test_a_version_that_was_rolled_back_and_passes_anew_serves_again_and_that_is_logged(
+    context_of: Callable[[str], Context],
+) -> None:
+    context = context_of("passed anew")
+    roll_back("passed anew")(context)
+    context.decisions.append(decision("verdict", "passed anew", 3, 2, "a later verdict", AS_OF))
+    promote.run(context, promotion("passed anew", 3, "a later verdict"))
+    assert left(context, "passed anew")["served"] == [("champion", 3, 100)]
+    assert show_status(context, Status(model_name="passed anew", endpoint="delay"))
 
 
 def test_a_rollback_killed_before_any_of_its_writes_and_run_again_ends_as_one_that_nobody_disturbed(

@@ -182,7 +182,8 @@ def test_people_pause_resume_and_promote_with_a_reason(
 ) -> None:
     context = began(context_of(f"ordered to {order}"), f"ordered to {order}")
     step(context, f"ordered to {order}", says(UNKNOWN), 1, order=order, reason="a holiday")
-    for hours, change in ((2, {}), (3, {"order": "resume", "reason": "it is over"}), (3, {}), (4, {})):
+    resume = {"order": "resume", "reason": "it is over"}
+    for hours, change in ((2, {}), (3, resume if order == "pause" else {}), (3, {}), (4, {})):
         step(context, f"ordered to {order}", says(GOOD), hours, **change)
     assert actions(context, f"ordered to {order}")[2:] == expected
     (row,) = [row for row in context.decisions.find(kind="rollout") if row.outcome == order.upper()]
@@ -192,6 +193,107 @@ def test_people_pause_resume_and_promote_with_a_reason(
 def test_an_order_without_a_reason_is_refused() -> None:
     with pytest.raises(ValueError, match="reason is missing; say why to pause"):
         settings("any", order="pause", reason=" ")
+    with pytest.raises(ValueError, match="version goes with order promote only"):
+        settings("any", order="pause", reason="why", version=2)
+
+
+@pytest.mark.parametrize("order", ["pause", "resume", "promote"])
+def test_an_order_to_a_rollout_that_is_not_there_is_refused(context_of: Callable[[str], Context], order: str) -> None:
+    context = context_of(f"nothing to {order}")
+    with pytest.raises(UserError, match=f"nothing to {order}; to promote one past the gate, give its number"):
+        step(context, f"nothing to {order}", says(), 1, order=order, reason="a slip")
+    assert context.registry.aliases(f"nothing to {order}") == {"champion": 1, "challenger": 2}
+
+
+def decided(context: Context, name: str) -> Context:
+    """That version 1 serves was logged."""
+    context.decisions.append(
+        replace(verdict(name, 1), kind="promotion", decision_id=f"first of {name}", other_version=None)
+    )
+    return context
+
+
+def test_a_version_is_promoted_past_the_gate_by_an_order_and_stays(context_of: Callable[[str], Context]) -> None:
+    context = decided(context_of("forced"), "forced")
+    for _ in range(2):  # a run that is repeated changes nothing
+        step(context, "forced", says(), 1, order="promote", version=2, reason="agreed with the airline")
+    step(context, "forced", says(WORSE), 2)
+    order = f"order of {(AS_OF + HOUR).isoformat()}"
+    assert left(context, "forced") == {**PROMOTED, "promotions": [(1, None, None), (2, 1, order)]}
+    (row,) = context.decisions.find(kind="promotion", model_version=2)
+    assert row.reasons == ("agreed with the airline",)
+
+
+@pytest.mark.parametrize(
+    ("rolled_out", "version", "says_why"),
+    [
+        (True, 1, "version 2 is being rolled out; roll it back before version 1 is promoted"),
+        (False, 9, "forced in vain False has no version 9"),
+    ],
+)
+def test_another_version_than_can_be_promoted_is_refused(
+    context_of: Callable[[str], Context], rolled_out: bool, version: int, says_why: str
+) -> None:
+    name = f"forced in vain {rolled_out}"
+    context = decided(context_of(name), name)
+    if rolled_out:
+        start(context, name)
+    before = left(context, name)
+    with pytest.raises(UserError, match=says_why):
+        step(context, name, says(), 1, order="promote", version=version, reason="a slip")
+    assert left(context, name) == before
+
+
+@pytest.mark.parametrize(
+    ("rolled_out", "live", "expected", "actions_after"),
+    [
+        (True, (1, 2, 50), {"champion": 1, "challenger": 2}, ["ADVANCE", "SERVE"]),
+        (True, (1,), {"champion": 1}, ["ROLL_BACK", "SERVE"]),
+        (True, (2,), {"champion": 2, "previous_champion": 1}, ["PROMOTE", "SERVE"]),
+        (True, (3,), {"champion": 3, "previous_champion": 1}, ["ROLL_BACK", "SERVE"]),
+        (False, (2,), {"champion": 2, "previous_champion": 1}, []),
+        (False, (1,), {"champion": 1, "challenger": 2}, []),
+    ],
+    ids=["another share", "challenger taken out", "challenger alone", "a third version", "by hand", "as decided"],
+)
+def test_what_somebody_let_the_endpoint_serve_is_adopted_by_an_order_and_stays(
+    context_of: Callable[[str], Context],
+    new_version: Callable[..., int],
+    rolled_out: bool,
+    live: tuple[int, ...],
+    expected: dict[str, int],
+    actions_after: list[str],
+) -> None:
+    name = f"adopted {rolled_out} {live}"
+    context = decided(context_of(name), name)
+    new_version(name)
+    if rolled_out:
+        start(context, name)
+    serving.serve(context, settings(name), *live)
+    before = served(context)
+    for change in ({"order": "adopt", "reason": "the night shift was right"}, {}):
+        step(context, name, says(UNKNOWN), 1, **change)
+        assert served(context) == before
+        found = {key: value for key, value in context.registry.aliases(name).items() if rolled_out or key in expected}
+        assert found == expected
+    assert [row for row in actions(context, name) if row != "HOLD"] == ["START", "SERVE"] * rolled_out + actions_after
+    assert show_status(context, Status(model_name=name, endpoint="delay"))
+
+
+@pytest.mark.parametrize("rolled_out", [True, False])
+def test_what_cannot_be_adopted_is_refused_and_nothing_changes(
+    context_of: Callable[[str], Context], new_version: Callable[..., int], rolled_out: bool
+) -> None:
+    name = f"not adopted {rolled_out}"
+    context = decided(context_of(name), name)
+    new_version(name)
+    if rolled_out:
+        start(context, name)
+    serving.serve(context, settings(name), 1, 3, 50)
+    before = left(context, name), actions(context, name)
+    with pytest.raises(UserError, match="only one version alone can be adopted, or a share of the rollout under way"):
+        step(context, name, says(UNKNOWN), 1, order="adopt", reason="a slip")
+    assert (left(context, name), actions(context, name)) == before
 
 
 def test_of_two_runs_at_once_one_takes_the_step(context_of: Callable[[str], Context]) -> None:
@@ -301,9 +403,7 @@ def test_to_start_a_rollout_again_changes_nothing(context_of: Callable[[str], Co
 
 def test_status_shows_the_rollout_under_way_and_why_it_is_where_it_is(context_of: Callable[[str], Context]) -> None:
     context = began(context_of("shown in a rollout"), "shown in a rollout")
-    context.decisions.append(
-        replace(verdict("shown in a rollout", 1), kind="promotion", decision_id="first", other_version=None)
-    )
+    decided(context, "shown in a rollout")
     step(context, "shown in a rollout", says(GOOD), 1)
     step(context, "shown in a rollout", says(GOOD, UNKNOWN), 2)
     assert show_status(context, Status(model_name="shown in a rollout", endpoint="delay"))

@@ -42,15 +42,12 @@ class Split:
     all: int
 
 
-def operations(
-    champion: Answered, challenger: Answered, splits: Sequence[Split], policy: RolloutPolicy
-) -> list[Finding]:
-    """Errors, latency and the split of the requests."""
+def operations(champion: Answered, challenger: Answered, policy: RolloutPolicy) -> list[Finding]:
+    """Errors and latency, of callers' requests or of those that were replayed."""
     return [
         enough_requests(champion, challenger, policy),
         errors(champion, challenger, policy),
         latency(champion, challenger, policy),
-        sample_ratio(splits, policy),
     ]
 
 

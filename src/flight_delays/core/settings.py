@@ -268,8 +268,13 @@ class Promote(Serving):
 class Rollout(Serving):
     """Take the next step of a rollout: hold, advance, promote, roll back or ask. Sets rollout."""
 
-    order: Literal["", "pause", "resume", "promote"] = Field(
-        default="", description="What a person decides instead: pause, resume or promote; empty: nothing."
+    order: Literal["", "pause", "resume", "promote", "adopt"] = Field(
+        default="",
+        description="What a person decides instead: pause, resume, promote, or adopt what the endpoint serves; "
+        "empty: nothing.",
+    )
+    version: Version = Field(
+        default=None, description="Version to promote while none is rolled out, past the gate; empty: the challenger."
     )
     reason: str = Field(default="", description="Why, for whoever reads the log of decisions; needed for an order.")
     payload_table: PayloadTable
@@ -280,6 +285,8 @@ class Rollout(Serving):
     def _said_why(self) -> Self:
         if self.order and not self.reason.strip():
             raise ValueError(f"reason is missing; say why to {self.order}")
+        if self.version is not None and self.order != "promote":
+            raise ValueError("version goes with order promote only")
         return self
 
 

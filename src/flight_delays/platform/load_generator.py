@@ -14,6 +14,7 @@ from flight_delays.core.load_limits import Measured
 if TYPE_CHECKING:
     from aiohttp import ClientSession
 
+WAKE_S = 300  # the longest that Databricks lets a request wait, for an endpoint that had scaled to zero
 _PROGRESS_S = 0.5
 
 
@@ -26,29 +27,30 @@ def drive(
     progress: Callable[[float, int], None] = lambda seconds, requests: None,  # noqa: ARG005
     *,
     timeout_s: float = 30,
+    once: bool = False,
 ) -> Measured:
-    """POST `bodies`, which are JSON, in turn for `seconds`, and wait for what was sent by then.
+    """POST `bodies`, which are JSON, in turn for `seconds`, or each of them `once`, and wait for what was sent by then.
 
-    Each connection sends at least one. An error is a status other than 200, a connection that fails, no answer within
+    In turn, each connection sends at least one. An error is a status other than 200, a connection that fails, no answer within
     `timeout_s`. `progress` gets the seconds and the requests so far, from another thread.
     """
     import aiohttp  # takes most of a second
 
     stop = Event()
-    turns = cycle(bodies)
+    turns = iter(bodies) if once else cycle(bodies)
     latencies_ms: list[float] = []
     reasons: Counter[str] = Counter()
 
     async def connection(session: aiohttp.ClientSession, begun: float) -> None:
-        while True:
+        for body in turns:
             sent = perf_counter()
-            reason = await _error(session, url, next(turns))
+            reason = await _error(session, url, body)
             now = perf_counter()
             if reason is None:
                 latencies_ms.append((now - sent) * 1000)
             else:
                 reasons[reason] += 1
-            if now >= begun + seconds or stop.is_set():
+            if (now >= begun + seconds and not once) or stop.is_set():
                 return
 
     async def report(begun: float) -> None:

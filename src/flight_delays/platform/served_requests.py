@@ -20,6 +20,7 @@ from flight_delays.core.use_case import UseCase
 from flight_delays.platform.delta import Tables, collected
 from flight_delays.platform.registry import Registry, signature
 
+REPLAYED = "rollout-replay"  # client_request_id of requests that nobody but a rollout has sent
 _MAX_ROWS = 1_000_000  # of one request
 
 
@@ -67,6 +68,11 @@ def table_named(tables: Tables, name: str) -> DataFrame:
     return tables.of(schema).read(table)
 
 
+def requests_in(tables: Tables, payload_table: str) -> DataFrame:
+    """The requests of callers in an inference table."""
+    return table_named(tables, payload_table).where(~F.col("client_request_id").eqNullSafe(REPLAYED))
+
+
 def with_versions(payloads: DataFrame, entities: DataFrame, model_name: str) -> DataFrame:
     """Payloads with the `model_version` that answered: null for an entity that is none of this model's.
 
@@ -97,7 +103,7 @@ def served(
     A status of 500 and more is an error, and so is none: nobody knows of an answer. Other statuses than 200 are no
     answer and have no latency, and a 200 without a duration has none. A request without a time is in no period.
     """
-    payloads, time = table_named(tables, payload_table), F.col("request_time")
+    payloads, time = requests_in(tables, payload_table), F.col("request_time")
     period = F.lit(None).cast("int")
     for nth, one in enumerate(periods):
         period = F.when((time >= F.lit(one.begin)) & (time < F.lit(one.end)), F.lit(nth)).otherwise(period)
@@ -153,40 +159,52 @@ def measured(
     return Measured(champion=of(champion), challenger=of(challenger), splits=splits, others=others, newest=newest)
 
 
-def both_forecasts(
+def newest_answered(
     tables: Tables,
-    registry: Registry,
-    use_case: UseCase,
     payload_table: str,
     served_entities_table: str,
     model_name: str,
     *,
+    version: int,
     since: datetime,
+    until: datetime,
+    limit: int,
+) -> DataFrame:
+    """`request` and `response` of the newest ones that the version answered from `since` to before `until`."""
+    asked = requests_in(tables, payload_table).where(
+        (F.col("status_code") == 200) & (F.col("request_time") >= F.lit(since)) & (F.col("request_time") < F.lit(until))
+    )
+    return (
+        with_versions(asked, table_named(tables, served_entities_table), model_name)
+        .where(F.col("model_version") == version)
+        .orderBy(F.desc("request_time"), "databricks_request_id")
+        .limit(limit)
+        .select("request", "response")
+    )
+
+
+def both_forecasts(
+    requests: DataFrame,
+    tables: Tables,
+    registry: Registry,
+    use_case: UseCase,
+    model_name: str,
+    *,
     until: datetime,
     champion: int,
     challenger: int,
     limit: int = 20_000,
 ) -> Paired:
-    """Both versions' forecasts for the newest `limit` rows that the champion answered from `since` to before `until`.
+    """Both versions' forecasts for the first `limit` rows of `requests`, which the champion answered before `until`.
 
     Raises NotThereError if a version can't be loaded; one that can't score is told in what comes back.
     """
-    asked = table_named(tables, payload_table).where(
-        (F.col("status_code") == 200) & (F.col("request_time") >= F.lit(since)) & (F.col("request_time") < F.lit(until))
-    )
-    newest = (
-        with_versions(asked, table_named(tables, served_entities_table), model_name)
-        .where(F.col("model_version") == champion)
-        .orderBy(F.desc("request_time"), "databricks_request_id")
-        .limit(limit)
-        .select("request", "response")
-    )
     loaded = registry.load(model_name, champion)
     old: Version = loaded.unwrap_python_model()
     new: Version = registry.load(model_name, challenger).unwrap_python_model()
     looked_up = [*dict.fromkeys([*old.looked_up, *new.looked_up])]
     rows = logged(
-        ((row["request"], row["response"]) for row in newest.toLocalIterator()),
+        ((row["request"], row["response"]) for row in requests.toLocalIterator()),
         RequestParser(signature(loaded), max_rows=_MAX_ROWS),
         looked_up,
         use_case.prepare.entity_ids,

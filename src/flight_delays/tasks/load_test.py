@@ -12,11 +12,10 @@ from flight_delays.core.feature_set import ENTITY, PREDICTION_TIME
 from flight_delays.core.load_limits import broken
 from flight_delays.core.settings import LoadTest
 from flight_delays.platform.context import Context
-from flight_delays.platform.load_generator import drive
+from flight_delays.platform.load_generator import WAKE_S, drive
 from flight_delays.tasks.printing import show
 
 _ROWS = 500
-_WAKE_S = 300  # the longest that Databricks lets a request wait, for an endpoint that had scaled to zero
 
 
 def run(context: Context, settings: LoadTest) -> None:
@@ -41,7 +40,7 @@ def put_under_load(context: Context, bodies: Sequence[bytes], settings: LoadTest
     endpoint, connections, seconds = settings.endpoint, settings.load_test_connections, settings.load_test_seconds
     console, config = context.console, context.endpoints().client.config
     url, headers = f"{config.host}/serving-endpoints/{endpoint}/invocations", config.authenticate()
-    first = drive(url, headers, bodies, connections, 0, timeout_s=_WAKE_S)
+    first = drive(url, headers, bodies, connections, 0, timeout_s=WAKE_S)
     if first.errors:
         raise UserError(
             f"endpoint {endpoint} does not serve: {first.why}; see its events and logs, and run the train job "

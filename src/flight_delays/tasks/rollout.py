@@ -8,43 +8,54 @@ from flight_delays.core import clocks
 from flight_delays.core.errors import UserError
 from flight_delays.core.rollout import Action, Decided, Entry, Finding, Signal, decide, state_of
 from flight_delays.core.settings import Promote, Rollout, Serving
-from flight_delays.core.traffic import in_words
+from flight_delays.core.traffic import NAMES, in_words
 from flight_delays.platform.context import Context
 from flight_delays.platform.decision_log import releases_in
+from flight_delays.platform.delta import collected
 from flight_delays.platform.registry import NotThereError
+from flight_delays.platform.replay import replay
 from flight_delays.platform.rollout_log import ROLLOUT, Logged, newest_rollout, rollout_under_way, write_step
-from flight_delays.platform.served_requests import Period, both_forecasts, served
-from flight_delays.tasks.serving import make_champion, serve, split
+from flight_delays.platform.served_requests import Period, both_forecasts, newest_answered, served
+from flight_delays.tasks.serving import make_champion, no_longer_challenger, serve, split
 
 Measure = Callable[[Context, Rollout, Logged], list[Finding]]
+_COMPARED = 20_000  # of the newest requests, both versions' forecasts
 LATE = timedelta(hours=1)  # that a payload may be: https://docs.databricks.com/ai-gateway/inference-tables
 
 
 def measured(context: Context, settings: Rollout, logged: Logged) -> list[Finding]:
     """What all clocks find in the payloads of this stage.
 
-    In shadow the challenger answers nobody, so only the versions' forecasts for the champion's requests are compared.
+    In shadow the challenger answers nobody, so it is sent what callers have asked the champion, and so is the champion.
     """
     state, name, policy = logged.state, logged.model_name, settings.policy
-    payloads, entities = settings.payload_table, settings.served_entities_table
     champion, challenger = logged.champion, logged.challenger
-    findings = []
+    stored = context.tables, settings.payload_table, settings.served_entities_table, name
+    requests = newest_answered(*stored, version=champion, since=state.since, until=context.as_of, limit=_COMPARED)
     if state.percentage:
         period = Period(begin=state.since, end=context.as_of, percentage=state.percentage)
-        found = served(context.tables, payloads, entities, name, [period], champion=champion, challenger=challenger)
-        findings += clocks.operations(found.champion, found.challenger, found.splits, policy)
+        found = served(*stored, [period], champion=champion, challenger=challenger)
+        findings = [
+            *clocks.operations(found.champion, found.challenger, policy),
+            clocks.sample_ratio(found.splits, policy),
+        ]
         context.console.print(f"Newest logged request: {found.newest or 'none'}; by other versions: {found.others:,}")
+    else:
+        asked = [row["request"] for row in collected(requests.select("request").limit(policy.rollout_min_requests))]
+        context.console.print(f"Replaying {len(asked):,} requests to each version ...")
+        first, second = (replay(context.endpoints(), settings.endpoint, served_name, asked) for served_name in NAMES)
+        findings = clocks.operations(first, second, policy)
     both = both_forecasts(
-        *(context.tables, context.registry, context.use_case, payloads, entities, name),
-        since=state.since,
+        *(requests, context.tables, context.registry, context.use_case, name),
         until=context.as_of,
         champion=champion,
         challenger=challenger,
+        limit=_COMPARED,
     )
     for why, rows in both.left_out.items():
         context.console.print(f"{rows:,} logged requests are not compared: {why}")
     if both.failed:
-        said = f"version {logged.challenger} fails on {both.failed:,} of {len(both.entities):,} requests: {both.why}"
+        said = f"version {challenger} fails on {both.failed:,} of {len(both.entities):,} requests: {both.why}"
         findings.append(Finding(name="answers", signal=Signal.WORSE, reason=said))
     findings += clocks.agreement(both.entities, both.champion, both.challenger, both.decisions, policy)
     earliest = context.as_of + LATE
@@ -52,25 +63,41 @@ def measured(context: Context, settings: Rollout, logged: Logged) -> list[Findin
 
 
 def run(context: Context, settings: Rollout, measure: Measure = measured) -> None:
-    """Take the next step of the rollout under way, if there is one. What is not as decided is put right before.
+    """Take the next step of the rollout under way, if there is one, or what a person orders instead.
 
-    Of two runs at once one takes the step. Killed anywhere, the next run goes on from the log. Raises UserError where
-    a person has to decide, once that is written.
+    What is not as decided is put right before. Of two runs at once one takes the step. Killed anywhere, the next run
+    goes on from the log. Raises UserError where a person has to decide, once that is written, and for an order that
+    makes no sense.
     """
-    decisions = context.decisions.find(model_name=settings.model_name)
-    logged = rollout_under_way(decisions)
-    if logged is None:
-        context.console.print(f"No version of {settings.model_name} is being rolled out.")
-        for newest in releases_in(decisions)[-1:]:
-            restore(context, settings, {"champion": newest.model_version})
+    logged = rollout_under_way(context.decisions.find(model_name=settings.model_name))
+    if settings.order == "adopt":
+        _adopt(context, settings, logged)
         return
-    if not logged.state.served:  # an earlier run was killed
+    if logged is not None and not logged.state.served:  # an earlier run was killed
         bring_about(context, settings, logged)
+        if not settings.order:
+            return
+        logged = rollout_under_way(context.decisions.find(model_name=settings.model_name))
+    if logged is None:
+        _without_rollout(context, settings)
         return
+    if settings.version not in (None, logged.challenger):
+        raise UserError(
+            f"version {logged.challenger} is being rolled out; roll it back before version {settings.version} is "
+            "promoted"
+        )
     restore(context, settings, {"champion": logged.champion, "challenger": logged.challenger}, logged.state.percentage)
-    decided = _ordered(settings, logged) or decide(
-        logged.state, _findings(context, settings, logged, measure), settings.policy, context.as_of
+    _take(
+        context,
+        settings,
+        logged,
+        _ordered(settings, logged)
+        or decide(logged.state, _findings(context, settings, logged, measure), settings.policy, context.as_of),
     )
+
+
+def _take(context: Context, settings: Rollout, logged: Logged, decided: Decided) -> None:
+    """Write the step, then bring it about."""
     entry = Entry(step=logged.state.step + 1, action=decided.action, percentage=decided.percentage, at=context.as_of)
     if not write_step(
         *(context.decisions, logged, entry, decided.reasons), as_of=context.as_of, policy=asdict(settings.policy)
@@ -85,6 +112,58 @@ def run(context: Context, settings: Rollout, measure: Measure = measured) -> Non
         raise UserError(
             f"version {logged.challenger} at {logged.state.percentage} %: {decided.reasons[0]}; "
             "resume it, promote it or roll it back"
+        )
+
+
+def _without_rollout(context: Context, settings: Rollout) -> None:
+    """Put right what is not as decided, or promote the version that a person orders, past the gate."""
+    name, newest = settings.model_name, releases_in(context.decisions.find(model_name=settings.model_name))[-1:]
+    if settings.order == "promote" and settings.version is not None:
+        _promote(context, settings, settings.version, newest[0].model_version if newest else None)
+    elif settings.order:
+        raise UserError(
+            f"no version of {name} is being rolled out: nothing to {settings.order}; to promote one past the gate, "
+            "give its number as version"
+        )
+    else:
+        context.console.print(f"No version of {name} is being rolled out.")
+        for one in newest:
+            restore(context, settings, {"champion": one.model_version})
+
+
+def _promote(context: Context, settings: Rollout, version: int, champion: int | None) -> None:
+    """Make it the champion at once, by the order of whoever runs this."""
+    context.registry.version(settings.model_name, version)
+    if version == champion:
+        context.console.print(f"Version {version} of {settings.model_name} is the champion already.")
+        return
+    order = f"order of {context.as_of.isoformat()}"
+    make_champion(context, settings, version, previous=champion, allowed_by=order, reason=settings.reason)
+
+
+def _adopt(context: Context, settings: Rollout, logged: Logged | None) -> None:
+    """Decide what the endpoint serves: a share of the rollout under way, or one version alone."""
+    live = context.endpoints().configuration(settings.endpoint)
+    shares = {one.model_version: one.percentage for one in live if one.model_name == settings.model_name}
+    newest = releases_in(context.decisions.find(model_name=settings.model_name))[-1:]
+    champion = newest[0].model_version if newest else None
+    if logged is not None and shares and shares.keys() <= {logged.champion, logged.challenger}:
+        share = shares.get(logged.challenger, 0)
+        end_of = {0: Action.ROLL_BACK} if logged.challenger not in shares else {100: Action.PROMOTE}
+        action = end_of.get(share, Action.ADVANCE)
+        _take(context, settings, logged, Decided(action=action, percentage=share, reasons=(settings.reason,)))
+    elif len(shares) == len(live) == 1:
+        ended = end(context, settings.model_name, settings.reason)
+        if ended is not None:
+            no_longer_challenger(context, ended.model_name, ended.challenger)
+            log_served(context, settings, ended)
+        (version,) = shares
+        _promote(context, settings, version, champion)
+        restore(context, settings, {"champion": version})
+    else:
+        raise UserError(
+            f"{settings.endpoint} serves {in_words(live)}: only one version alone can be adopted, or a share of the "
+            "rollout under way; run rollout without an order to put back what was decided"
         )
 
 
@@ -121,8 +200,7 @@ def bring_about(context: Context, settings: Serving, logged: Logged) -> None:
             reason="verdict PASS, and a rollout through all stages",
         )
     elif state.ended is Action.ROLL_BACK:
-        if context.registry.aliases(logged.model_name).get("challenger") == logged.challenger:
-            context.registry.delete_alias(logged.model_name, "challenger")
+        no_longer_challenger(context, logged.model_name, logged.challenger)
         serve(context, settings, logged.champion)
     else:
         serve(context, settings, logged.champion, logged.challenger, state.percentage)

@@ -15,7 +15,7 @@ from flight_delays.core.settings import ScoreServed
 from flight_delays.core.use_case import UseCase
 from flight_delays.platform.context import Context
 from flight_delays.platform.registry import signature
-from flight_delays.platform.served_requests import table_named, with_versions
+from flight_delays.platform.served_requests import requests_in, table_named, with_versions
 
 SOURCE = "serving"
 # Payloads come late, by an hour at most as Databricks says: https://docs.databricks.com/ai-gateway/inference-tables
@@ -88,7 +88,7 @@ def _new_payloads(context: Context, settings: ScoreServed) -> DataFrame:
     """Answered requests that may not be in `predictions` yet, with the version that answered."""
     served = context.tables.read("predictions").where(F.col("source") == SOURCE)
     (last,) = served.agg(F.max("scored_date")).collect()[0]
-    answered = table_named(context.tables, settings.payload_table).where(
+    answered = requests_in(context.tables, settings.payload_table).where(
         (F.col("status_code") == 200) & (F.col("request_time") <= F.lit(context.as_of))
     )
     if last is not None:

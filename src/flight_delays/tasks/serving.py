@@ -5,7 +5,7 @@ from hashlib import sha256
 from flight_delays.core.settings import Serving
 from flight_delays.core.traffic import Served
 from flight_delays.platform.context import Context
-from flight_delays.platform.decision_log import PROMOTION, Decision
+from flight_delays.platform.decision_log import PROMOTION, Decision, releases_in
 from flight_delays.platform.endpoints import ONLINE_STORE_SECRET
 from flight_delays.platform.online_table import ONLINE_STORE
 
@@ -54,11 +54,10 @@ def make_champion(
         if previous is not None:
             registry.set_alias(name, "previous_champion", previous)
         registry.set_alias(name, "champion", version)
-    if registry.aliases(name).get("challenger") == version:
-        registry.delete_alias(name, "challenger")
+    no_longer_challenger(context, name, version)
     # A version that serves and is judged once more changes nothing; one whose promotion was killed is logged now.
-    logged = context.decisions.find(kind=PROMOTION, model_name=name, model_version=version)
-    if all(one.other_version != previous for one in logged):
+    newest = releases_in(context.decisions.find(model_name=name))[-1:]
+    if not newest or newest[0].model_version != version:
         context.decisions.append(
             Decision(
                 decision_id=sha256(f"{name}|{version}|{PROMOTION}|{allowed_by}".encode()).hexdigest(),
@@ -77,3 +76,9 @@ def make_champion(
     context.console.print(
         f"Champion of {name} is version {version}, served by {settings.endpoint}; before it: {before}."
     )
+
+
+def no_longer_challenger(context: Context, model_name: str, version: int) -> None:
+    """Delete the alias `challenger` if it points at the version."""
+    if context.registry.aliases(model_name).get("challenger") == version:
+        context.registry.delete_alias(model_name, "challenger")
