@@ -85,10 +85,13 @@ def serve(
     target: Target = None,
     var: Var = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of 127.0.0.1.")] = 8080,
+    load_seconds: Annotated[
+        float, typer.Option(min=0, help="Time to load a version, as a workspace needs minutes for its container.")
+    ] = 0,
     root: Root = None,
 ) -> None:
     """Serve the endpoints, by the workspace's own API, until Ctrl-C; jobs that run meanwhile release to them."""
-    with opened(_root(root), target, _pairs("--var", var), Console(), port=port) as session:
+    with opened(_root(root), target, _pairs("--var", var), Console(), port=port, load_seconds=load_seconds) as session:
         session.deploy()
         for line in session.served():
             typer.echo(line)

@@ -19,6 +19,7 @@ from zlib import crc32
 from rich.console import Console
 
 from bundle_laptop import api
+from bundle_laptop.api.scoring import Scorer, load_version
 from bundle_laptop.api.state import write_atomically
 from bundle_laptop.bundle import Bundle, load_bundle
 from bundle_laptop.calls import called_as
@@ -211,27 +212,39 @@ class Session:
 
 @contextmanager
 def opened(
-    root: Path, target: str | None, variables: Mapping[str, str], console: Console, *, port: int = 0
+    root: Path,
+    target: str | None,
+    variables: Mapping[str, str],
+    console: Console,
+    *,
+    port: int = 0,
+    load_seconds: float = 0,
 ) -> Iterator[Session]:
     """The bundle in `root`, and its world's API, for as long as the context lasts.
 
-    The API is that of `laptop serve`, if it runs for this world; otherwise one of its own, on `port` or a free one.
+    The API is that of `laptop serve`, if it runs for this world; otherwise one of its own, on `port` or a free one, that
+    takes so many seconds more to load a version.
     """
     bundle = load_bundle(root, target)
     folder, settings = made(world_of(root, bundle.target)), read_settings(root)
     resolver = Resolver(bundle=bundle, folder=folder, variables=variables, configured=settings.variables)
-    with entered(folder), _served(folder, port) as address, environment_of(api.environment(address)):
+    with entered(folder), _served(folder, port, load_seconds) as address, environment_of(api.environment(address)):
         yield Session(written=resolver, settings=settings, console=console, address=address)
 
 
 @contextmanager
-def _served(folder: Path, port: int) -> Iterator[str]:
+def _served(folder: Path, port: int, load_seconds: float) -> Iterator[str]:
     running = api.running_address(folder)
     if running and not port:
         yield running
         return
     store = os.environ.get(STORE_VARIABLE)
-    with api.serve_workspace(folder, port=port, publish=bool(port), online_store=store) as address:
+
+    def load(name: str, version: int, environment: Mapping[str, str]) -> Scorer:
+        time.sleep(load_seconds)
+        return load_version(name, version, environment)
+
+    with api.serve_workspace(folder, port=port, publish=bool(port), online_store=store, loader=load) as address:
         yield address
 
 

@@ -43,7 +43,7 @@ def show_status(adapters: Adapters, settings: Status) -> bool:
     for line in found:
         console.print(f"DISAGREES: {line}")
     if found:
-        console.print("Run the release job for the version that is to serve, or the job rollback.")
+        console.print("The job rollout puts that right; with order=adopt it decides what the endpoint serves instead.")
     return not found
 
 
