@@ -128,7 +128,10 @@ def quality(
 
 
 def paired_day(objective: Objective, day: date, pairs: pd.DataFrame) -> PairedDay:
-    """Of one day's pairs: columns entity_id, forecast_at, label, outcome_known_at, and forecasts champion, challenger."""
+    """Of pairs of one day: columns entity_id, forecast_at, label, outcome_known_at, and the forecasts of both.
+
+    These are `champion` and `challenger`; label is NaN, and outcome_known_at NaT, while there is none.
+    """
     pairs = in_order(pairs)
     pairs = pairs[counted(pairs)]
     known = pairs[pairs[LABEL].notna()]
