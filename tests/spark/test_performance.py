@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from pyspark.sql.pandas.types import to_arrow_schema
+from scipy import stats
 from tests.contexts import make_context, printed
 
 from flight_delays.core.settings import Performance
@@ -98,98 +99,70 @@ def context(new_tables: Callable[[str], Tables], flown: pd.DataFrame) -> Context
 
 def measure(context: Context) -> pd.DataFrame:
     performance.run(context, Performance(model_name=NAME))
-    return context.tables.read("performance").toPandas().set_index(["model_version", "source", "day"])
+    rows = context.tables.read("performance").toPandas()
+    return rows.set_index(["model_version", "source", "day", "dimension", "slice"]).sort_index()
 
 
-def test_each_day_of_a_version_is_measured_by_the_labels_known_and_again_only_if_it_changed(
-    context: Context, flown: pd.DataFrame
+@pytest.fixture(scope="module")
+def first(context: Context) -> pd.DataFrame:
+    """What the first run measured."""
+    return measure(context)
+
+
+def whole(found: pd.DataFrame) -> pd.DataFrame:
+    return found.xs(("all", "all"), level=("dimension", "slice"))
+
+
+def of_day(flown: pd.DataFrame, day: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and the champion's forecasts of entities that have a label."""
+    rows = flown[(flown["day"] == date(2013, 1, day)) & flown["label"].notna()]
+    return rows["label"].to_numpy(), rows["forecast"].to_numpy()
+
+
+def test_each_day_that_a_version_was_not_trained_on_is_measured_by_the_labels_known(
+    context: Context, flown: pd.DataFrame, first: pd.DataFrame
 ) -> None:
-    found = measure(context)
-    whole = found[found["dimension"] == "all"]
-    assert whole.groupby(["model_version", "source"]).size().to_dict() == {
-        (1, "batch"): DAYS,
-        (1, "serving"): 2,
-        (2, "shadow"): DAYS - 2,  # it was trained on two of them
-    }
-    day = whole.loc[1, "batch", date(2013, 1, 5)]
-    of_day = flown[(flown["day"] == date(2013, 1, 5)) & flown["label"].notna()]
-    loss = USE_CASE.objective.loss(of_day["label"].to_numpy(), of_day["forecast"].to_numpy()).mean()
+    days = whole(first)
+    versions = days.groupby(["model_version", "source"]).size().to_dict()
+    assert versions == {(1, "batch"): DAYS, (1, "serving"): 2, (2, "shadow"): DAYS - 2}
+    day, last = (days.loc[1, "batch", date(2013, 1, number)] for number in (5, 16))
+    loss = USE_CASE.objective.loss(*of_day(flown, 5)).mean()
     assert (day["rows"], day["labelled"], day["loss"]) == (A_DAY, A_DAY - 1, pytest.approx(loss))
     assert dict(day["metrics"])["log_loss"] == pytest.approx(loss)
     assert np.isnan(day["answers"])
-    last = whole.loc[1, "batch", date(2013, 1, 16)]
     assert (last["labelled"], last["complete"], day["complete"]) == (A_DAY - 2, False, True)
-    slices = found.loc[(1, "batch", date(2013, 1, 5))].query("dimension == 'carrier'")
-    assert (
-        slices.set_index("slice")["rows"].to_dict()
-        == flown[flown["day"] == date(2013, 1, 5)].groupby("carrier").size().to_dict()
-    )
-
-    served = whole.loc[1, "serving", date(2013, 1, 5)]
-    assert (served["rows"], served["labelled"], served["answers"]) == (A_DAY, A_DAY - 1, 3 * A_DAY)
-    assert (served["calibration"], served["mean_latency_ms"]) == (pytest.approx(0.7 - of_day["label"].mean()), 20.0)
-    assert set(found.loc[(1, "serving", date(2013, 1, 5))]["dimension"]) == {"all", "carrier", "origin", "time of day"}
-    without_features = found.loc[[(1, "serving", date(2013, 1, 1))]]
-    assert without_features[["dimension", "rows", "labelled"]].to_numpy().tolist() == [["all", 1, 1]]
+    carriers = first.loc[(1, "batch", date(2013, 1, 5), "carrier")]["rows"]
+    assert carriers.to_dict() == flown[flown["day"] == date(2013, 1, 5)].groupby("carrier").size().to_dict()
     said = printed(context)
     assert "1 predictions are of entities without features and label: not measured" in said
-    assert "Version 3 of measured is gone" in said
-
-    version = context.tables.version("performance")
-    again = measure(context)
-    assert context.tables.version("performance") == version
-    assert context.task_values["days"] == "0"
-    pd.testing.assert_frame_equal(again, found)
+    assert "Version 3 is not measured: model measured has no version 3" in said
 
 
-def test_a_label_that_comes_later_or_is_corrected_changes_its_day_alone_and_an_earlier_run_nothing(
-    context: Context, flown: pd.DataFrame
+def test_of_an_entitys_answers_the_newest_before_its_outcome_is_measured_and_all_are_timed(
+    flown: pd.DataFrame, first: pd.DataFrame
 ) -> None:
-    before = measure(context)
-    corrected = flown[flown["day"] == date(2013, 1, 7)].iloc[[1]]
-    known = pd.Timestamp(AS_OF).tz_localize(None) + HOUR
-    write(context.tables, "labels", corrected.assign(label=1 - corrected["label"], known_at=known))
-    unchanged = measure(context)  # it is not known yet
-    pd.testing.assert_frame_equal(unchanged, before)
-
-    after = measure(replace(context, as_of=LATER))
-    whole = after[after["dimension"] == "all"]
-    newer = whole[whole["as_of"] == pd.Timestamp(LATER).tz_localize(None)]
-    assert {day for _, _, day in newer.index} == {date(2013, 1, 7), date(2013, 1, 16)}
-    assert len(newer) == 4
-    day, was = (one[one["dimension"] == "all"].loc[1, "batch", date(2013, 1, 7)] for one in (after, before))
-    assert (day["rows"], day["labelled"]) == (was["rows"], was["labelled"])
-    assert day["calibration"] - was["calibration"] == pytest.approx((2 * corrected["label"].iloc[0] - 1) / (A_DAY - 1))
-    assert whole.loc[1, "batch", date(2013, 1, 16)]["complete"]
-    pd.testing.assert_frame_equal(measure(context), after)  # as of a time before
+    served = whole(first).loc[1, "serving", date(2013, 1, 5)]
+    assert (served["rows"], served["labelled"], served["answers"]) == (A_DAY, A_DAY - 1, 3 * A_DAY)
+    assert served["calibration"] == pytest.approx(0.7 - of_day(flown, 5)[0].mean())
+    assert served["mean_latency_ms"] == 20.0
+    dimensions = first.loc[(1, "serving")].index.get_level_values("dimension")
+    assert {*dimensions} == {"all", "carrier", "origin", "time of day"}
+    without_features = first.loc[(1, "serving", date(2013, 1, 1))]
+    assert without_features[["rows", "labelled"]].to_dict("index") == {("all", "all"): {"rows": 1, "labelled": 1}}
 
 
-def test_over_28_days_the_loss_has_an_interval_from_whole_days(context: Context) -> None:
-    measure(replace(context, as_of=LATER))
-    view = context.tables.read("daily_performance").where("model_version = 1 AND source = 'batch'").orderBy("day")
-    days = view.toPandas()
-    assert days["coverage"].tolist() == pytest.approx([0.95] * DAYS)
-    assert days["loss_28_days_low"].notna().tolist() == [False] * 13 + [True] * 3
-    losses, rows = days["loss"].to_numpy(), days["labelled"].to_numpy()
+def test_over_28_days_the_loss_has_an_interval_from_complete_days(context: Context, first: pd.DataFrame) -> None:
+    days = context.tables.read("daily_performance").where("source = 'batch'").orderBy("day").toPandas()
+    assert len(days) == len(whole(first).loc[(1, "batch")])
+    assert days["coverage"].tolist() == pytest.approx([0.95] * 15 + [0.9])
+    assert days["loss_28_days_low"].notna().tolist() == [False] * 13 + [True] * 3  # 14 complete ones are needed
+    losses, rows = (days[name].to_numpy()[:15] for name in ("loss", "labelled"))
     mean = (losses * rows).sum() / rows.sum()
-    half = 2.131 * np.sqrt(DAYS / (DAYS - 1) * np.square(rows * (losses - mean)).sum()) / rows.sum()
+    half = stats.t.ppf(0.975, 14) * np.sqrt(15 / 14 * np.square(rows * (losses - mean)).sum()) / rows.sum()
     newest = days.iloc[-1]
     assert newest["loss_28_days"] == pytest.approx(mean)
-    assert newest["loss_28_days_low"] == pytest.approx(mean - half, rel=1e-3)
-    assert newest["loss_28_days_high"] == pytest.approx(mean + half, rel=1e-3)
-
-
-def test_a_slice_that_lost_its_rows_has_none_and_keeps_no_old_loss(context: Context) -> None:
-    measure(replace(context, as_of=LATER))
-    moved = "SET carrier = 'B6', prediction_ts = prediction_ts - INTERVAL 1 HOUR"
-    features = context.tables.name("features")
-    context.tables.spark.sql(f"UPDATE {features} {moved} WHERE day = '2013-01-03' AND carrier = 'AA'")
-    found = measure(replace(context, as_of=LATER)).loc[(1, "batch", date(2013, 1, 3))].query("dimension == 'carrier'")
-    rows = found.set_index("slice")
-    assert rows["rows"].sum() == A_DAY
-    assert (rows.loc["AA", "rows"], rows.loc["AA", "labelled"]) == (0, 0)
-    assert np.isnan(rows.loc["AA", "loss"])
-    assert rows.loc["B6", "rows"] > 0
+    bounds = [newest["loss_28_days_low"], newest["loss_28_days_high"]]
+    assert bounds == pytest.approx([mean - half, mean + half], rel=1e-3)
 
 
 def test_two_versions_are_compared_on_the_complete_days_that_both_scored(context: Context, flown: pd.DataFrame) -> None:
@@ -197,11 +170,35 @@ def test_two_versions_are_compared_on_the_complete_days_that_both_scored(context
     found = paired_days(context.tables, USE_CASE, NAME, champion=1, challenger=2, since=since, as_of=AS_OF)
     assert [one.day for one in found] == [date(2013, 1, number) for number in range(11, 16)]
     assert {(one.rows, one.labelled) for one in found} == {(A_DAY, A_DAY - 1)}
-    of_day = flown[(flown["day"] == date(2013, 1, 12)) & flown["label"].notna()]
-    labels, forecast = of_day["label"].to_numpy(), of_day["forecast"].to_numpy()
+    labels, forecast = of_day(flown, 12)
     loss = USE_CASE.objective.loss
     assert found[1].difference == pytest.approx((loss(labels, forecast / 2) - loss(labels, forecast)).mean())
-    off = [abs(one.mean() - labels.mean()) for one in (forecast / 2, forecast)]
-    assert found[1].guardrails == {"calibration": pytest.approx(off[0] - off[1])}
-    nothing = paired_days(context.tables, USE_CASE, NAME, champion=1, challenger=9, since=since, as_of=AS_OF)
-    assert nothing == []
+    off, less = (abs(one.mean() - labels.mean()) for one in (forecast / 2, forecast))
+    assert found[1].guardrails == {"calibration": pytest.approx(off - less)}
+
+
+def test_a_day_is_measured_again_only_if_it_changed_and_never_as_of_an_earlier_time(
+    context: Context, flown: pd.DataFrame, first: pd.DataFrame
+) -> None:
+    """A label that is corrected, one that comes later, and rows of features that have moved to another slice."""
+    tables, version = context.tables, context.tables.version("performance")
+    corrected = flown[flown["day"] == date(2013, 1, 7)].iloc[[1]]
+    known = pd.Timestamp(AS_OF).tz_localize(None) + HOUR
+    write(tables, "labels", corrected.assign(label=1 - corrected["label"], known_at=known))
+    assert measure(context).equals(first)  # it is not known yet
+    assert (tables.version("performance"), context.task_values["days"]) == (version, "0")
+
+    moved = "SET carrier = 'B6', prediction_ts = prediction_ts - INTERVAL 1 HOUR"
+    tables.spark.sql(f"UPDATE {tables.name('features')} {moved} WHERE day = '2013-01-03' AND carrier = 'AA'")
+    after = measure(replace(context, as_of=LATER))
+    newer = whole(after)[whole(after)["as_of"] == pd.Timestamp(LATER).tz_localize(None)]
+    assert {day for _, _, day in newer.index} == {date(2013, 1, number) for number in (3, 7, 16)}
+    day, was = (whole(one).loc[1, "batch", date(2013, 1, 7)] for one in (after, first))
+    assert (day["rows"], day["labelled"]) == (was["rows"], was["labelled"])
+    assert day["calibration"] - was["calibration"] == pytest.approx((2 * corrected["label"].iloc[0] - 1) / (A_DAY - 1))
+    last = whole(after).loc[1, "batch", date(2013, 1, 16)]
+    assert (last["labelled"], last["complete"]) == (A_DAY - 1, True)
+    carriers = after.loc[(1, "batch", date(2013, 1, 3), "carrier")]
+    assert (carriers["rows"].sum(), carriers.loc["AA", "rows"]) == (A_DAY, 0)
+    assert np.isnan(carriers.loc["AA", "loss"])  # it keeps no old one
+    assert measure(context).equals(after)

@@ -10,13 +10,13 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 
+from flight_delays.core.errors import UserError
 from flight_delays.core.feature_set import DAY
 from flight_delays.core.performance import ALL, Evidence, Group, Quality, to_measure
 from flight_delays.core.settings import Performance
 from flight_delays.platform.context import Context
 from flight_delays.platform.delta import collected
 from flight_delays.platform.outcomes import DIGEST, GROUP, digests, forecasts, measured
-from flight_delays.platform.registry import NotThereError
 from flight_delays.tasks.printing import show
 
 _KEY = ("model_name", *GROUP, "dimension", "slice")
@@ -52,7 +52,8 @@ def run(context: Context, settings: Performance) -> None:
     results = measured(tables, context.use_case, made.join(due_rows, [*GROUP]), as_of).to_pylist(
         maps_as_pydicts="strict"
     )
-    results += _emptied(known.join(due_rows, [*GROUP]), results)
+    if before:
+        results += _emptied(known.join(due_rows, [*GROUP]), results)
     same = {"model_name": name, "as_of": as_of}
     results = [{**row, **same, "complete": row[DAY] < end, DIGEST: found[_group(row)]} for row in results]
     schema = to_arrow_schema(known.schema)
@@ -74,13 +75,13 @@ def _unseen_from(context: Context, name: str, versions: set[int]) -> Iterator[tu
     for number in sorted(versions):
         try:
             tags = context.registry.version(name, number).tags
-        except NotThereError:
-            context.console.print(f"Version {number} of {name} is gone: what was measured of it stays as it is")
+        except UserError as error:  # what was measured of it stays as it is
+            context.console.print(f"Version {number} is not measured: {error}")
             continue
         if "trained_until" in tags:
             yield number, date.fromisoformat(tags["trained_until"])
         else:
-            context.console.print(f"Version {number} of {name} lacks the tag trained_until: not measured")
+            context.console.print(f"Version {number} is not measured: it lacks the tag trained_until")
 
 
 def _emptied(known: DataFrame, results: list[dict[str, Any]]) -> list[dict[str, Any]]:
