@@ -328,11 +328,7 @@ def test_what_a_challenger_scores_beside_the_champion_is_for_no_reader_of_predic
     for scored in ("980", "0"):  # all that the champion has
         score_shadow.run(context, shadow)
         assert context.task_values["scored"] == scored
-    for table, version in (
-        ("predictions", champion),
-        ("latest_predictions", champion),
-        ("shadow_predictions", challenger),
-    ):
+    for table, version in (("predictions", champion), ("shadow_predictions", challenger)):
         ours = context.tables.read(table).where("model_name = 'beside'")
         assert {row["model_version"] for row in ours.select("model_version").distinct().collect()} == {version}
 
