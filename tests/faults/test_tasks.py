@@ -2,17 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from tests.contexts import make_context
 from tests.faults.seams import Killer, killed
 from tests.worlds import assert_same_rows, contents, copied
 
-from flight_delays.core.settings import Features, Labels, ScoreBatch
+from flight_delays.core.settings import Features, Labels, Performance, ScoreBatch, ScoreShadow
 from flight_delays.platform.context import Context
 from flight_delays.platform.delta import Tables
 from flight_delays.platform.registry import Registry
-from flight_delays.tasks import features, ingest, labels, score_batch
+from flight_delays.tasks import features, ingest, labels, performance, score_batch, score_shadow
 
 MODEL = "of the tasks"
 
@@ -33,7 +33,15 @@ def scored(context: Context) -> None:
     score_batch.run(context, ScoreBatch(model_name=MODEL, online_store=False))
 
 
-TASKS = (landed, built, labelled, scored)
+def shadowed(context: Context) -> None:
+    score_shadow.run(context, ScoreShadow(model_name=MODEL))
+
+
+def measured(context: Context) -> None:
+    performance.run(context, Performance(model_name=MODEL))
+
+
+TASKS = (landed, built, labelled, scored, shadowed, measured)
 DAYS = (datetime(2013, 1, 1, 18, tzinfo=UTC), datetime(2013, 1, 2, 3, tzinfo=UTC))
 
 
@@ -43,22 +51,26 @@ def test_tasks_killed_before_every_write_end_with_the_rows_of_tasks_that_nobody_
     new_version: Callable[..., int],
 ) -> None:
     """On a second day, which adds rows to all tables and changes some."""
-    registry.set_alias(MODEL, "champion", new_version(MODEL))
+    for alias in ("champion", "challenger"):
+        registry.set_alias(MODEL, alias, new_version(MODEL, until=date(2013, 1, 1)))
     first, second = DAYS
     undisturbed = make_context(as_of=first, tables=new_tables("undisturbed"), registry=registry)
     for task in TASKS:
         task(undisturbed)
     undisturbed = replace(undisturbed, as_of=second)
     disturbed = replace(undisturbed, tables=copied(undisturbed.tables, "disturbed"))
-    seen: list[str] = []
+    seen: list[tuple[str, str]] = []
     for task in TASKS:
         task(undisturbed)
-        while write := killed(lambda writes: writes[-1] not in seen, task, disturbed):
-            seen.append(write)
+        name = task.__name__
+        while write := killed(lambda writes, name=name: (name, writes[-1]) not in seen, task, disturbed):
+            seen.append((name, write))
     assert_same_rows(*(contents(one.tables.spark, one.tables.schema) for one in (disturbed, undisturbed)))
-    assert seen == [
+    assert [write for _, write in seen] == [
         *(f"upsert {table}" for table in ("raw_flights", "raw_weather", "raw_planes", "features", "labels")),
         *("append predictions", "optimize predictions", "append runs"),
+        *("append shadow_predictions", "optimize shadow_predictions", "append runs"),
+        "upsert performance",
     ]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 from pyspark.sql import SparkSession
@@ -15,13 +16,25 @@ from tests import bikes
 from tests.conftest import EXPERIMENT
 from tests.contexts import POLICY, make_context, promotion
 
-from flight_delays.core.settings import Features, Judge, Labels, Parity, Policy, Publish, ScoreBatch, Train
+from flight_delays.core.settings import Features, Judge, Labels, Parity, Performance, Policy, Publish, ScoreBatch, Train
 from flight_delays.platform.context import Context
 from flight_delays.platform.delta import Tables
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.online_table import ONLINE_TABLE
 from flight_delays.platform.registry import Registry
-from flight_delays.tasks import features, ingest, judge, labels, parity, promote, publish, score_batch, tables, train
+from flight_delays.tasks import (
+    features,
+    ingest,
+    judge,
+    labels,
+    parity,
+    performance,
+    promote,
+    publish,
+    score_batch,
+    tables,
+    train,
+)
 from flight_delays.views import look
 
 AS_OF = datetime(2012, 1, 1, 6, tzinfo=UTC)
@@ -85,6 +98,18 @@ def test_another_use_case_goes_from_raw_rows_to_a_served_answer(context: Context
     assert predictions.where("probability IS NOT NULL OR prediction IS NULL").isEmpty()
     (busiest,) = predictions.orderBy(F.desc("prediction")).limit(1).collect()
     assert busiest["prediction"] > 400
+
+    performance.run(context, Performance(model_name=MODEL))
+    daily = context.tables.read("daily_performance").toPandas().set_index("day")
+    assert len(daily) == HOLDOUT_DAYS  # and none that it was trained on
+    assert (daily["coverage"] == 1).all()
+    assert daily["confidence"].isna().all()
+    mean = np.average(daily["loss"], weights=daily["rows"])
+    assert mean == pytest.approx(metrics["test_squared_error"], rel=1e-6)
+    newest = daily.loc[daily.index.max()]
+    assert newest["loss_28_days_low"] < newest["loss_28_days"] < newest["loss_28_days_high"]
+    dimensions = context.tables.read("performance").select("dimension").distinct().collect()
+    assert {row["dimension"] for row in dimensions} == {"all", "day", "part of the day"}
 
     (answer,) = (
         context.endpoints()

@@ -20,13 +20,13 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 from tests.conftest import EXPERIMENT
-from tests.contexts import make_context
+from tests.contexts import make_context, printed
 from tests.worlds import ROOT, dropped
 
 from flight_delays.core.columns import UTC_TIME, to_pandas
 from flight_delays.core.errors import UserError
 from flight_delays.core.scoring import PREDICTIONS, inputs_of
-from flight_delays.core.settings import ScoreBatch
+from flight_delays.core.settings import ScoreBatch, ScoreShadow
 from flight_delays.platform.context import Context
 from flight_delays.platform.delta import Tables
 from flight_delays.platform.endpoints import Endpoints
@@ -34,7 +34,7 @@ from flight_delays.platform.online_table import ONLINE_STORE
 from flight_delays.platform.precomputed import PREDICTIONS_TABLE, Prediction, find_prediction, predictions_store
 from flight_delays.platform.registry import Registry, Training
 from flight_delays.platform.scorer import load_model, read_scorer
-from flight_delays.tasks import score_batch
+from flight_delays.tasks import score_batch, score_shadow
 from flight_delays.use_case import USE_CASE
 
 BEFORE_THE_LAST_DAY = datetime(2013, 2, 19, 9, 59, 59, tzinfo=UTC)
@@ -312,6 +312,25 @@ def test_rows_that_cannot_be_scored_say_why_and_do_not_hold_up_the_rest(
         "weather_visib is infinite",
         "sched_dep_ts is not between 1700 and 2200",
     }
+
+
+def test_what_a_challenger_scores_beside_the_champion_is_for_no_reader_of_predictions(
+    context: Context, new_version: Callable[..., int]
+) -> None:
+    """Nothing is published either: this context has no endpoints to ask for it."""
+    shadow = ScoreShadow(model_name="beside")
+    champion, challenger = new_version("beside"), new_version("beside", wrong=True)
+    context.registry.set_alias("beside", "champion", champion)
+    score_shadow.run(context, shadow)
+    assert "beside has no challenger" in printed(context)
+    context.registry.set_alias("beside", "challenger", challenger)
+    score_batch.run(context, ScoreBatch(model_name="beside", online_store=False))
+    for scored in ("980", "0"):  # all that the champion has
+        score_shadow.run(context, shadow)
+        assert context.task_values["scored"] == scored
+    for table, version in (("predictions", champion), ("shadow_predictions", challenger)):
+        ours = context.tables.read(table).where("model_name = 'beside'")
+        assert {row["model_version"] for row in ours.select("model_version").distinct().collect()} == {version}
 
 
 def test_batch_goes_on_from_where_the_version_got_to(context: Context, new_version: Callable[..., int]) -> None:

@@ -41,6 +41,10 @@ class Objective(ABC):
     def excess(self, labels: Floats, forecasts: Floats) -> Floats:
         """How much each outcome is above its forecast, in units of the calibration error."""
 
+    def confidence(self, forecasts: Floats) -> Floats | None:  # noqa: ARG002
+        """Probability of each predicted class, by the forecast itself; None unless this is a classification."""
+        return None
+
     def link(self, forecasts: Floats) -> Floats:
         """Forecasts on the scale on which they are corrected and blended."""
         return forecasts
@@ -99,6 +103,10 @@ class BinaryClassification(Objective):
     def excess(self, labels: Floats, forecasts: Floats) -> Floats:
         """In probability."""
         return labels - forecasts
+
+    def confidence(self, forecasts: Floats) -> Floats:
+        """Their mean is the accuracy that a calibrated model expects of itself."""
+        return np.where(forecasts >= self.threshold, forecasts, 1 - forecasts)
 
     def link(self, forecasts: Floats) -> Floats:
         """Log odds, of probabilities that are kept from being exactly 0 or 1."""

@@ -321,6 +321,13 @@ class ScoreBatch:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScoreShadow:
+    """Score beside the champion what the challenger has not scored yet, if there is one; nothing is published."""
+
+    model_name: ModelName
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScoreStream:
     """Score entities as their events come in. Sets health."""
 
@@ -357,6 +364,13 @@ class ScoreServed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Performance:
+    """Measure each version's forecasts by day and slice, as far as outcomes are known. Sets days."""
+
+    model_name: ModelName
+
+
+@dataclass(frozen=True, kw_only=True)
 class Parity:
     """Compare the endpoint's answers with the batch's. Sets compared."""
 
@@ -389,8 +403,10 @@ TASKS: Mapping[str, tuple[type[InSchema], type]] = {
     "rollout": (AsOf, Rollout),
     "rollback": (AsOf, Rollback),
     "score-batch": (AsOf, ScoreBatch),
+    "score-shadow": (AsOf, ScoreShadow),
     "score-stream": (InSchema, ScoreStream),
     "score-served": (AsOf, ScoreServed),
+    "performance": (AsOf, Performance),
     "parity": (AsOf, Parity),
     "load-test": (AsOf, LoadTest),
 }

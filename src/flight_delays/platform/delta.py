@@ -10,7 +10,7 @@ from uuid import uuid4
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import Column, DataFrame, Observation, Row, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
+from pyspark.sql.types import MapType, StructType
 
 from flight_delays.core.errors import UserError
 from flight_delays.core.stream import TableVersion
@@ -121,9 +121,9 @@ class Tables:
         if target.isEmpty():
             return Merged(inserted=self.append(table, rows), updated=0)
         others = [column for column in rows.columns if column not in key]
-        known = target.select(*key, _digest(others).alias("_known"))
+        known = target.select(*key, digest(target, others).alias("_known"))
         changed = (
-            rows.withColumn("_digest", _digest(others))
+            rows.withColumn("_digest", digest(rows, others))
             .join(known, [*key], "left")
             .where("_known IS DISTINCT FROM _digest")
         )
@@ -237,9 +237,15 @@ class Tables:
         return any(row["key"].lower() == f"delta.constraints.{name.lower()}" for row in properties)
 
 
-def _digest(columns: Sequence[str]) -> Column:
-    """64 bits of the values. Their places are digested too: a null leaves no trace in what Spark digests."""
-    return F.xxhash64(*(part for at, name in enumerate(columns) for part in (F.lit(at), F.col(f"`{name}`"))))
+def digest(rows: DataFrame, columns: Sequence[str]) -> Column:
+    """64 bits of the values. Their places are digested too: a null leaves no trace in what Spark digests.
+
+    It digests no maps: of one, its entries are taken, by key.
+    """
+    maps = {field.name for field in rows.schema if isinstance(field.dataType, MapType)}
+    values = {name: F.col(f"`{name}`") for name in columns}
+    values |= {name: F.array_sort(F.map_entries(values[name])) for name in columns if name in maps}
+    return F.xxhash64(*(part for at, name in enumerate(columns) for part in (F.lit(at), values[name])))
 
 
 def collected(frame: DataFrame) -> list[dict[str, Any]]:

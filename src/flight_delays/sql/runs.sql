@@ -1,6 +1,6 @@
 CREATE TABLE IF NOT EXISTS {schema}.runs (
   run_id STRING NOT NULL COMMENT 'Of a batch run a digest of model, version, features, as_of and days; of the stream query and micro-batch',
-  source STRING NOT NULL COMMENT 'batch, stream or landing',
+  source STRING NOT NULL COMMENT 'batch, shadow, stream or landing',
   query_id STRING COMMENT 'Streaming query; null for batch',
   batch_id BIGINT COMMENT 'Micro-batch of the query; of a landing the last one that it landed; null for batch',
   model_name STRING COMMENT 'Registered model; null for a landing',

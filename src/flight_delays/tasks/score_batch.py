@@ -19,7 +19,28 @@ from flight_delays.platform.scorer import read_scorer
 from flight_delays.tasks import publish
 from flight_delays.tasks.printing import show
 
-_SOURCE = "batch"
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """Which version scores, by its number, and where its predictions go: to `table`, with `source` in each row.
+
+    Those in table predictions are published: everything that reads it takes them for what the model forecasts.
+    """
+
+    model_name: str
+    number: int
+    source: str = "batch"
+    table: str = "predictions"
+
+    @property
+    def published(self) -> bool:
+        """Whether people and callers get to see them."""
+        return self.table == "predictions"
+
+    def made(self) -> Column:
+        """Whether a row of runs, or of `table`, is of this."""
+        version = (F.col("model_name") == self.model_name) & (F.col("model_version") == self.number)
+        return version & (F.col("source") == self.source)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +62,15 @@ def run(context: Context, settings: ScoreBatch) -> None:
     be scored go to raw_rejects with their reasons. The newest prediction of each entity is then there to be looked up.
     Raises UserError if no version is champion.
     """
-    model_name = settings.model_name
-    number = champion(context.registry, model_name)
-    made = context.tables.read("predictions").where(_of_version(model_name, number))
+    number = champion(context.registry, settings.model_name)
+    score(context, settings, Scoring(model_name=settings.model_name, number=number))
+
+
+def score(context: Context, settings: ScoreBatch, by: Scoring) -> None:
+    """Append what this version has not scored yet."""
+    made = context.tables.read(by.table).where(by.made())
     here = _Mark(features=context.tables.identity("features"), as_of=context.as_of)
-    mark = _mark(context, settings, number, here.features) if settings.all_days and not settings.full else None
+    mark = _mark(context, settings, by, here.features) if settings.all_days and not settings.full else None
     first = mark is None and made.isEmpty()
     new = _candidates(context, mark, here)
     if settings.first_date is not None:
@@ -54,22 +79,22 @@ def run(context: Context, settings: ScoreBatch) -> None:
         new = new.where(F.col(DAY) <= F.lit(settings.last_date))
     if not first:
         new = new.join(made.select(*KEY), [*KEY], "left_anti")
-    run_id = _run_id(number, here, settings)
+    run_id = _run_id(by, here, settings)
     scored = rejected = 0
     if first or not new.isEmpty():
-        scored, rejected = _score(context, new, model_name, number, run_id)
+        scored, rejected = _score(context, new, by, run_id)
     if mark != here:
-        _optimize(context)
-    there = context.tables.identity("predictions")
-    if mark is None or mark.predictions != there:
+        _optimize(context, by)
+    there = context.tables.identity(by.table)
+    if by.published and (mark is None or mark.predictions != there):
         publish.predictions(context, online_store=settings.online_store)
     if mark != here:  # last of all: what a run that left no mark has not done is done by the next
         total = made.where(F.col("run_id") == run_id).count()  # of it and of one that was killed before
-        _record(context, run_id, model_name, number, {"features": here.features, "predictions": there}, total)
+        _record(context, run_id, by, {"features": here.features, "predictions": there}, total)
     context.task_values.set("scored", f"{scored:,}")
     context.task_values.set("rejected", f"{rejected:,}")
     if not scored:
-        context.console.print(f"Version {number} of {model_name} has nothing new to score in features")
+        context.console.print(f"Version {by.number} of {by.model_name} has nothing new to score in features")
         return
     outputs = context.use_case.objective.outputs
     months = (
@@ -80,7 +105,7 @@ def run(context: Context, settings: ScoreBatch) -> None:
     )
     show(
         context.console,
-        f"{context.tables.schema}.predictions by version {number}: {scored:,} new rows scored",
+        f"{context.tables.schema}.{by.table} by version {by.number}: {scored:,} new rows scored",
         ("month (UTC)", "rows", *(f"mean {name}" for name in outputs)),
         months,
     )
@@ -96,20 +121,15 @@ def champion(registry: Registry, model_name: str) -> int:
     return number
 
 
-def _of_version(model_name: str, number: int) -> Column:
-    """Whether a row of runs or predictions is a batch's of this version."""
-    return (F.col("model_name") == model_name) & (F.col("model_version") == number) & (F.col("source") == _SOURCE)
-
-
-def _score(context: Context, rows: DataFrame, model_name: str, number: int, run_id: str) -> tuple[int, int]:
+def _score(context: Context, rows: DataFrame, by: Scoring, run_id: str) -> tuple[int, int]:
     """Append the predictions, and the rejects of what can't be scored; how many each."""
-    scorer, counted = read_scorer(context.registry, model_name, number), Observation()
-    made = scorer.predictions(rows, scored_at=context.as_of, source=_SOURCE, run_id=run_id)
+    scorer, counted = read_scorer(context.registry, by.model_name, by.number), Observation()
+    made = scorer.predictions(rows, scored_at=context.as_of, source=by.source, run_id=run_id)
     made = made.observe(counted, F.count("reasons").alias("rejected"))
-    scored = context.tables.append("predictions", made.where("reasons IS NULL"))
+    scored = context.tables.append(by.table, made.where("reasons IS NULL"))
     if not counted.get["rejected"]:
         return scored, 0
-    unfit = scorer.rejects(rows, source=_SOURCE)
+    unfit = scorer.rejects(rows, source=by.source)
     return scored, context.tables.append_new("raw_rejects", unfit, key=["reject_id"]).inserted
 
 
@@ -132,34 +152,33 @@ def _candidates(context: Context, mark: _Mark | None, here: _Mark) -> DataFrame:
     return known.join(keys, [*KEY], "left_semi")
 
 
-def _mark(context: Context, settings: ScoreBatch, number: int, features: TableVersion) -> _Mark | None:
+def _mark(context: Context, settings: ScoreBatch, by: Scoring, features: TableVersion) -> _Mark | None:
     """The furthest that the model version has got in this very table; one that was made anew is another."""
-    runs = context.tables.read("runs").where(_of_version(settings.model_name, number))
+    runs = context.tables.read("runs").where(by.made())
     runs = runs.where(F.col("table_ids")["features"] == features.id)
     marks = []
     for row in collected(runs.select("run_id", "as_of", "table_ids", "table_versions")):
         of = {name: TableVersion(id=row["table_ids"][name], version=at) for name, at in row["table_versions"].items()}
         mark = _Mark(**of, as_of=row["as_of"])
-        if row["run_id"] == _run_id(number, mark, settings):  # else it looked at some days, which are in its id
+        if row["run_id"] == _run_id(by, mark, settings):  # else it looked at some days, which are in its id
             marks.append(mark)
     return max(marks, key=lambda mark: (mark.features.version, mark.as_of), default=None)
 
 
-def _run_id(number: int, here: _Mark, settings: ScoreBatch) -> str:
+def _run_id(by: Scoring, here: _Mark, settings: ScoreBatch) -> str:
     features, as_of = here.features, here.as_of.astimezone(UTC).isoformat()
     days = [] if settings.all_days else [settings.first_date, settings.last_date]
-    parts = [settings.model_name, number, features.id, features.version, as_of, *days]
+    beside = [] if by.published else [by.source]
+    parts = [by.model_name, by.number, features.id, features.version, as_of, *days, *beside]
     return sha256("|".join(map(str, parts)).encode()).hexdigest()
 
 
-def _record(
-    context: Context, run_id: str, model_name: str, number: int, tables: Mapping[str, TableVersion], scored: int
-) -> None:
+def _record(context: Context, run_id: str, by: Scoring, tables: Mapping[str, TableVersion], scored: int) -> None:
     row = {
         "run_id": run_id,
-        "source": _SOURCE,
-        "model_name": model_name,
-        "model_version": number,
+        "source": by.source,
+        "model_name": by.model_name,
+        "model_version": by.number,
         "table_ids": {name: table.id for name, table in tables.items()},
         "table_versions": {name: table.version for name, table in tables.items()},
         "as_of": context.as_of,
@@ -169,12 +188,12 @@ def _record(
         context.tables.append("runs", context.tables.decision("runs", row))
 
 
-def _optimize(context: Context) -> None:
-    """Compact the days of predictions that are over since the last batch, if any."""
+def _optimize(context: Context, by: Scoring) -> None:
+    """Compact the days of the table that are over since the last batch, if any."""
     (last,) = collected(
-        context.tables.read("runs").where(F.col("source") == _SOURCE).agg(F.max("as_of").alias("as_of"))
+        context.tables.read("runs").where(F.col("source") == by.source).agg(F.max("as_of").alias("as_of"))
     )
     today = context.as_of.astimezone(UTC).date()
     if last["as_of"] is not None and last["as_of"].date() < today:
         over = f"scored_date >= '{last['as_of'].date()}' AND scored_date < '{today}'"
-        context.tables.optimize("predictions", where=over, zorder=ENTITY)
+        context.tables.optimize(by.table, where=over, zorder=ENTITY)

@@ -30,6 +30,8 @@ _TIMES = {
     "labels": "known_at",
     "predictions": "prediction_ts",
     "latest_predictions": "prediction_ts",
+    "shadow_predictions": "prediction_ts",
+    "performance": "as_of",
     "runs": "as_of",
     "stream_events": "event_time",
     "late_events": "event_time",
