@@ -364,6 +364,13 @@ def test_days_that_resemble_the_day_before_count_for_less(correlation: float, at
     assert 0.5 * (1 - correlation) / (1 + correlation) < share <= at_most
 
 
+def test_how_much_days_resemble_the_day_before_is_corrected_for_how_few_they_are() -> None:
+    correlation = 0.25 + (1 + 3 * 0.25) / 4  # of these days, and its bias
+    expected = 4 * (1 - correlation) / (1 + correlation)
+    assert effective_days(np.array([1.0, 1.0, -1.0, -1.0])) == pytest.approx(expected)
+    assert effective_days(np.resize([1.0, -1.0], 30)) == 30
+
+
 def test_equal_days_all_count() -> None:
     assert effective_days(np.zeros(30)) == 30
 

@@ -99,15 +99,14 @@ def quality(
     def known_at(day: date) -> datetime:
         return datetime.combine(day + timedelta(days=1), time(), tzinfo=zone).astimezone(UTC) + maturity
 
-    def counts(one: PairedDay) -> bool:
-        return one.day < until and one.labelled > 0 and one.labelled / one.rows >= policy.quality_min_label_coverage
-
-    counted, left_out = [one for one in days if counts(one)], []
+    counted, left_out = [], []
     for one in days:
         if one.day >= until:
             left_out.append(f"{one.day} is known at {known_at(one.day):%Y-%m-%d %H:%M} UTC")
-        elif not counts(one):
+        elif not one.labelled or one.labelled / one.rows < policy.quality_min_label_coverage:
             left_out.append(f"{one.day} has labels for {one.labelled:,} of {one.rows:,} rows")
+        else:
+            counted.append(one)
     n, needed = len(counted), policy.quality_min_days
     awaited = max(until, begin.astimezone(zone).date()) + timedelta(days=max(needed - n, 1) - 1)
     margin, alpha = policy.max_loss_increase, 1 - policy.quality_confidence
