@@ -67,6 +67,13 @@ ROLLOUT = RolloutPolicy(
     max_mean_shift=0.05,
     max_changed_share=0.1,
     max_distance=0.1,
+    quality_needed_for=100,
+    quality_min_days=21,
+    quality_limit_days=60,
+    quality_min_label_coverage=0.9,
+    max_loss_increase=0.01,
+    max_calibration_increase=0.02,
+    when_undecided="ask",
 )
 
 

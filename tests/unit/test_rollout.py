@@ -80,6 +80,72 @@ def test_what_may_be_known_later_says_when() -> None:
     assert str(finding) in decide(rollout(), [finding], ROLLOUT, after(1)).reasons
 
 
+@pytest.mark.parametrize(
+    ("percentage", "needed_for", "action", "share"),
+    [
+        (5, 26, Action.ADVANCE, 25),
+        (5, 25, Action.HOLD, 5),
+        (5, 24, Action.HOLD, 5),
+        (25, 100, Action.ADVANCE, 50),
+        (50, 100, Action.HOLD, 50),
+        (10, 25, Action.HOLD, 10),
+    ],
+)
+def test_what_is_unknown_holds_back_only_the_shares_that_need_it(
+    percentage: int, needed_for: int, action: Action, share: int
+) -> None:
+    slow = Finding(name="quality", signal=UNKNOWN, reason="too few days", needed_for=needed_for)
+    decided = decide(rollout(percentage), [*found(GOOD), slow], ROLLOUT, after(60))
+    assert (decided.action, decided.percentage) == (action, share)
+    assert str(slow) in decided.reasons
+
+
+@pytest.mark.parametrize(
+    ("signal", "action"),
+    [(GOOD, Action.ADVANCE), (UNKNOWN, Action.HOLD), (WORSE, Action.ROLL_BACK), (INVALID, Action.ASK)],
+)
+def test_what_is_not_needed_yet_counts_once_it_is_known_but_never_goes_on_alone(signal: Signal, action: Action) -> None:
+    slow = Finding(name="quality", signal=signal, reason="said so", needed_for=100)
+    assert decide(rollout(5), [slow], ROLLOUT, after(60)).action is action
+
+
+@pytest.mark.parametrize(
+    ("limit_hours", "hours", "others", "action"),
+    [
+        (1_000, 999, [GOOD], Action.HOLD),
+        (1_000, 1_000, [GOOD], Action.ASK),
+        (1_000, 1_001, [GOOD], Action.ASK),
+        (1_000, 72, [GOOD, UNKNOWN], Action.ASK),
+        (10, 71, [GOOD], Action.HOLD),  # resumed after its own limit: a stage more
+        (10, 72, [GOOD], Action.ASK),
+        (1_000, 72, [], Action.HOLD),
+    ],
+)
+def test_what_is_unknown_within_its_own_limit_does_not_ask(
+    limit_hours: int, hours: int, others: list[Signal], action: Action
+) -> None:
+    limit = after(60 * limit_hours)
+    slow = Finding(name="quality", signal=UNKNOWN, reason="too few days", needed_for=100, limit=limit)
+    assert decide(rollout(50), [*found(*others), slow], ROLLOUT, after(60 * hours)).action is action
+
+
+@pytest.mark.parametrize(
+    ("when_undecided", "hours", "action", "percentage", "reason"),
+    [
+        ("ask", 72, Action.ASK, 5, "undecided for 72 hours at 5 %"),
+        ("roll_back", 71, Action.HOLD, 5, "not everything is known"),
+        ("roll_back", 72, Action.ROLL_BACK, 0, "undecided for 72 hours at 5 %"),
+        ("roll_back", 73, Action.ROLL_BACK, 0, "undecided for 73 hours at 5 %"),
+    ],
+)
+def test_the_policy_says_what_becomes_of_what_stays_undecided(
+    when_undecided: str, hours: int, action: Action, percentage: int, reason: str
+) -> None:
+    policy = replace(ROLLOUT, when_undecided=when_undecided)
+    decided = decide(rollout(), found(UNKNOWN), policy, after(60 * hours))
+    assert (decided.action, decided.percentage, decided.reasons[0]) == (action, percentage, reason)
+
+
 def test_a_good_challenger_goes_through_all_stages_and_is_promoted_at_the_last() -> None:
     entries, now = [entry(0, Action.START, STAGES[0]), entry(1, Action.SERVE, STAGES[0])], START
     while not (state := state_of(entries)).ended:

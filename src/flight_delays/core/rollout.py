@@ -41,12 +41,18 @@ ENDS = (Action.PROMOTE, Action.ROLL_BACK)
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One question of a clock and its answer; `earliest` says when an UNKNOWN one may be answered."""
+    """One question of a clock and its answer.
+
+    An UNKNOWN one may be answered at `earliest`. It holds back only shares of at least `needed_for` %, and may stay so
+    until `limit`, where it has a limit of its own.
+    """
 
     name: str
     signal: Signal
     reason: str
     earliest: datetime | None = None
+    needed_for: int = 0
+    limit: datetime | None = None
 
     def __str__(self) -> str:
         later = f"; known at {self.earliest:%Y-%m-%d %H:%M} UTC at the earliest" if self.earliest else ""
@@ -129,16 +135,19 @@ def decide(rollout: Rollout, findings: Sequence[Finding], policy: RolloutPolicy,
     """The next step of a rollout that has not ended.
 
     Whatever is WORSE rolls back, also a paused rollout and one that waits for an answer. All GOOD, once a stage took
-    `rollout_stage_minutes`, goes to the next one; that of 100 % is the promotion. Anything else holds, and asks after
-    `rollout_limit_hours` in one stage, as what is INVALID does at once. Raises ValueError for a rollout that has ended,
-    and for one whose share is not served yet.
+    `rollout_stage_minutes`, goes to the next one; that of 100 % is the promotion. What is UNKNOWN and not needed for
+    the next share is left out. Anything else holds; after `rollout_limit_hours` in one stage, and the limit of what is
+    UNKNOWN if it has a later one, the rollout asks or ends (`when_undecided`). What is INVALID asks at once. Raises
+    ValueError for a rollout that has ended, and for one whose share is not served yet.
     """
     if rollout.ended or not rollout.served:
         raise ValueError(
             f"the rollout has ended by {rollout.ended}" if rollout.ended else "its share is not served yet"
         )
     found = tuple(map(str, findings))
-    signals = {finding.signal for finding in findings}
+    share = min((stage for stage in policy.rollout_stages if stage > rollout.percentage), default=100)
+    unknown = [finding for finding in findings if finding.signal is Signal.UNKNOWN and finding.needed_for <= share]
+    signals = {finding.signal for finding in findings if finding.signal is not Signal.UNKNOWN or finding in unknown}
 
     def stay(action: Action, why: str) -> Decided:
         return Decided(action=action, percentage=rollout.percentage, reasons=(why, *found))
@@ -155,13 +164,15 @@ def decide(rollout: Rollout, findings: Sequence[Finding], policy: RolloutPolicy,
         return stay(Action.ASK, "what was measured can't be trusted")
     due = rollout.since + timedelta(minutes=policy.rollout_stage_minutes)
     if signals == {Signal.GOOD} and now >= due:
-        later = [stage for stage in policy.rollout_stages if stage > rollout.percentage]
-        share = later[0] if later else 100
         action = Action.PROMOTE if share == 100 else Action.ADVANCE
         return Decided(action=action, percentage=share, reasons=found)
     limit = rollout.since + timedelta(hours=policy.rollout_limit_hours)
-    if now >= limit:
-        return stay(Action.ASK, f"undecided for {policy.rollout_limit_hours} hours at {rollout.percentage} %")
+    overdue = [finding for finding in unknown if now >= max(limit, finding.limit or limit)]
+    if now >= limit and (overdue or not unknown):
+        why = f"undecided for {(now - rollout.since) // timedelta(hours=1)} hours at {rollout.percentage} %"
+        if policy.when_undecided == "roll_back":
+            return Decided(action=Action.ROLL_BACK, percentage=0, reasons=(why, *found))
+        return stay(Action.ASK, why)
     if signals == {Signal.GOOD}:
         return stay(Action.HOLD, f"good so far; the next stage is due at {due:%Y-%m-%d %H:%M} UTC")
     return stay(Action.HOLD, "not everything is known" if findings else "nothing was measured")

@@ -79,6 +79,7 @@ Count = Annotated[int, Field(ge=1)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 AtLeast0 = Annotated[Number, Field(ge=0)]
 Above0 = Annotated[Number, Field(gt=0)]
+Share = Annotated[int, Field(ge=1, le=100)]
 Text = Annotated[str, Field(min_length=1)]
 Schema = Annotated[str, AfterValidator(_schema)]
 Stages = Annotated[tuple[int, ...], BeforeValidator(_stages)]
@@ -162,7 +163,7 @@ class RolloutPolicy:
     rollout_stages: RolloutStages
     rollout_stage_minutes: Count = Field(description="Policy. Minimum time in each stage, minutes.")
     rollout_limit_hours: Count = Field(
-        description="Policy. A stage that stays undecided for longer asks a person, hours."
+        description="Policy. A stage that stays undecided for longer ends as when_undecided says, hours."
     )
     rollout_min_requests: Count = Field(description="Policy. Minimum requests of each version before a stage is left.")
     max_error_rate_increase: AtLeast0 = Field(
@@ -176,6 +177,27 @@ class RolloutPolicy:
     max_distance: AtLeast0 = Field(
         le=1, description="Policy. Largest Kolmogorov-Smirnov distance between the two versions' forecasts, 0 to 1."
     )
+    quality_needed_for: Share = Field(
+        description="Policy. From which share of the requests on, %, a challenger's quality has to be known."
+    )
+    quality_min_days: Count = Field(description="Policy. Minimum days with labels before quality is called good.")
+    quality_limit_days: Count = Field(
+        description="Policy. A rollout whose quality stays undecided for longer ends as when_undecided says, days."
+    )
+    quality_min_label_coverage: Annotated[Above0, Field(le=1)] = Field(
+        description="Policy. A day counts if at least this share of its rows has a label, above 0, at most 1."
+    )
+    max_loss_increase: Number = Field(
+        description="Policy. How much above the champion's the challenger's loss may be; below 0: how much better it "
+        "has to be."
+    )
+    max_calibration_increase: AtLeast0 = Field(
+        description="Policy. How much further than the champion's a day's mean forecast may be from the mean outcome."
+    )
+    when_undecided: Literal["ask", "roll_back"] = Field(
+        description="Policy. What becomes of a rollout that stays undecided for too long: ask a person, or roll_back."
+    )
+    quality_confidence: Annotated[Number, Field(gt=0.5, lt=1)] = 0.95  # of each bound, on all days together
     rollout_confidence: Annotated[Number, Field(gt=0.5, lt=1)] = 0.999  # of each one-sided bound, at each look
     sample_ratio_p: Annotated[Number, Field(gt=0, lt=1)] = 0.001  # below it the split is not as configured
 
