@@ -19,7 +19,8 @@ from pyspark.sql import SparkSession
 from tests.models import tiny_model
 from tests.worlds import SCHEMA, World, copied, folder_of, make_world
 
-from bundle_laptop.api import serve_workspace
+from bundle_laptop.api import Faults, serve_workspace
+from bundle_laptop.api.scoring import Loader, load_version
 from bundle_laptop.spark import KIND, spark_in
 from bundle_laptop.world import mlflow_at, tracking_uri
 from flight_delays.core.training import Trial
@@ -232,9 +233,21 @@ def new_version(registry: Registry, _logged: dict[bool, tuple[str, str]]) -> Cal
 
 
 @pytest.fixture
-def endpoints(registry: Registry, tmp_path: Path) -> Iterator[Endpoints]:  # noqa: ARG001
+def faults() -> Faults:
+    """What the workspace of `endpoints` meets with."""
+    return Faults()
+
+
+@pytest.fixture
+def loader() -> Loader:
+    """How the workspace of `endpoints` loads a version."""
+    return load_version
+
+
+@pytest.fixture
+def endpoints(registry: Registry, faults: Faults, loader: Loader, tmp_path: Path) -> Iterator[Endpoints]:  # noqa: ARG001
     """A workspace with one endpoint, `delay`, that serves versions of the registry; nothing serves yet."""
-    with serve_workspace(tmp_path) as address:
+    with serve_workspace(tmp_path, faults=faults, loader=loader) as address:
         client = WorkspaceClient(host=address, token="local")
         client.secrets.create_scope("scope")
         client.secrets.put_secret("scope", "online-store", string_value=f"sqlite:///{tmp_path / 'online.db'}")

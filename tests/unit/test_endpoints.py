@@ -177,7 +177,7 @@ def test_what_passes_is_waited_out(world: World, faults: list[dict[str, Any]]) -
 
 
 WANTED = "endpoint delay does not serve champion version 2 at 100 %: "
-MEND = "; still serving: champion version 1 at 100 %; fix that and run the release job again"
+MEND = "; still serving: champion version 1 at 100 %; fix that and run the job again"
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_an_endpoint_that_cannot_be_looked_at_is_said_to_serve_nobody_knows_what
         world.configure(served(2), limit_s=60)
     assert str(error.value) == (
         f"{WANTED}fail, injected by the laptop's faults (tried for 60 s); still serving: unknown; fix that and run "
-        "the release job again"
+        "the job again"
     )
     assert "PUT config" not in world.asked
     with pytest.raises(UserError, match=r"^endpoint delay cannot be looked at: fail, .*; fix that and run it again$"):
@@ -286,7 +286,7 @@ def test_a_change_by_someone_else_is_noticed(world: World) -> None:
         world.configure(served(2), sleep=sleep)
     assert str(error.value) == (
         f"{WANTED}it was set to that, but someone else has changed it since; still serving: champion version 3 at 100"
-        " %; fix that and run the release job again"
+        " %; fix that and run the job again"
     )
 
 

@@ -1,6 +1,5 @@
 """One step of a rollout after the other, on a real registry and an endpoint over HTTP."""
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -53,8 +52,8 @@ def settings(name: str, **change: object) -> Rollout:
     return Rollout(**known, payload_table="a.b.c", served_entities_table="a.b.d", policy=POLICY, **change)
 
 
-def start(context: Context, name: str, version: int = 2) -> None:
-    promote.run(context, promotion(name, version, f"verdict on {version}", rollout_stages=POLICY.rollout_stages))
+def start(context: Context, name: str, version: int = 2, stages: tuple[int, ...] = POLICY.rollout_stages) -> None:
+    promote.run(context, promotion(name, version, f"verdict on {version}", rollout_stages=stages))
 
 
 def says(*signals: Signal) -> rollout.Measure:
@@ -110,64 +109,6 @@ def test_a_good_version_goes_from_shadow_through_each_stage_to_champion(context_
     step(context, "good", says(WORSE), 3)
     assert "No version of good is being rolled out." in printed(context)
     assert left(context, "good") == PROMOTED
-
-
-def failing(error: Exception) -> rollout.Measure:
-    def measure(*_: object) -> list[Finding]:
-        raise error
-
-    return measure
-
-
-@pytest.mark.parametrize(
-    ("measure", "hours", "action", "reason"),
-    [
-        (says(), 1, "HOLD", "nothing was measured"),
-        (says(UNKNOWN), 1, "HOLD", "not everything is known"),
-        (failing(OSError("the warehouse\nis gone")), 1, "HOLD", "UNKNOWN measured: OSError: the warehouse is gone"),
-        (failing(KeyError("column")), 1, "HOLD", "UNKNOWN measured: KeyError: 'column'"),
-        (says(GOOD, WORSE), 0, "ROLL_BACK", "WORSE clock_1: said so"),
-    ],
-    ids=["empty result", "late payloads", "a failed query", "a bug in a query", "worse"],
-)
-def test_what_the_clocks_find_or_fail_to_find_is_acted_on_and_written(
-    context_of: Callable[[str], Context], measure: rollout.Measure, hours: int, action: str, reason: str
-) -> None:
-    name = "outcome " + re.sub(r"\W+", " ", reason)
-    context = began(context_of(name), name)
-    step(context, name, measure, hours)
-    rows = context.decisions.find(kind="rollout", model_name=name)
-    (row,) = [row for row in rows if row.outcome == action]
-    assert reason in row.reasons
-    assert left(context, name) == (
-        KEPT
-        if action == "ROLL_BACK"
-        else {**KEPT, "aliases": {"champion": 1, "challenger": 2}, "served": {1: 100, 2: 0}}
-    )
-
-
-@pytest.mark.parametrize(("measure", "hours"), [(says(UNKNOWN), 73), (says(), 73), (says(GOOD, INVALID), 0)])
-def test_where_a_person_has_to_decide_the_task_fails_once_and_then_holds(
-    context_of: Callable[[str], Context], measure: rollout.Measure, hours: int
-) -> None:
-    name = f"asked after {hours} {len(measure(None, None, None))}"  # type: ignore[arg-type]
-    context = began(context_of(name), name)
-    with pytest.raises(UserError, match=r"version 2 at 0 %: .*; resume it, promote it or roll it back"):
-        step(context, name, measure, hours)
-    step(context, name, says(GOOD), hours + 1)
-    assert actions(context, name) == ["START", "SERVE", "ASK", "HOLD"]
-    assert served(context) == {1: 100, 2: 0}
-
-
-def test_a_version_that_was_deleted_is_rolled_back(context_of: Callable[[str], Context], registry: Registry) -> None:
-    context = began(context_of("deleted in a rollout"), "deleted in a rollout")
-
-    def measure(*_: object) -> list[Finding]:
-        registry.version("deleted in a rollout", 9)
-        raise AssertionError
-
-    step(context, "deleted in a rollout", measure, 1)
-    assert left(context, "deleted in a rollout") == KEPT
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ class Endpoints:
         def failed(why: str) -> UserError:
             return UserError(
                 f"endpoint {endpoint} does not serve {in_words(wanted)}: {why}; still serving: {serving}; "
-                "fix that and run the release job again"
+                "fix that and run the job again"
             )
 
         for wait in chain(_FIRST_WAITS_S, repeat(_WAIT_S)):
