@@ -39,7 +39,12 @@ from flight_delays.use_case import USE_CASE
 ROOT = Path(__file__).parents[1]
 ENDPOINT, PAYLOADS = "dev_local_delay_dev", "delay_payload"
 FIRST, SECOND, TODAY = "2013-06-01T12:00:00Z", "2013-12-01T12:00:00Z", "2014-01-02T00:00:00Z"
-POLICY = {"rollout_stages": "0,1,5,25,50,100", "rollout_stage_minutes": "1", "rollout_min_requests": "100"}
+POLICY = {
+    "rollout_stages": "0,1,5,25,50,100",
+    "rollout_stage_minutes": "1",
+    "rollout_min_requests": "100",
+    "quality_needed_for": "0",
+}
 VARIABLES = {**POLICY, "as_of": SECOND, "trials": "1"}
 TOKEN = {"Authorization": "Bearer bench"}
 CALLERS, CHUNK_S = 3, 2.0

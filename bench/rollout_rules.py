@@ -86,7 +86,7 @@ def by_clock(found: Pair, drawn: npt.NDArray[np.int64], policy: RolloutPolicy) -
 
 def _rolled_out(drawn: Sequence[PairedDay], policy: RolloutPolicy) -> tuple[Action, float, float, float]:
     days = [replace(one, day=_BEGIN.date() + timedelta(days=at)) for at, one in enumerate(drawn)]
-    state, now, exposed, rows = Rollout(step=0, percentage=0, since=_BEGIN, served=True), _BEGIN, 0.0, 0.0
+    state, now, exposed, rows = Rollout(step=0, begun=_BEGIN, percentage=0, since=_BEGIN, served=True), _BEGIN, 0.0, 0.0
     state = replace(state, percentage=policy.rollout_stages[0])
     known, findings = -1, [_OTHERS]
     while True:

@@ -172,7 +172,7 @@ def test_two_versions_are_compared_on_the_complete_days_that_both_scored(context
     assert {(one.rows, one.labelled) for one in found} == {(A_DAY, A_DAY - 1)}
     labels, forecast = of_day(flown, 12)
     loss = USE_CASE.objective.loss
-    assert found[1].difference == pytest.approx((loss(labels, forecast / 2) - loss(labels, forecast)).mean())
+    assert found[1].loss == pytest.approx((loss(labels, forecast / 2) - loss(labels, forecast)).mean())
     off, less = (abs(one.mean() - labels.mean()) for one in (forecast / 2, forecast))
     assert found[1].guardrails == {"calibration": pytest.approx(off - less)}
 

@@ -24,7 +24,7 @@ def found(*signals: Signal) -> list[Finding]:
 
 
 def rollout(percentage: int = 5, **change: object) -> Rollout:
-    return replace(Rollout(step=3, percentage=percentage, since=START, served=True), **change)
+    return replace(Rollout(step=3, begun=after(0), percentage=percentage, since=START, served=True), **change)
 
 
 def entry(step: int, action: Action, percentage: int = 0, minutes: float = 0) -> Entry:
@@ -164,31 +164,31 @@ def test_a_share_that_is_no_stage_goes_to_the_next_larger_stage() -> None:
 @pytest.mark.parametrize(
     ("entries", "state"),
     [
-        ([], Rollout(step=0, percentage=0, since=after(0))),
-        ([entry(1, Action.HOLD, 0, 5)], Rollout(step=1, percentage=0, since=after(0))),
-        ([entry(1, Action.ADVANCE, 1, 5)], Rollout(step=1, percentage=1, since=after(5))),
-        ([entry(1, Action.PAUSE, 0, 5)], Rollout(step=1, percentage=0, since=after(0), paused=True)),
-        ([entry(1, Action.ASK, 0, 5)], Rollout(step=1, percentage=0, since=after(0), asked=True)),
-        ([entry(1, Action.SERVE, 0, 5)], Rollout(step=1, percentage=0, since=after(5), served=True)),
+        ([], Rollout(step=0, begun=after(0), percentage=0, since=after(0))),
+        ([entry(1, Action.HOLD, 0, 5)], Rollout(step=1, begun=after(0), percentage=0, since=after(0))),
+        ([entry(1, Action.ADVANCE, 1, 5)], Rollout(step=1, begun=after(0), percentage=1, since=after(5))),
+        ([entry(1, Action.PAUSE, 0, 5)], Rollout(step=1, begun=after(0), percentage=0, since=after(0), paused=True)),
+        ([entry(1, Action.ASK, 0, 5)], Rollout(step=1, begun=after(0), percentage=0, since=after(0), asked=True)),
+        ([entry(1, Action.SERVE, 0, 5)], Rollout(step=1, begun=after(0), percentage=0, since=after(5), served=True)),
         (
             [entry(1, Action.SERVE, 0, 5), entry(2, Action.ADVANCE, 1, 6)],
-            Rollout(step=2, percentage=1, since=after(6), served=False),
+            Rollout(step=2, begun=after(0), percentage=1, since=after(6), served=False),
         ),
         (
             [entry(1, Action.ROLL_BACK, 0, 5), entry(2, Action.SERVE, 0, 6)],
-            Rollout(step=2, percentage=0, since=after(6), served=True, ended=Action.ROLL_BACK),
+            Rollout(step=2, begun=after(0), percentage=0, since=after(6), served=True, ended=Action.ROLL_BACK),
         ),
         (
             [entry(1, Action.PAUSE, 0, 5), entry(2, Action.ASK, 0, 6), entry(3, Action.RESUME, 0, 7)],
-            Rollout(step=3, percentage=0, since=after(7)),
+            Rollout(step=3, begun=after(0), percentage=0, since=after(7)),
         ),
         (
             [entry(1, Action.ADVANCE, 50, 5), entry(2, Action.PROMOTE, 100, 9)],
-            Rollout(step=2, percentage=100, since=after(9), ended=Action.PROMOTE),
+            Rollout(step=2, begun=after(0), percentage=100, since=after(9), ended=Action.PROMOTE),
         ),
         (
             [entry(1, Action.PAUSE, 0, 5), entry(2, Action.ROLL_BACK, 0, 9)],
-            Rollout(step=2, percentage=0, since=after(9), paused=True, ended=Action.ROLL_BACK),
+            Rollout(step=2, begun=after(0), percentage=0, since=after(9), paused=True, ended=Action.ROLL_BACK),
         ),
     ],
 )

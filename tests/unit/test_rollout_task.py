@@ -56,13 +56,13 @@ def start(context: Context, name: str, version: int = 2, stages: tuple[int, ...]
     promote.run(context, promotion(name, version, f"verdict on {version}", rollout_stages=stages))
 
 
-def says(*signals: Signal) -> rollout.Measure:
+def says(*signals: Signal) -> rollout.Clock:
     return lambda *_: [Finding(name=f"clock_{at}", signal=one, reason="said so") for at, one in enumerate(signals)]
 
 
-def step(context: Context, name: str, measure: rollout.Measure, hours: int, **change: object) -> None:
+def step(context: Context, name: str, measure: rollout.Clock, hours: int, **change: object) -> None:
     """The run that many hours after the start."""
-    rollout.run(replace(context, as_of=AS_OF + hours * HOUR), settings(name, **change), measure)
+    rollout.run(replace(context, as_of=AS_OF + hours * HOUR), settings(name, **change), {"measured": measure})
 
 
 def began(context: Context, name: str) -> Context:

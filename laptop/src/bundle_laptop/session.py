@@ -222,8 +222,8 @@ def opened(
 ) -> Iterator[Session]:
     """The bundle in `root`, and its world's API, for as long as the context lasts.
 
-    The API is that of `laptop serve`, if it runs for this world; otherwise one of its own, on `port` or a free one, that
-    takes so many seconds more to load a version.
+    The API is that of `laptop serve`, if it runs for this world; otherwise one of its own, on `port` or a free one. It
+    takes `load_seconds` more to load a version.
     """
     bundle = load_bundle(root, target)
     folder, settings = made(world_of(root, bundle.target)), read_settings(root)

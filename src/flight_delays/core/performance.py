@@ -4,7 +4,7 @@ An entity counts once: by its newest forecast before its outcome was known. What
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
 
 import numpy as np
@@ -13,6 +13,7 @@ import pandas as pd
 
 from flight_delays.core.feature_set import ENTITY
 from flight_delays.core.objective import Objective
+from flight_delays.core.quality import PairedDay, paired_day
 from flight_delays.core.use_case import LABEL
 
 FORECAST_AT, FORECAST, OUTCOME_KNOWN_AT, LATENCY = "forecast_at", "forecast", "outcome_known_at", "response_time_ms"
@@ -59,21 +60,6 @@ class Quality:
     answers: int | None = None
     mean_latency_ms: float | None = None
     p95_latency_ms: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairedDay:
-    """Two versions' forecasts for the same entities of one day; above 0, the challenger is worse.
-
-    `difference` is the mean over labelled rows of its loss minus the champion's, None without a label. A guardrail is
-    one more such difference, by name: `calibration` is how much further its mean forecast is from the mean label.
-    """
-
-    day: date
-    rows: int
-    labelled: int
-    difference: float | None = None
-    guardrails: Mapping[str, float] = field(default_factory=dict)
 
 
 def to_measure(
@@ -127,27 +113,11 @@ def quality(
             yield _quality(objective, forecasts[there], once[there], dimension, str(value))
 
 
-def paired_day(objective: Objective, day: date, pairs: pd.DataFrame) -> PairedDay:
-    """Of pairs of one day: columns entity_id, forecast_at, label, outcome_known_at, and the forecasts of both.
-
-    These are `champion` and `challenger`; label is NaN, and outcome_known_at NaT, while there is none.
-    """
+def paired(objective: Objective, day: date, pairs: pd.DataFrame) -> PairedDay:
+    """Of one day's pairs, with columns entity_id, forecast_at, label, outcome_known_at, champion and challenger."""
     pairs = in_order(pairs)
-    pairs = pairs[counted(pairs)]
-    known = pairs[pairs[LABEL].notna()]
-    if known.empty:
-        return PairedDay(day=day, rows=len(pairs), labelled=0)
-    labels = known[LABEL].to_numpy(dtype=np.float64)
-    both = [known[name].to_numpy(dtype=np.float64) for name in (CHALLENGER, CHAMPION)]
-    worse, better = (objective.loss(labels, one) for one in both)
-    off, less = (abs(float(objective.excess(labels, one).mean())) for one in both)
-    return PairedDay(
-        day=day,
-        rows=len(pairs),
-        labelled=len(known),
-        difference=float((worse - better).mean()),
-        guardrails={"calibration": off - less},
-    )
+    labels, champion, challenger = pairs[counted(pairs)][[LABEL, CHAMPION, CHALLENGER]].to_numpy(dtype=np.float64).T
+    return paired_day(day, labels, champion, challenger, objective)
 
 
 def _quality(

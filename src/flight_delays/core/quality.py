@@ -21,6 +21,7 @@ from flight_delays.core.settings import RolloutPolicy
 
 QUALITY, CALIBRATION = "quality", "calibration"
 EFFECT_SIZE = 0.5  # expected mean over standard deviation of a day: where the sequence is narrow
+NEVER = 101  # %
 _MAX_CORRELATION = 0.9
 _SHOWN = 3  # days that a reason names
 
@@ -121,7 +122,7 @@ def quality(
             signal=signal,
             reason=f"{found}{n} days counted, at least {needed} needed{_named(left_out)}",
             earliest=known_at(awaited) if signal is Signal.UNKNOWN else None,
-            needed_for=policy.quality_needed_for,
+            needed_for=policy.quality_needed_for or NEVER,
             limit=begin + timedelta(days=policy.quality_limit_days),
         )
 

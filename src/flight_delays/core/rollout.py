@@ -73,12 +73,13 @@ class Entry:
 class Rollout:
     """Where a rollout is.
 
-    `percentage` is the challenger's share as decided, `served` whether the endpoint was brought to it, and `since` when
-    it was, or the rollout was resumed; `step` numbers the newest row. A rollout that has `ended` left the challenger at
-    100 % or at none.
+    It began at `begun`. `percentage` is the challenger's share as decided, `served` whether the endpoint was brought to
+    it, and `since` when it was, or the rollout was resumed; `step` numbers the newest row. A rollout that has `ended`
+    left the challenger at 100 % or at none.
     """
 
     step: int
+    begun: datetime
     percentage: int
     since: datetime
     served: bool = False
@@ -104,7 +105,7 @@ def state_of(entries: Sequence[Entry]) -> Rollout:
     first, *others = sorted(entries, key=lambda entry: entry.step)
     if (first.action, first.step) != (Action.START, 0):
         raise ValueError(f"a rollout begins with START, step 0, not with {first.action}, step {first.step}")
-    state = Rollout(step=0, percentage=first.percentage, since=first.at)
+    state = Rollout(step=0, begun=first.at, percentage=first.percentage, since=first.at)
     for entry in others:
         over = state.ended and (state.served or entry.action is not Action.SERVE)
         if over or entry.step != state.step + 1:

@@ -79,7 +79,7 @@ Count = Annotated[int, Field(ge=1)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 AtLeast0 = Annotated[Number, Field(ge=0)]
 Above0 = Annotated[Number, Field(gt=0)]
-Share = Annotated[int, Field(ge=1, le=100)]
+Share = Annotated[int, Field(ge=0, le=100)]
 Text = Annotated[str, Field(min_length=1)]
 Schema = Annotated[str, AfterValidator(_schema)]
 Stages = Annotated[tuple[int, ...], BeforeValidator(_stages)]
@@ -178,7 +178,8 @@ class RolloutPolicy:
         le=1, description="Policy. Largest Kolmogorov-Smirnov distance between the two versions' forecasts, 0 to 1."
     )
     quality_needed_for: Share = Field(
-        description="Policy. From which share of the requests on, %, a challenger's quality has to be known."
+        description="Policy. From which share of the requests on, %, a challenger's quality has to be known; 0: for "
+        "none."
     )
     quality_min_days: Count = Field(description="Policy. Minimum days with labels before quality is called good.")
     quality_limit_days: Count = Field(

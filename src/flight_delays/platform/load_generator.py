@@ -31,8 +31,8 @@ def drive(
 ) -> Measured:
     """POST `bodies`, which are JSON, in turn for `seconds`, or each of them `once`, and wait for what was sent by then.
 
-    In turn, each connection sends at least one. An error is a status other than 200, a connection that fails, no answer within
-    `timeout_s`. `progress` gets the seconds and the requests so far, from another thread.
+    In turn, each connection sends at least one. An error is a status other than 200, a connection that fails, no answer
+    within `timeout_s`. `progress` gets the seconds and the requests so far, from another thread.
     """
     import aiohttp  # takes most of a second
 

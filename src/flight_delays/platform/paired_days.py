@@ -20,16 +20,16 @@ from flight_delays.core.performance import (
     OUTCOME_KNOWN_AT,
     PREDICTION_ID,
     SCORED_AT,
-    PairedDay,
-    paired_day,
+    paired,
 )
+from flight_delays.core.quality import PairedDay
 from flight_delays.core.use_case import LABEL, UseCase
 from flight_delays.platform.delta import Tables
 from flight_delays.platform.outcomes import features_known, outcomes, predictions_made
 
 _PAIRED = pa.schema(
     [
-        *((DAY, pa.date32()), ("rows", pa.int64()), ("labelled", pa.int64()), ("difference", pa.float64())),
+        *((DAY, pa.date32()), ("rows", pa.int64()), ("labelled", pa.int64()), ("loss", pa.float64())),
         ("guardrails", pa.map_(pa.string(), pa.float64())),
     ]
 )
@@ -72,7 +72,7 @@ def paired_days(
 
 def _pair(objective: Objective) -> Callable[[pa.Table], pa.Table]:
     def pair(group: pa.Table) -> pa.Table:
-        found = paired_day(objective, group[DAY][0].as_py(), to_pandas(group))
+        found = paired(objective, group[DAY][0].as_py(), to_pandas(group))
         return pa.Table.from_pylist([asdict(found)], _PAIRED)
 
     return pair

@@ -13,12 +13,13 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from flight_delays.core import clocks
+from flight_delays.core.errors import UserError
 from flight_delays.core.feature_set import ENTITY, PREDICTION_TIME
 from flight_delays.core.paired import Paired, Version, logged, paired
 from flight_delays.core.scoring_request import RequestParser
 from flight_delays.core.use_case import UseCase
 from flight_delays.platform.delta import Tables, collected
-from flight_delays.platform.registry import Registry, signature
+from flight_delays.platform.registry import NotThereError, Registry, signature
 
 REPLAYED = "rollout-replay"  # client_request_id of requests that nobody but a rollout has sent
 _MAX_ROWS = 1_000_000  # of one request
@@ -197,9 +198,13 @@ def both_forecasts(
 ) -> Paired:
     """Both versions' forecasts for the first `limit` rows of `requests`, which the champion answered before `until`.
 
-    Raises NotThereError if a version can't be loaded; one that can't score is told in what comes back.
+    Raises NotThereError if the challenger's files are gone, UserError if the champion's are; a challenger that can't
+    score is told in what comes back.
     """
-    loaded = registry.load(model_name, champion)
+    try:
+        loaded = registry.load(model_name, champion)
+    except NotThereError as error:
+        raise UserError(str(error)) from error
     old: Version = loaded.unwrap_python_model()
     new: Version = registry.load(model_name, challenger).unwrap_python_model()
     looked_up = [*dict.fromkeys([*old.looked_up, *new.looked_up])]

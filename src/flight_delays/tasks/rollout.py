@@ -4,65 +4,106 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import timedelta
 
+from pyspark.sql import DataFrame
+
 from flight_delays.core import clocks
 from flight_delays.core.errors import UserError
+from flight_delays.core.quality import quality as quality_of
 from flight_delays.core.rollout import Action, Decided, Entry, Finding, Signal, decide, state_of
 from flight_delays.core.settings import Promote, Rollout, Serving
 from flight_delays.core.traffic import NAMES, in_words
 from flight_delays.platform.context import Context
 from flight_delays.platform.decision_log import releases_in
 from flight_delays.platform.delta import collected
+from flight_delays.platform.paired_days import paired_days
 from flight_delays.platform.registry import NotThereError
 from flight_delays.platform.replay import replay
 from flight_delays.platform.rollout_log import ROLLOUT, Logged, newest_rollout, rollout_under_way, write_step
 from flight_delays.platform.served_requests import Period, both_forecasts, newest_answered, served
 from flight_delays.tasks.serving import make_champion, no_longer_challenger, serve, split
 
-Measure = Callable[[Context, Rollout, Logged], list[Finding]]
+Clock = Callable[[Context, Rollout, Logged], list[Finding]]
 _COMPARED = 20_000  # of the newest requests, both versions' forecasts
 LATE = timedelta(hours=1)  # that a payload may be: https://docs.databricks.com/ai-gateway/inference-tables
 
 
-def measured(context: Context, settings: Rollout, logged: Logged) -> list[Finding]:
-    """What all clocks find in the payloads of this stage.
+def operations(context: Context, settings: Rollout, logged: Logged) -> list[Finding]:
+    """Errors, latency and the split, from the payloads of this stage.
 
     In shadow the challenger answers nobody, so it is sent what callers have asked the champion, and so is the champion.
     """
-    state, name, policy = logged.state, logged.model_name, settings.policy
-    champion, challenger = logged.champion, logged.challenger
-    stored = context.tables, settings.payload_table, settings.served_entities_table, name
-    requests = newest_answered(*stored, version=champion, since=state.since, until=context.as_of, limit=_COMPARED)
+    state, policy = logged.state, settings.policy
     if state.percentage:
         period = Period(begin=state.since, end=context.as_of, percentage=state.percentage)
-        found = served(*stored, [period], champion=champion, challenger=challenger)
-        findings = [
-            *clocks.operations(found.champion, found.challenger, policy),
-            clocks.sample_ratio(found.splits, policy),
-        ]
+        payloads = context.tables, settings.payload_table, settings.served_entities_table, logged.model_name
+        found = served(*payloads, [period], champion=logged.champion, challenger=logged.challenger)
         context.console.print(f"Newest logged request: {found.newest or 'none'}; by other versions: {found.others:,}")
-    else:
-        asked = [row["request"] for row in collected(requests.select("request").limit(policy.rollout_min_requests))]
-        context.console.print(f"Replaying {len(asked):,} requests to each version ...")
-        first, second = (replay(context.endpoints(), settings.endpoint, served_name, asked) for served_name in NAMES)
-        findings = clocks.operations(first, second, policy)
+        ratio = clocks.sample_ratio(found.splits, policy)
+        return _later(context, [*clocks.operations(found.champion, found.challenger, policy), ratio])
+    newest = _requests(context, settings, logged).select("request").limit(policy.rollout_min_requests)
+    asked = [row["request"] for row in collected(newest)]
+    context.console.print(f"Replaying {len(asked):,} requests to each version ...")
+    champion, challenger = (replay(context.endpoints(), settings.endpoint, name, asked) for name in NAMES)
+    return _later(context, clocks.operations(champion, challenger, policy))
+
+
+def agreement(context: Context, settings: Rollout, logged: Logged) -> list[Finding]:
+    """How far apart both versions' forecasts are for the requests that the champion answered in this stage."""
     both = both_forecasts(
-        *(requests, context.tables, context.registry, context.use_case, name),
+        _requests(context, settings, logged),
+        *(context.tables, context.registry, context.use_case, logged.model_name),
         until=context.as_of,
-        champion=champion,
-        challenger=challenger,
+        champion=logged.champion,
+        challenger=logged.challenger,
         limit=_COMPARED,
     )
     for why, rows in both.left_out.items():
         context.console.print(f"{rows:,} logged requests are not compared: {why}")
+    findings = clocks.agreement(both.entities, both.champion, both.challenger, both.decisions, settings.policy)
     if both.failed:
-        said = f"version {challenger} fails on {both.failed:,} of {len(both.entities):,} requests: {both.why}"
+        said = f"version {logged.challenger} fails on {both.failed:,} of {len(both.entities):,} requests: {both.why}"
         findings.append(Finding(name="answers", signal=Signal.WORSE, reason=said))
-    findings += clocks.agreement(both.entities, both.champion, both.challenger, both.decisions, policy)
+    return _later(context, findings)
+
+
+def quality(context: Context, settings: Rollout, logged: Logged) -> list[Finding]:
+    """How good both versions' forecasts turned out on the entities that both scored since the rollout began."""
+    use_case, begun = context.use_case, logged.state.begun
+    days = paired_days(
+        *(context.tables, use_case, logged.model_name),
+        champion=logged.champion,
+        challenger=logged.challenger,
+        since=begun,
+        as_of=context.as_of,
+    )
+    return quality_of(
+        *(days, settings.policy),
+        begin=begun,
+        as_of=context.as_of,
+        zone=use_case.zone,
+        maturity=use_case.maturity,
+    )
+
+
+CLOCKS: Mapping[str, Clock] = {"operations": operations, "agreement": agreement, "quality": quality}
+
+
+def _requests(context: Context, settings: Rollout, logged: Logged) -> DataFrame:
+    return newest_answered(
+        *(context.tables, settings.payload_table, settings.served_entities_table, logged.model_name),
+        version=logged.champion,
+        since=logged.state.since,
+        until=context.as_of,
+        limit=_COMPARED,
+    )
+
+
+def _later(context: Context, findings: list[Finding]) -> list[Finding]:
     earliest = context.as_of + LATE
     return [replace(one, earliest=earliest) if one.signal is Signal.UNKNOWN else one for one in findings]
 
 
-def run(context: Context, settings: Rollout, measure: Measure = measured) -> None:
+def run(context: Context, settings: Rollout, watched: Mapping[str, Clock] = CLOCKS) -> None:
     """Take the next step of the rollout under way, if there is one, or what a person orders instead.
 
     What is not as decided is put right before. Of two runs at once one takes the step. Killed anywhere, the next run
@@ -86,14 +127,13 @@ def run(context: Context, settings: Rollout, measure: Measure = measured) -> Non
             f"version {logged.challenger} is being rolled out; roll it back before version {settings.version} is "
             "promoted"
         )
-    restore(context, settings, {"champion": logged.champion, "challenger": logged.challenger}, logged.state.percentage)
-    _take(
-        context,
-        settings,
-        logged,
-        _ordered(settings, logged)
-        or decide(logged.state, _findings(context, settings, logged, measure), settings.policy, context.as_of),
-    )
+    gone = _gone(context, logged)
+    if not gone:
+        aliases = {"champion": logged.champion, "challenger": logged.challenger}
+        restore(context, settings, aliases, logged.state.percentage)
+    decided = None if gone else _ordered(settings, logged)
+    findings = [] if decided else gone or _findings(context, settings, logged, watched)
+    _take(context, settings, logged, decided or decide(logged.state, findings, settings.policy, context.as_of))
 
 
 def _take(context: Context, settings: Rollout, logged: Logged, decided: Decided) -> None:
@@ -249,14 +289,28 @@ def _ordered(settings: Rollout, logged: Logged) -> Decided | None:
     return Decided(action=action, percentage=share, reasons=(settings.reason,))
 
 
-def _findings(context: Context, settings: Rollout, logged: Logged, measure: Measure) -> list[Finding]:
-    try:
-        return measure(context, settings, logged)
-    except NotThereError as error:
-        return [Finding(name="version", signal=Signal.WORSE, reason=str(error))]
-    except Exception as error:  # whatever it was, nothing was measured: that holds, and is written
-        said = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
-        return [Finding(name="measured", signal=Signal.UNKNOWN, reason=said)]
+def _gone(context: Context, logged: Logged) -> list[Finding]:
+    """That a version was deleted: without the challenger the rollout ends, without the champion a person decides."""
+    for version, signal in ((logged.champion, Signal.INVALID), (logged.challenger, Signal.WORSE)):
+        try:
+            context.registry.version(logged.model_name, version)
+        except NotThereError as error:
+            return [Finding(name="version", signal=signal, reason=str(error))]
+    return []
+
+
+def _findings(context: Context, settings: Rollout, logged: Logged, watched: Mapping[str, Clock]) -> list[Finding]:
+    """Of all clocks: one that fails measured nothing, and keeps none of the others from what they find."""
+    findings = []
+    for name, clock in watched.items():
+        try:
+            findings += clock(context, settings, logged)
+        except NotThereError as error:
+            findings.append(Finding(name="version", signal=Signal.WORSE, reason=str(error)))
+        except Exception as error:  # whatever it was, nothing was measured: that holds, and is written
+            said = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+            findings.append(Finding(name=name, signal=Signal.UNKNOWN, reason=said))
+    return findings
 
 
 def _tell(context: Context, logged: Logged, decided: Decided) -> None:
