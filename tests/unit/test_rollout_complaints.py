@@ -284,6 +284,15 @@ COMPLAINTS = {
         left=KEPT,
         then=(),
     ),
+    "a champion that was deleted is a question": Complaint(
+        happens=lambda world: world.without_version(1),
+        steps=("ASK",),
+        reason="INVALID version: model a champion that was deleted is a question has no version 1; take a number that "
+        "the train job printed",
+        raises=(UserError, f"version 2 at 25 %: what was measured can't be trusted{RESUME_IT}"),
+        left=None,
+        then=("HOLD",),
+    ),
 }
 
 
