@@ -165,11 +165,13 @@ def test_over_28_days_the_loss_has_an_interval_from_complete_days(context: Conte
     assert bounds == pytest.approx([mean - half, mean + half], rel=1e-3)
 
 
-def test_two_versions_are_compared_on_the_complete_days_that_both_scored(context: Context, flown: pd.DataFrame) -> None:
-    since = datetime(2013, 1, 11, 10, tzinfo=UTC)  # when the flights of the 11th were forecast
+def test_two_versions_are_compared_on_the_whole_days_since_that_both_scored(
+    context: Context, flown: pd.DataFrame
+) -> None:
+    since = datetime(2013, 1, 11, 3, tzinfo=UTC)  # on the evening of the 10th in New York
     found = paired_days(context.tables, USE_CASE, NAME, champion=1, challenger=2, since=since, as_of=AS_OF)
-    assert [one.day for one in found] == [date(2013, 1, number) for number in range(11, 16)]
-    assert {(one.rows, one.labelled) for one in found} == {(A_DAY, A_DAY - 1)}
+    assert [one.day for one in found] == [date(2013, 1, number) for number in range(11, 17)]
+    assert [(one.rows, one.labelled) for one in found] == [(A_DAY, A_DAY - 1)] * 5 + [(A_DAY, A_DAY - 2)]
     labels, forecast = of_day(flown, 12)
     loss = USE_CASE.objective.loss
     assert found[1].loss == pytest.approx((loss(labels, forecast / 2) - loss(labels, forecast)).mean())

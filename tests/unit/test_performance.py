@@ -18,8 +18,6 @@ from flight_delays.core.performance import (
     quality,
     to_measure,
 )
-from flight_delays.core.performance import paired as paired_on
-from flight_delays.core.quality import PairedDay
 from flight_delays.platform.ddl import columns, declarations
 from flight_delays.use_case import USE_CASE
 
@@ -165,48 +163,6 @@ def test_groups_are_measured_in_order() -> None:
         for day in (0, 1)
     ]
     assert to_measure(dict.fromkeys(reversed(groups), 1), {}, {1: DAY, 2: DAY}, AS_OF) == groups
-
-
-def paired(objective: Objective, *rows: dict[str, Any]) -> PairedDay:
-    pairs = forecasts(*({"champion": 0.5, "challenger": 0.5, **row} for row in rows))
-    return paired_on(objective, DAY, pairs.drop(columns=["forecast", "scored_at", "prediction_id"]))
-
-
-@pytest.mark.parametrize(
-    ("challenger", "difference", "calibration"),
-    [
-        ([0.5, 0.5], 0.0, 0.0),
-        ([0.75, 0.25], math.log(0.5 / 0.75), 0.0),  # better
-        ([0.25, 0.75], math.log(0.5 / 0.25), 0.0),  # worse
-        ([0.75, 0.5], math.log(0.5 / 0.75) / 2, 0.125),  # better, but further off on average
-    ],
-)
-def test_above_0_the_challenger_loses_more(challenger: list[float], difference: float, calibration: float) -> None:
-    rows = ({"label": label, "challenger": one} for label, one in zip([1.0, 0.0], challenger, strict=True))
-    found = paired(BINARY, *rows)
-    assert (found.day, found.rows, found.labelled) == (DAY, 2, 2)
-    assert found.loss == pytest.approx(difference)
-    assert found.guardrails == {"calibration": pytest.approx(calibration)}
-
-
-def test_a_pair_without_a_label_is_counted_and_a_day_without_one_has_no_difference() -> None:
-    none = paired(BINARY, UNKNOWN, UNKNOWN)
-    assert (none.rows, none.labelled, math.isnan(none.loss)) == (2, 0, True)
-    some = paired(BINARY, {"label": 1.0, "challenger": 0.25}, UNKNOWN)
-    assert (some.rows, some.labelled) == (2, 1)
-    assert some.loss == pytest.approx(math.log(2))
-
-
-def test_of_an_entitys_pairs_the_newest_before_its_outcome_counts() -> None:
-    entity = {"entity_id": "e", "label": 1.0}
-    found = paired(
-        RENTALS,
-        {**entity, "challenger": 100.0},
-        {**entity, "challenger": 11.0, "champion": 1.0, "forecast_at": NOON + HOUR},
-        {**entity, "challenger": 100.0, "forecast_at": NOON + 6 * HOUR},
-    )
-    assert (found.rows, found.labelled, found.loss) == (1, 1, pytest.approx(1.0))
-    assert found.guardrails == {"calibration": pytest.approx(1.0)}  # in units of scale
 
 
 def test_a_challengers_predictions_have_the_columns_of_the_champions() -> None:

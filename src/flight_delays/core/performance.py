@@ -1,4 +1,4 @@
-"""How good a version's forecasts of a day were, in total and by slice, and two versions' on the same entities.
+"""How good a version's forecasts of a day were, in total and by slice.
 
 An entity counts once: by its newest forecast before its outcome was known. What is not measured is None, never 0.
 """
@@ -13,12 +13,10 @@ import pandas as pd
 
 from flight_delays.core.feature_set import ENTITY
 from flight_delays.core.objective import Objective
-from flight_delays.core.quality import PairedDay, paired_day
 from flight_delays.core.use_case import LABEL
 
 FORECAST_AT, FORECAST, OUTCOME_KNOWN_AT, LATENCY = "forecast_at", "forecast", "outcome_known_at", "response_time_ms"
 SCORED_AT, PREDICTION_ID = "scored_at", "prediction_id"
-CHAMPION, CHALLENGER = "champion", "challenger"
 ALL = "all"
 """Dimension and slice of all rows together."""
 
@@ -111,13 +109,6 @@ def quality(
         for value in sorted({value for value in values if value is not None}):
             there = np.asarray(values == value, dtype=np.bool_)
             yield _quality(objective, forecasts[there], once[there], dimension, str(value))
-
-
-def paired(objective: Objective, day: date, pairs: pd.DataFrame) -> PairedDay:
-    """Of one day's pairs, with columns entity_id, forecast_at, label, outcome_known_at, champion and challenger."""
-    pairs = in_order(pairs)
-    labels, champion, challenger = pairs[counted(pairs)][[LABEL, CHAMPION, CHALLENGER]].to_numpy(dtype=np.float64).T
-    return paired_day(day, labels, champion, challenger, objective)
 
 
 def _quality(
