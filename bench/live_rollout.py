@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,8 +47,8 @@ POLICY = {
 }
 VARIABLES = {**POLICY, "as_of": SECOND, "trials": "1"}
 TOKEN = {"Authorization": "Bearer bench"}
-CALLERS, CHUNK_S = 3, 2.0
-LOAD_S = 60  # of a version, where rollbacks are timed
+CALLERS, CHUNK_S = 2, 2.0
+LOAD_S = 30  # of a version, where rollbacks are timed
 MOST_STEPS = 40
 _WRAPPER = """
 
@@ -175,6 +175,7 @@ def main() -> None:
         with session_of(world, console) as session:
             run(session, "features", as_of=TODAY)
             run(session, "train", as_of=FIRST)
+            session.run(["train"], {"as_of": SECOND}, ["train"])  # registers version 2, before it gets crowded
         bodies = bodies_of(world)
         with serving(world) as address, Traffic(invocations(address), bodies) as traffic:
             episodes = releases(world, console)
@@ -191,7 +192,7 @@ def releases(world: World, console: Console) -> list[Episode]:
     episodes = []
     with session_of(world, console) as session:
         begun = time.time()
-        run(session, "train", as_of=SECOND)
+        run(session, "release", model_version="2", as_of=SECOND)
         episodes.append(rolled_out(session, world, 2, "learnt from four more months", begun))
         for name in ("fails", "slow", "disagrees", "leaks"):
             what, change = FAULTS[name]
@@ -215,12 +216,21 @@ def rolled_out(session: Session, world: World, version: int, what: str, begun: f
 
 def faulty(world: World, change: str) -> int:
     """Registers version 2 with another preparation, which its own files hold."""
+
+    def edit(files: Path) -> None:
+        file = files / "prepare.py"
+        file.write_text(file.read_text(encoding="utf-8") + _WRAPPER.format(change=change), encoding="utf-8")
+
+    return changed(world, 2, edit)
+
+
+def changed(world: World, version: int, edit: Callable[[Path], None]) -> int:
+    """Registers a copy of a version whose files, in the folder that it is given, `edit` has changed."""
     client = MlflowClient()
-    good = client.get_model_version(MODEL, "2")
+    good = client.get_model_version(MODEL, str(version))
     copied = Path(tempfile.mkdtemp(dir=world.root))
-    files = Path(mlflow.artifacts.download_artifacts(f"models:/{MODEL}/2", dst_path=str(copied)))
-    (file,) = files.glob("**/prepare.py")
-    file.write_text(file.read_text(encoding="utf-8") + _WRAPPER.format(change=change), encoding="utf-8")
+    files = Path(mlflow.artifacts.download_artifacts(f"models:/{MODEL}/{version}", dst_path=str(copied)))
+    edit(files / "artifacts")
     made = client.create_model_version(MODEL, str(files), good.run_id, tags=good.tags, description=good.description)
     return int(made.version)
 

@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import takewhile
@@ -209,11 +210,13 @@ def test_endpoints_are_served_by_a_process_of_their_own_until_it_is_ended(ran: R
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    with started(ran, "serve", "--port", port) as process:
+    with started(ran, "serve", "--port", port, "--load-seconds", "0.5") as process:
         assert process.stdout is not None
         lines = iter(process.stdout.readline, "")
         said = [line for line in takewhile(lambda line: line != "Ctrl-C ends it.\n", lines) if line.strip()]
         assert said[0].startswith(f"dev_local_lengths serves dev_local_lengths-1 100 % at http://127.0.0.1:{port}.")
+        begun = time.monotonic()
         assert asked(said[1]) == {"predictions": [4]}
+        assert time.monotonic() - begun > 0.5  # to load it, which the first request waits for
         process.terminate()
         assert process.wait(PATIENCE_S) == 0
