@@ -42,7 +42,7 @@ FIRST, SECOND, TODAY = "2013-06-01T12:00:00Z", "2013-12-01T12:00:00Z", "2014-01-
 POLICY = {
     "rollout_stages": "0,1,5,25,50,100",
     "rollout_stage_minutes": "1",
-    "rollout_min_requests": "100",
+    "rollout_min_requests": "50",
     "quality_needed_for": "0",
 }
 VARIABLES = {**POLICY, "as_of": SECOND, "trials": "1"}
@@ -80,8 +80,8 @@ FAULTS = {
         "    columns = {**columns, **{name: np.where(late, np.nan, columns[name]) for name in looked_up}}",
     ),
     "leaks": (
-        "fails on every request from its 1,000th on: a leak",
-        "    if _serves and call >= 1000:\n        raise RuntimeError('too many open files')",
+        "fails on every request from its 400th on: a leak",
+        "    if _serves and call >= 400:\n        raise RuntimeError('too many open files')",
     ),
     "same": ("the champion again", "    pass"),
 }
