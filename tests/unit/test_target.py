@@ -23,7 +23,7 @@ LEFT = {
     "judge": {"model_version"},
     "promote": {"model_version", "verdict_id"},
     "rollback": {"reason", "to_version"},
-    "rollout": {"order", "reason"},
+    "rollout": {"order", "reason", "version"},
     "score-batch": {"first_date", "last_date"},
 }
 # As `databricks bundle validate --output json` answers, cut down to what it says of names.
