@@ -138,3 +138,15 @@ def level_at(loss: float, objective: Objective, labels: Floats, forecast: Floats
         else:
             high = middle
     return blended(high)
+
+
+def worse_in_words(worse_by: float) -> str:
+    """How much worse a challenger is, for people."""
+    if not worse_by:
+        return "equal"
+    return f"{abs(worse_by):g} {'worse' if worse_by > 0 else 'better'}"
+
+
+def percent(share: float) -> str:
+    """A share with one digit, as the pages write it."""
+    return f"{share:.1%}".replace("%", " %")

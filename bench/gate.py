@@ -23,7 +23,20 @@ from matplotlib.ticker import PercentFormatter
 from rich.progress import track
 
 from bench.chains import EVERY, RELEASES, Chain, Levels, chain, levels
-from bench.error_rates import DAY_LEVEL, GATE, OLD_GATE, RULES, Pair, Tally, old, pair, tally, worse_by
+from bench.error_rates import (
+    DAY_LEVEL,
+    GATE,
+    OLD_GATE,
+    RULES,
+    Pair,
+    Tally,
+    old,
+    pair,
+    percent,
+    tally,
+    worse_by,
+    worse_in_words,
+)
 from flight_delays.core.gates import Evidence, Outcome
 from flight_delays.core.markdown import table
 from flight_delays.core.metrics import Floats
@@ -202,19 +215,19 @@ def page(results: Results, chains: Chains, policy: Policy, replicates: int, took
     shown = {times: results[Cell(times, PUBLISHED)].values() for times in TIMES}
     checks = sorted({check for tallies in shown.values() for found in tallies for check, _ in found} - set(RULES))
     rate_of_twice, worst_twice = (
-        _percent(rate(twice.values(), GATE)),
-        _percent(worst(Cell(2, PUBLISHED), twice, GATE)),
+        percent(rate(twice.values(), GATE)),
+        percent(worst(Cell(2, PUBLISHED), twice, GATE)),
     )
     refused, most_refused = 1 - rate(equal.values(), GATE), 1 - worst(Cell(0, PUBLISHED), equal, GATE)
     failed, refused_longest = (
         rate(equal.values(), GATE, Outcome.FAIL),
         1 - rate(results[Cell(0, longest)].values(), GATE),
     )
-    margin, at_margin = policy.loss_margin, _percent(rate(results[Cell(1, PUBLISHED)].values(), DAY_LEVEL))
+    margin, at_margin = policy.loss_margin, percent(rate(results[Cell(1, PUBLISHED)].values(), DAY_LEVEL))
     promised = f"{1 - policy.confidence:.0%}".replace("%", " %")
 
     def passed(cell: Cell, rule: str = GATE) -> str:
-        return f"{_percent(rate(results[cell].values(), rule))} ({_percent(worst(cell, results[cell], rule))})"
+        return f"{percent(rate(results[cell].values(), rule))} ({percent(worst(cell, results[cell], rule))})"
 
     def kept(found: Iterable[Tally], check: str) -> float:
         return sum(rate(found, check, outcome) for outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE))
@@ -243,8 +256,8 @@ def page(results: Results, chains: Chains, policy: Policy, replicates: int, took
         [
             (
                 _margins(times, policy),
-                *(_percent(rate(found, GATE, outcome)) for outcome in Outcome),
-                *(_percent(kept(found, check)) for check in checks),
+                *(percent(rate(found, GATE, outcome)) for outcome in Outcome),
+                *(percent(kept(found, check)) for check in checks),
             )
             for times, found in shown.items()
         ],
@@ -261,7 +274,7 @@ def page(results: Results, chains: Chains, policy: Policy, replicates: int, took
         [
             (
                 cell.days,
-                _amount(cell.step),
+                worse_in_words(cell.step),
                 cell.rule,
                 f"{promoted(cell):.1f}",
                 f"{gained(cell):+.4f}" if cell.step else "0",
@@ -285,9 +298,9 @@ How often does the gate let a worse model pass, and how often does it refuse an 
 {policy_line(policy)}. It took {took}.
 
 - **A model worse by twice the margin passes {rate_of_twice} of {PUBLISHED}-day holdouts** (worst pair {worst_twice}).
-- **The price: a model that is equal on average but different does not pass {_percent(refused)} of them** (worst pair
-  {_percent(most_refused)}); {_percent(failed)} FAIL, the rest are INCONCLUSIVE.
-  With {longest} days it is {_percent(refused_longest)}.
+- **The price: a model that is equal on average but different does not pass {percent(refused)} of them** (worst pair
+  {percent(most_refused)}); {percent(failed)} FAIL, the rest are INCONCLUSIVE.
+  With {longest} days it is {percent(refused_longest)}.
 - **Of {RELEASES} challengers in a row, each {STEPS[0]:g} worse than the version that serves, {promoted(slide):.1f} are
   promoted, and the loss goes up by {gained(slide):.4f}.** With the old gate: {promoted(old_slide):.1f} and
   {gained(old_slide):.4f}.
@@ -301,11 +314,11 @@ How often does the gate let a worse model pass, and how often does it refuse an 
 
 A champion and four challengers ({"; ".join(CHALLENGERS.values())}),
 all trained on January to June 2013, forecast July to December: 184 days. Each challenger is
-made worse than the champion by an exact amount of log loss over all 184 days, from {_amount(TIMES[0] * margin)} to
-{TIMES[-1]} times the margin of {margin:g}, by blending the better side's log odds with those of a model that knows the
+made worse than the champion by an exact amount of log loss over all 184 days, from {worse_in_words(TIMES[0] * margin)}
+to {TIMES[-1]} times the margin of {margin:g}, by blending the better side's log odds with those of a model that knows the
 schedule only. So an equal pair is equal on average, and differs flight by flight. Holdouts are whole days drawn with
 replacement, {replicates:,} for each pair, length and amount: {drawn:,} for each rate, whose standard error is at most
-{_percent(0.5 / drawn**0.5)} ({_percent(0.5 / replicates**0.5)} for one pair).
+{percent(0.5 / drawn**0.5)} ({percent(0.5 / replicates**0.5)} for one pair).
 
 ## Who passes
 
@@ -387,18 +400,8 @@ def picture(results: Results, policy: Policy) -> Figure:
 
 
 def _margins(times: float, policy: Policy) -> str:
-    amount = _amount(times * policy.loss_margin)
-    return f"{amount} ({times:g} x margin)" if times >= 1 else amount
-
-
-def _amount(worse_by: float) -> str:
-    if not worse_by:
-        return "equal"
-    return f"{abs(worse_by):g} {'worse' if worse_by > 0 else 'better'}"
-
-
-def _percent(share: float) -> str:
-    return f"{share:.1%}".replace("%", " %")
+    found = worse_in_words(times * policy.loss_margin)
+    return f"{found} ({times:g} x margin)" if times >= 1 else found
 
 
 def main() -> None:

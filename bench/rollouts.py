@@ -22,7 +22,7 @@ from matplotlib.ticker import PercentFormatter
 from rich.progress import track
 from scipy import stats
 
-from bench.error_rates import drawn_days, worse_by
+from bench.error_rates import drawn_days, percent, worse_by, worse_in_words
 from bench.gate import CHALLENGERS, ROOT, WEAK, Models, read
 from bench.rollout_rules import (
     CLOCK,
@@ -168,11 +168,11 @@ def page(
 
     def shown(amount: float, what: str, rule: str = CLOCK, of: Results = results) -> str:
         found = rates(of, amount, what, rule)
-        return f"{_percent(np.mean(found))} ({_percent(max(found))})"
+        return f"{percent(np.mean(found))} ({percent(max(found))})"
 
     def undecided(amount: float, rule: str = CLOCK, of: Results = results) -> str:
         sides = zip(rates(of, amount, "promoted", rule), rates(of, amount, "rolled_back", rule), strict=True)
-        return _percent(1 - np.mean([sum(both) for both in sides]))
+        return percent(1 - np.mean([sum(both) for both in sides]))
 
     def days(ended: Ended, which: Floats | None = None) -> str:
         found = ended.days if which is None else ended.days[which]
@@ -182,7 +182,7 @@ def page(
         ("challenger", "promoted", "rolled back", "undecided", "days until it ends", "days until promoted",
          "rows to the challenger"),
         [
-            (_amount(amount), shown(amount, "promoted"), shown(amount, "rolled_back"), undecided(amount),
+            (worse_in_words(amount), shown(amount, "promoted"), shown(amount, "rolled_back"), undecided(amount),
              days(ended[CLOCK]), days(ended[CLOCK], ended[CLOCK].promoted),
              f"{ended[CLOCK].exposed.mean():,.0f} of {ended[CLOCK].rows.mean():,.0f}")
             for amount, ended in all_of.items()
@@ -192,19 +192,19 @@ def page(
         ("rule", "equal: rolled back", "equal: promoted", "days", "0.01 worse: promoted", "0.02 worse: promoted",
          "rolled back", "days", "0.01 better: promoted", "days"),
         [
-            (rule, shown(EQUAL, "rolled_back", rule), _percent(np.mean(rates(results, EQUAL, "promoted", rule))),
+            (rule, shown(EQUAL, "rolled_back", rule), percent(np.mean(rates(results, EQUAL, "promoted", rule))),
              days(all_of[EQUAL][rule]), shown(0.01, "promoted", rule), shown(WORSE, "promoted", rule),
-             _percent(np.mean(rates(results, WORSE, "rolled_back", rule))), days(all_of[WORSE][rule]),
-             _percent(np.mean(rates(results, -0.01, "promoted", rule))), days(all_of[-0.01][rule]))
+             percent(np.mean(rates(results, WORSE, "rolled_back", rule))), days(all_of[WORSE][rule]),
+             percent(np.mean(rates(results, -0.01, "promoted", rule))), days(all_of[-0.01][rule]))
             for rule in (CLOCK, *RULES)
         ],
     )  # fmt: skip
     the_variants = table(
         ("", "equal: rolled back", "equal: promoted", "0.01 worse: promoted", "0.02 worse: promoted", "rolled back"),
         [
-            (name, shown(EQUAL, "rolled_back", of=of), _percent(np.mean(rates(of, EQUAL, "promoted"))),
+            (name, shown(EQUAL, "rolled_back", of=of), percent(np.mean(rates(of, EQUAL, "promoted"))),
              shown(0.01, "promoted", of=of), shown(WORSE, "promoted", of=of),
-             _percent(np.mean(rates(of, WORSE, "rolled_back"))))
+             percent(np.mean(rates(of, WORSE, "rolled_back"))))
             for name, of in (("as above", results), *others.items())
         ],
     )  # fmt: skip
@@ -212,7 +212,7 @@ def page(
     the_sequences = table(
         ("lower bound", *(f"autocorrelation {r:g}" for r in CORRELATIONS), f"{EFFECT:g}: half", "80 %"),
         [
-            (name, *(_percent(np.isfinite(crossed[r, 0.0][name]).mean()) for r in CORRELATIONS),
+            (name, *(percent(np.isfinite(crossed[r, 0.0][name]).mean()) for r in CORRELATIONS),
              *(_seen(crossed[0.0, EFFECT][name], limit, share) for share in (0.5, 0.8)))
             for name in SEQUENCES
         ],
@@ -226,7 +226,7 @@ def page(
         ],
     )  # fmt: skip
     by_share = table(
-        ("`quality_needed_for`", "waits at", *(_amount(amount) for amount in AMOUNTS)),
+        ("`quality_needed_for`", "waits at", *(worse_in_words(amount) for amount in AMOUNTS)),
         [
             (needed, f"{share} %", *(f"{ended[CLOCK].rows.mean() * share / 100:,.0f}" for ended in all_of.values()))
             for needed, share in _waits(policy)
@@ -241,15 +241,15 @@ How often does a rollout promote a worse version, and how often does it roll bac
 every day? Made by `python -m bench.rollouts`, with the code that decides rollouts (`core/quality.py`,
 `core/rollout.py`) and the policy of `databricks.yml`: {policy_line(policy)}. It took {took}.
 
-- **An equal version is rolled back in {_percent(np.mean(rates(results, EQUAL, "rolled_back")))} of rollouts** (worst
-  pair {_percent(worst_equal)}); at most {_percent(PROMISED)} are promised.
+- **An equal version is rolled back in {percent(np.mean(rates(results, EQUAL, "rolled_back")))} of rollouts** (worst
+  pair {percent(worst_equal)}); at most {percent(PROMISED)} are promised.
 - **A version whose loss is 0.02 above the champion's is promoted in
-  {_percent(np.mean(rates(results, WORSE, "promoted")))}** (worst pair {_percent(worst_passed)}), and rolled back in
-  {_percent(worse.rolled_back.mean())}, half of those within {np.median(worse.days[worse.rolled_back]):.0f} days. After
+  {percent(np.mean(rates(results, WORSE, "promoted")))}** (worst pair {percent(worst_passed)}), and rolled back in
+  {percent(worse.rolled_back.mean())}, half of those within {np.median(worse.days[worse.rolled_back]):.0f} days. After
   {limit} days a person is asked about the rest.
-- **The price is time.** An equal version is promoted in {_percent(equal.promoted.mean())}, half of those within
+- **The price is time.** An equal version is promoted in {percent(equal.promoted.mean())}, half of those within
   {np.median(equal.days[equal.promoted]):.0f} days, and undecided in {undecided(EQUAL)}. One that is 0.02 better is
-  promoted in {_percent(better.promoted.mean())}, half of those within
+  promoted in {percent(better.promoted.mean())}, half of those within
   {np.median(better.days[better.promoted]):.0f} days.
 - **Requests need not be the price.** The evidence is the same in shadow: with a lower `quality_needed_for` a bad
   version answers fewer of them, and no day is lost ([below](#rows-to-the-challenger)).
@@ -263,7 +263,7 @@ loss over 184 days. An equal one differs flight by flight: its daily difference 
 the pair. Rollouts go through `rollout_stages`, an hour each, and wait at {_waits(policy)[-1][1]} % for quality. Labels
 of a day are known a day after it ended; each midnight is a look. Days are drawn in blocks of {BLOCK} that follow each
 other, {replicates:,} rollouts for each pair and amount: {drawn:,} for each rate, whose standard error is at most
-{_percent(0.5 / drawn**0.5)}. The other clocks are taken to be good.
+{percent(0.5 / drawn**0.5)}. The other clocks are taken to be good.
 
 ## Rollouts
 
@@ -277,9 +277,9 @@ Loss is the success criterion, calibration (how far a day's mean forecast is fro
 both are the challenger's minus the champion's, and more is worse.
 
 - Promoted: both upper bounds are at most their margins, on at least `quality_min_days` days. All have to hold, so each
-  bound has the whole error of {_percent(alpha)}.
+  bound has the whole error of {percent(alpha)}.
 - Rolled back: a lower bound is above 0 for loss, or above its margin for calibration. One is enough, so each has half
-  of {_percent(alpha)}. Before `quality_min_days` a loss has to be above its margin too.
+  of {percent(alpha)}. Before `quality_min_days` a loss has to be above its margin too.
 - Undecided for `quality_limit_days`: a person is asked, or it is rolled back (`when_undecided`).
 
 ## Other rules on the same days
@@ -316,7 +316,7 @@ versions score every row at any share, so decisions are the same.
 
 A t-test that may be looked at every day: the Bayes factor of a normal prior on the effect size, inverted. The tests
 check its formula against quadrature of the non-central t distribution (`tests/unit/test_quality.py`). How many standard
-errors a bound is away from the mean, one-sided at {_percent(alpha)}:
+errors a bound is away from the mean, one-sided at {percent(alpha)}:
 
 {the_widths}
 
@@ -326,7 +326,7 @@ length takes {fixed} days, and has to know this mean beforehand. The clock takes
 {_seen(crossed[0.0, EFFECT][CLOCK], limit, 0.5)}.
 
 Real daily differences in loss have an autocorrelation of up to 0.2 from day to day. The sequence therefore counts fewer
-days where they resemble the day before. How often a lower bound that promises {_percent(alpha)} is ever above 0 in
+days where they resemble the day before. How often a lower bound that promises {percent(alpha)} is ever above 0 in
 {limit} days where the mean is 0, and after how long it is in half and in 80 % of cases where the mean is {EFFECT:g}:
 
 {the_sequences}
@@ -383,7 +383,7 @@ def picture(
         ended = _together([found[CLOCK] for found in results[amount].values()])
         for which, style in ((ended.promoted, "-"), (ended.rolled_back, "--")):
             share = [np.mean(which & (ended.days <= day)) for day in days]
-            by_day.plot(days, share, style, color=colour, label=_amount(amount) if style == "-" else None)
+            by_day.plot(days, share, style, color=colour, label=worse_in_words(amount) if style == "-" else None)
     by_day.set(xlabel="days", ylabel="rollouts", ylim=(-0.02, 1.02), title="promoted (line), rolled back (dashes)")
     by_day.legend(fontsize=8, loc="center left")
     rules = (CLOCK, *RULES)
@@ -407,16 +407,6 @@ def picture(
     for axis in (by_day.yaxis, errors.xaxis, correlated.yaxis):
         axis.set_major_formatter(PercentFormatter(1, decimals=0))
     return figure
-
-
-def _amount(worse: float) -> str:
-    if not worse:
-        return "equal"
-    return f"{abs(worse):g} {'worse' if worse > 0 else 'better'}"
-
-
-def _percent(share: float) -> str:
-    return f"{share:.1%}".replace("%", " %")
 
 
 def main() -> None:

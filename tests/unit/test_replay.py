@@ -24,11 +24,6 @@ def asked() -> list[tuple[int, dict[str, object]]]:
 
 
 @pytest.fixture
-def faults() -> Faults:
-    return Faults()
-
-
-@pytest.fixture
 def endpoints(tmp_path: Path, asked: list[tuple[int, dict[str, object]]], faults: Faults) -> Iterator[Endpoints]:
     """Version 1 gets all requests and version 2, which can't answer for odd rows, none."""
 

@@ -31,6 +31,12 @@ def releases_in(decisions: Iterable[Decision]) -> list[Decision]:
     return [one for one in decisions if one.kind in (PROMOTION, ROLLBACK)]
 
 
+def champion_in(decisions: Iterable[Decision]) -> int | None:
+    """The version that was decided to serve, of the decisions on one model in their order; None before the first."""
+    newest = releases_in(decisions)[-1:]
+    return newest[0].model_version if newest else None
+
+
 @dataclass(frozen=True)
 class Decisions:
     """Decisions in a Delta table."""

@@ -134,12 +134,12 @@ class Endpoints:
 
         Raises UserError if there is none.
         """
-        started, of = self.clock(), f"/served-models/{served}" if served else ""
+        started = self.clock()
         try:
             # The SDK's own query() takes no other headers along, and leaves out what it does not know of the payload.
             found = self.client.api_client.do(
                 "POST",
-                f"/serving-endpoints/{endpoint}{of}/invocations",
+                _invocations(endpoint, served),
                 body=dict(payload),
                 headers={"Accept": "application/json"},
                 response_headers=[_SERVED_NAME, _REQUEST_ID],
@@ -159,6 +159,11 @@ class Endpoints:
                 )
         raise UserError(f"endpoint {endpoint} answers without rows of predictions; it serves another kind of model")
 
+    def address(self, endpoint: str, served: str | None = None) -> tuple[str, dict[str, str]]:
+        """Where the endpoint is asked, or one version by its `served` name, and the headers that sign in."""
+        config = self.client.config
+        return f"{config.host}{_invocations(endpoint, served)}", config.authenticate()
+
     def _get(self, endpoint: str) -> ServingEndpointDetailed:
         try:
             return self.client.serving_endpoints.get(endpoint)
@@ -174,6 +179,11 @@ def connect() -> Endpoints:
     except ValueError as error:
         raise UserError(f"no workspace to ask: {one_line(error)}; sign in with `databricks auth login`") from error
     return Endpoints(client=WorkspaceClient(config=config))
+
+
+def _invocations(endpoint: str, served: str | None) -> str:
+    of = f"/served-models/{served}" if served else ""
+    return f"/serving-endpoints/{endpoint}{of}/invocations"
 
 
 def _served(live: ServingEndpointDetailed) -> tuple[Served, ...]:

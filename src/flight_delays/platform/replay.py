@@ -19,11 +19,7 @@ def replay(endpoints: Endpoints, endpoint: str, served: str, requests: Sequence[
     Asked by its name, so also one that gets 0 % of the requests:
     https://docs.databricks.com/machine-learning/model-serving/serve-multiple-models-to-serving-endpoint
     """
-    config = endpoints.client.config
-    url, headers = (
-        f"{config.host}/serving-endpoints/{endpoint}/served-models/{served}/invocations",
-        config.authenticate(),
-    )
+    url, headers = endpoints.address(endpoint, served)
     bodies = [json.dumps({**json.loads(request), REQUEST_ID: REPLAYED}).encode() for request in requests]
     if bodies:
         drive(url, headers, bodies[:1], 1, 0, timeout_s=WAKE_S)

@@ -13,7 +13,7 @@ from flight_delays.core.rollout import Action, Decided, Entry, Finding, Signal, 
 from flight_delays.core.settings import Promote, Rollout, Serving
 from flight_delays.core.traffic import NAMES, in_words
 from flight_delays.platform.context import Context
-from flight_delays.platform.decision_log import releases_in
+from flight_delays.platform.decision_log import champion_in
 from flight_delays.platform.delta import collected
 from flight_delays.platform.paired_days import paired_days
 from flight_delays.platform.registry import NotThereError
@@ -110,17 +110,19 @@ def run(context: Context, settings: Rollout, watched: Mapping[str, Clock] = CLOC
     goes on from the log. Raises UserError where a person has to decide, once that is written, and for an order that
     makes no sense.
     """
-    logged = rollout_under_way(context.decisions.find(model_name=settings.model_name))
+    decisions = context.decisions.find(model_name=settings.model_name)
+    logged, champion = rollout_under_way(decisions), champion_in(decisions)
     if settings.order == "adopt":
-        _adopt(context, settings, logged)
+        _adopt(context, settings, logged, champion)
         return
     if logged is not None and not logged.state.served:  # an earlier run was killed
         bring_about(context, settings, logged)
         if not settings.order:
             return
-        logged = rollout_under_way(context.decisions.find(model_name=settings.model_name))
+        decisions = context.decisions.find(model_name=settings.model_name)
+        logged, champion = rollout_under_way(decisions), champion_in(decisions)
     if logged is None:
-        _without_rollout(context, settings)
+        _without_rollout(context, settings, champion)
         return
     if settings.version not in (None, logged.challenger):
         raise UserError(
@@ -155,11 +157,11 @@ def _take(context: Context, settings: Rollout, logged: Logged, decided: Decided)
         )
 
 
-def _without_rollout(context: Context, settings: Rollout) -> None:
+def _without_rollout(context: Context, settings: Rollout, champion: int | None) -> None:
     """Put right what is not as decided, or promote the version that a person orders, past the gate."""
-    name, newest = settings.model_name, releases_in(context.decisions.find(model_name=settings.model_name))[-1:]
+    name = settings.model_name
     if settings.order == "promote" and settings.version is not None:
-        _promote(context, settings, settings.version, newest[0].model_version if newest else None)
+        _promote(context, settings, settings.version, champion)
     elif settings.order:
         raise UserError(
             f"no version of {name} is being rolled out: nothing to {settings.order}; to promote one past the gate, "
@@ -167,8 +169,8 @@ def _without_rollout(context: Context, settings: Rollout) -> None:
         )
     else:
         context.console.print(f"No version of {name} is being rolled out.")
-        for one in newest:
-            restore(context, settings, {"champion": one.model_version})
+        if champion is not None:
+            restore(context, settings, {"champion": champion})
 
 
 def _promote(context: Context, settings: Rollout, version: int, champion: int | None) -> None:
@@ -181,12 +183,10 @@ def _promote(context: Context, settings: Rollout, version: int, champion: int | 
     make_champion(context, settings, version, previous=champion, allowed_by=order, reason=settings.reason)
 
 
-def _adopt(context: Context, settings: Rollout, logged: Logged | None) -> None:
+def _adopt(context: Context, settings: Rollout, logged: Logged | None, champion: int | None) -> None:
     """Decide what the endpoint serves: a share of the rollout under way, or one version alone."""
     live = context.endpoints().configuration(settings.endpoint)
     shares = {one.model_version: one.percentage for one in live if one.model_name == settings.model_name}
-    newest = releases_in(context.decisions.find(model_name=settings.model_name))[-1:]
-    champion = newest[0].model_version if newest else None
     if logged is not None and shares and shares.keys() <= {logged.champion, logged.challenger}:
         share = shares.get(logged.challenger, 0)
         end_of = {0: Action.ROLL_BACK} if logged.challenger not in shares else {100: Action.PROMOTE}

@@ -5,7 +5,7 @@ from hashlib import sha256
 from flight_delays.core.settings import Serving
 from flight_delays.core.traffic import Served
 from flight_delays.platform.context import Context
-from flight_delays.platform.decision_log import PROMOTION, Decision, releases_in
+from flight_delays.platform.decision_log import PROMOTION, Decision, champion_in
 from flight_delays.platform.endpoints import ONLINE_STORE_SECRET
 from flight_delays.platform.online_table import ONLINE_STORE
 
@@ -56,8 +56,7 @@ def make_champion(
         registry.set_alias(name, "champion", version)
     no_longer_challenger(context, name, version)
     # A version that serves and is judged once more changes nothing; one whose promotion was killed is logged now.
-    newest = releases_in(context.decisions.find(model_name=name))[-1:]
-    if not newest or newest[0].model_version != version:
+    if champion_in(context.decisions.find(model_name=name)) != version:
         context.decisions.append(
             Decision(
                 decision_id=sha256(f"{name}|{version}|{PROMOTION}|{allowed_by}".encode()).hexdigest(),

@@ -7,7 +7,7 @@ from flight_delays.core.releases import disagreements
 from flight_delays.core.settings import Status
 from flight_delays.core.traffic import in_words
 from flight_delays.platform.context import Adapters
-from flight_delays.platform.decision_log import Decision, releases_in
+from flight_delays.platform.decision_log import Decision, champion_in, releases_in
 from flight_delays.platform.rollout_log import ROLLOUT, rollout_under_way
 
 
@@ -26,7 +26,7 @@ def show_status(adapters: Adapters, settings: Status) -> bool:
     console.print(f"Endpoint {settings.endpoint}: {in_words(served)}")
     console.print(f"Aliases: {', '.join(f'{alias} {number}' for alias, number in sorted(aliases.items())) or 'none'}")
     _show_decisions(console, decisions[: -settings.last - 1 : -1])
-    champion = newest[0].model_version if newest else None
+    champion = champion_in(decisions)
     shares = {} if champion is None else {champion: 100}
     rollout = rollout_under_way(decisions)
     if rollout is not None:
