@@ -314,10 +314,11 @@ How often does the gate let a worse model pass, and how often does it refuse an 
 
 A champion and four challengers ({"; ".join(CHALLENGERS.values())}),
 all trained on January to June 2013, forecast July to December: 184 days. Each challenger is
-made worse than the champion by an exact amount of log loss over all 184 days, from {worse_in_words(TIMES[0] * margin)}
-to {TIMES[-1]} times the margin of {margin:g}, by blending the better side's log odds with those of a model that knows
-the schedule only. So an equal pair is equal on average, and differs flight by flight. Holdouts are whole days drawn
-with replacement, {replicates:,} for each pair, length and amount: {drawn:,} for each rate, whose standard error is at most
+made worse than the champion by an exact amount of log loss over all 184 days, from
+{worse_in_words(TIMES[0] * margin)} to {TIMES[-1]} times the margin of {margin:g}, by blending the better side's log
+odds with those of a model that knows the schedule only. So an equal pair is equal on average, and differs flight by
+flight. Holdouts are whole days drawn with replacement, {replicates:,} for each pair, length and amount: {drawn:,} for
+each rate, whose standard error is at most
 {percent(0.5 / drawn**0.5)} ({percent(0.5 / replicates**0.5)} for one pair).
 
 ## Who passes
