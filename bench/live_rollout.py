@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from threading import Event, Thread
 
@@ -29,6 +30,7 @@ from tests.worlds import MODEL, World, make_world
 
 from bundle_laptop.graph import State
 from bundle_laptop.session import Session, opened
+from flight_delays.core.columns import to_pandas
 from flight_delays.core.load_limits import Measured
 from flight_delays.core.markdown import table
 from flight_delays.core.rollout import ENDS, Action
@@ -133,6 +135,9 @@ class Traffic:
     ended: Event = field(default_factory=Event)
 
     def __enter__(self) -> "Traffic":
+        first = drive(self.url, TOKEN, self.bodies[:1], 1, 0, timeout_s=300)
+        if first.errors:
+            raise SystemExit(f"the endpoint does not answer: {first.why}")
         self.thread = Thread(target=self._ask)
         self.thread.start()
         return self
@@ -180,10 +185,8 @@ def main() -> None:
         with serving(world) as address, Traffic(invocations(address), bodies) as traffic:
             episodes = releases(world, console)
             status = status_of(world)
-        with serving(world, load_s=LOAD_S) as address:
-            drive(invocations(address), TOKEN, bodies[:1], 1, 0, timeout_s=300)  # loads a version
-            with Traffic(invocations(address), bodies) as again:
-                rollbacks = timed_rollbacks(world, console, again)
+        with serving(world, load_s=LOAD_S) as address, Traffic(invocations(address), bodies) as again:
+            rollbacks = timed_rollbacks(world, console, again)
         write(world, traffic, episodes, status, rollbacks)
 
 
@@ -335,9 +338,14 @@ def invocations(address: str) -> str:
 
 def bodies_of(world: World) -> list[bytes]:
     """Departures of December, one a request; what can be looked up is left out."""
-    rows = DeltaTable(world.warehouse / "features").to_pandas()
-    later = rows[pd.to_datetime(rows["day"]) >= pd.Timestamp("2013-12-01")]
+    rows = features(world)
+    later = rows[rows["day"] >= date(2013, 12, 1)]
     return request_bodies(later.sample(3000, random_state=1), USE_CASE.request)
+
+
+def features(world: World) -> pd.DataFrame:
+    """The table, times in UTC without a zone."""
+    return to_pandas(DeltaTable(world.warehouse / "features").to_pyarrow_table())
 
 
 def decisions(world: World) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from rich.console import Console
 from scipy.optimize import brentq
 from tests.worlds import World, make_world
 
-from bench.live_rollout import ROOT, TOKEN, changed, decisions, invocations, run, steps_of
+from bench.live_rollout import ROOT, TOKEN, changed, decisions, features, invocations, run, steps_of
 from bundle_laptop.session import Session, opened
 from flight_delays.core.markdown import table
 from flight_delays.core.rollout import ENDS, Action
@@ -71,24 +71,24 @@ def main() -> None:
         with at(FIRST), session_of(world, console) as session:
             run(session, "features", as_of=ALL)
             run(session, "train", as_of=moment(FIRST))
-        features = DeltaTable(world.warehouse / "features").to_pandas()
+        rows = features(world)
         with at(STORM), session_of(world, console) as session:
             run(session, "score_batch", as_of=moment(STORM))
             version, late = raised(world)
             run(session, "release", model_version=str(version), as_of=moment(STORM))
-        ended = rolled_out(world, console, features, version, STORM)
+        ended = rolled_out(world, console, rows, version, STORM)
         begin = max(LATER, ended + timedelta(days=1))
         with at(begin), session_of(world, console) as session:
             run(session, "train", as_of=moment(begin))
-        rolled_out(world, console, features, version + 1, begin)
+        rolled_out(world, console, rows, version + 1, begin)
         write(world, (version, version + 1), late)
 
 
-def rolled_out(world: World, console: Console, features: pd.DataFrame, version: int, begin: date) -> date:
+def rolled_out(world: World, console: Console, rows: pd.DataFrame, version: int, begin: date) -> date:
     """Runs day after day until the version's rollout has ended; the day on which it has."""
     for day in (begin + timedelta(days=number) for number in range(1, MOST_DAYS)):
         with at(day), session_of(world, console) as session:
-            flown = features[features["day"] == day - timedelta(days=1)].sample(REQUESTS, random_state=day.toordinal())
+            flown = rows[rows["day"] == day - timedelta(days=1)].sample(REQUESTS, random_state=day.toordinal())
             bodies = request_bodies(flown, USE_CASE.inputs)
             asked = drive(invocations(session.address), TOKEN, bodies, CALLERS, 0, timeout_s=60, once=True)
             if asked.errors:
