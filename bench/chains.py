@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from bench.error_rates import drawn_days, level_at, of_days
+from flight_delays.core.backtest import level_at
 from flight_delays.core.gates import DayTotals, Evidence, Outcome, by_day, judge_days
 from flight_delays.core.metrics import Floats
+from flight_delays.core.policy_study import drawn_days, of_days
 from flight_delays.core.releases import Promotion, served_recently
 from flight_delays.core.settings import Policy
 

@@ -14,14 +14,13 @@ import numpy.typing as npt
 from flight_delays.core.bootstrap import Interval
 from flight_delays.core.gates import DayTotals, Evidence, Outcome, at_most, by_day, judge_days
 from flight_delays.core.metrics import Floats
-from flight_delays.core.objective import Objective
+from flight_delays.core.policy_study import drawn_days, of_days
 from flight_delays.core.settings import Policy
 
 GATE, OLD_GATE = "the gate", "the old gate"
 DAY_LEVEL, ROW_LEVEL, POINT = "loss by day", "loss by row", "lower loss"
 RULES = (GATE, OLD_GATE, DAY_LEVEL, ROW_LEVEL, POINT)
 Tally = Counter[tuple[str, str]]  # (rule, outcome), and (check, outcome) for what kept the gate from PASS
-_STEPS = 40  # halvings: to the last digits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,27 +43,6 @@ def pair(evidence: Evidence) -> Pair:
 def old(policy: Policy) -> Policy:
     """The rule before: a loss that is shown passes within the margin, and only the champion is compared."""
     return replace(policy, allow_worse_within_margin=True, recent_days=0)
-
-
-def of_days(totals: DayTotals, days: npt.NDArray[np.int64]) -> DayTotals:
-    """The totals of these days, in this order; one may be there more than once."""
-    arrays = {name: value[days] for name, value in vars(totals).items() if isinstance(value, np.ndarray)}
-    slices = replace(totals.slices, rows=totals.slices.rows[days], worse=totals.slices.worse[days])
-    return replace(totals, **arrays, slices=slices)
-
-
-def worse_by(
-    delta: float, objective: Objective, labels: Floats, challenger: Floats, champion: Floats, weak: Floats
-) -> tuple[Floats, Floats]:
-    """Challenger and champion such that the challenger's mean loss is `delta` above the champion's.
-
-    The better side is blended, on the objective's scale, with the forecasts of a weak model. Raises ValueError where
-    even the weak model is not enough.
-    """
-    losses = [float(objective.loss(labels, forecast).mean()) for forecast in (challenger, champion)]
-    if losses[0] - losses[1] <= delta:
-        return level_at(losses[1] + delta, objective, labels, challenger, weak), champion
-    return challenger, level_at(losses[0] - delta, objective, labels, champion, weak)
 
 
 def tally(
@@ -101,12 +79,6 @@ def tally(
     return found
 
 
-def drawn_days(rng: np.random.Generator, days: int, length: int, block: int) -> npt.NDArray[np.int64]:
-    """`length` of `days` days in blocks; the last day is followed by the first (circular block bootstrap)."""
-    starts = rng.integers(days, size=-(-length // block))
-    return ((starts[:, None] + np.arange(block)) % days).ravel()[:length]
-
-
 def row_level(pair: Pair, days: npt.NDArray[np.int64], confidence: float) -> Interval:
     """Loss above the champion's, bounded as if rows were independent: the normal limit of resampled rows."""
     if pair.totals.worse is None:
@@ -118,35 +90,8 @@ def row_level(pair: Pair, days: npt.NDArray[np.int64], confidence: float) -> Int
     return Interval(low=mean - reach, estimate=mean, high=mean + reach)
 
 
-def level_at(loss: float, objective: Objective, labels: Floats, forecast: Floats, weak: Floats) -> Floats:
-    """`forecast` blended with that of a weak model, on the objective's scale, to this mean loss.
-
-    Raises ValueError where even the weak model is not enough.
-    """
-    own, other = objective.link(forecast), objective.link(weak)
-
-    def blended(share: float) -> Floats:
-        return objective.unlink((1 - share) * own + share * other)
-
-    low, high = 0.0, 1.0
-    if objective.loss(labels, weak).mean() < loss:
-        raise ValueError("the weak model is too good to make another this much worse")
-    for _ in range(_STEPS):
-        middle = (low + high) / 2
-        if objective.loss(labels, blended(middle)).mean() < loss:
-            low = middle
-        else:
-            high = middle
-    return blended(high)
-
-
 def worse_in_words(worse_by: float) -> str:
     """How much worse a challenger is, for people."""
     if not worse_by:
         return "equal"
     return f"{abs(worse_by):g} {'worse' if worse_by > 0 else 'better'}"
-
-
-def percent(share: float) -> str:
-    """A share with one digit, as the pages write it."""
-    return f"{share:.1%}".replace("%", " %")

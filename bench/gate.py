@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 # Before NumPy is loaded: the work is spread over processes, not over threads.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -32,17 +33,17 @@ from bench.error_rates import (
     Tally,
     old,
     pair,
-    percent,
     tally,
-    worse_by,
     worse_in_words,
 )
+from flight_delays.core.backtest import History
 from flight_delays.core.gates import Evidence, Outcome
-from flight_delays.core.markdown import table
-from flight_delays.core.metrics import Floats
-from flight_delays.core.settings import Policy, made, settings_of
+from flight_delays.core.markdown import percent, table
+from flight_delays.core.settings import Policy, made
 from flight_delays.use_case import USE_CASE
 from flight_delays.use_case.slices import time_of_day
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).parents[1]
 CHALLENGERS = {
@@ -51,7 +52,6 @@ CHALLENGERS = {
     "no_weather": "without the weather",
     "logistic": "a logistic regression",
 }
-WEAK = "schedule_only"
 LENGTHS = (15, 30, 60, 90)
 TIMES = (-0.4, 0, 0.4, 1, 2)  # the margin
 STEPS = (0.002, 0.0, -0.002)  # of loss, from each version of a chain to the next challenger
@@ -95,25 +95,18 @@ CHAIN_CELLS = tuple(
 )
 
 
-def default_policy() -> Policy:
-    """What databricks.yml says."""
+def defaults(declared: type[T], **others: object) -> T:
+    """Settings as databricks.yml has them."""
     variables = yaml.safe_load((ROOT / "databricks.yml").read_text())["variables"]
-    return made(Policy, {name: variables[name]["default"] for name in settings_of(Policy) if name in variables})
+    given = {name: variable["default"] for name, variable in variables.items() if "default" in variable}
+    return made(declared, {**given, **others})
 
 
-@dataclass(frozen=True, kw_only=True)
-class Models:
-    """Forecasts by model's name; `evidence` is the champion's, with no version to be compared with."""
-
-    evidence: Evidence
-    forecasts: Mapping[str, Floats]
-
-
-def read(file: Path) -> Models:
+def read(file: Path) -> History:
     """What bench/pairs.npz holds."""
     with np.load(file) as stored:
         kept = dict(stored)
-    forecasts = {name: kept[name].astype(np.float64) for name in ("champion", WEAK, *CHALLENGERS)}
+    forecasts = {name: kept[name].astype(np.float64) for name in ("champion", "schedule_only", *CHALLENGERS)}
     evidence = Evidence(
         objective=USE_CASE.objective,
         labels=kept["labels"].astype(np.float64),
@@ -123,23 +116,20 @@ def read(file: Path) -> Models:
         champion=None,
         slices={"carrier": kept["carrier"], "origin": kept["origin"], "time of day": time_of_day(kept["hour"])},
     )
-    return Models(evidence=evidence, forecasts=forecasts)
+    return History(
+        evidence=evidence,
+        challengers={name: forecasts[name] for name in CHALLENGERS},
+        weak=forecasts["schedule_only"],
+    )
 
 
-def pairs(models: Models, policy: Policy) -> dict[tuple[str, float], Pair]:
+def pairs(history: History, policy: Policy) -> dict[tuple[str, float], Pair]:
     """Each challenger against the champion, made worse by each multiple of the margin."""
-    evidence, forecasts, found = models.evidence, models.forecasts, {}
+    found = {}
     for name in CHALLENGERS:
         for times in TIMES:
-            challenger, champion = worse_by(
-                times * policy.loss_margin,
-                evidence.objective,
-                evidence.labels,
-                forecasts[name],
-                forecasts["champion"],
-                forecasts[WEAK],
-            )
-            found[name, times] = pair(replace(evidence, forecasts=challenger, champion=champion))
+            challenger, champion = history.apart(name, times * policy.loss_margin)
+            found[name, times] = pair(replace(history.evidence, forecasts=challenger, champion=champion))
     return found
 
 
@@ -164,14 +154,14 @@ def _counted(job: tuple[Cell, str, Pair, Policy, int, int]) -> tuple[Cell, str, 
     return cell, name, counted
 
 
-def simulate_chains(models: Models, policy: Policy, replicates: int) -> Chains:
+def simulate_chains(history: History, policy: Policy, replicates: int) -> Chains:
     """Chains of releases of each kind, over every core."""
     policies = {OLD_GATE: old(policy), CHAMPION_ALONE: replace(policy, recent_days=0), GATE: policy}
-    versions = {name: models.forecasts[name] for name in ("champion", *CHALLENGERS)}
+    versions = {"champion": history.evidence.forecasts, **history.challengers}
     parts = [min(CHUNK, replicates - done) for done in range(0, replicates, CHUNK)]
     results: dict[ChainCell, list[Chain]] = {cell: [] for cell in CHAIN_CELLS}
     for step in STEPS:
-        found = levels(models.evidence, versions, models.forecasts[WEAK], step)
+        found = levels(history.evidence, versions, history.weak, step)
         cells = [cell for cell in CHAIN_CELLS if cell.step == step]
         jobs = [(cell, policies[cell.rule], n, seed) for cell in cells for seed, n in enumerate(parts)]
         with multiprocessing.Pool(initializer=_give, initargs=(found,)) as pool:
@@ -416,10 +406,10 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=ROOT / "docs", help="folder to write to (default: docs)")
     arguments = parser.parse_args()
-    begun, policy = time.monotonic(), default_policy()
-    models = read(arguments.pairs)
-    results = simulate(pairs(models, policy), policy, arguments.replicates, CELLS)
-    chains = simulate_chains(models, policy, arguments.replicates)
+    begun, policy = time.monotonic(), defaults(Policy)
+    history = read(arguments.pairs)
+    results = simulate(pairs(history, policy), policy, arguments.replicates, CELLS)
+    chains = simulate_chains(history, policy, arguments.replicates)
     took = f"{(time.monotonic() - begun) / 60:.0f} minutes on {os.cpu_count()} cores"
     (arguments.out / "error-rates.md").write_text(page(results, chains, policy, arguments.replicates, took))
     picture(results, policy).savefig(arguments.out / "error-rates.png", dpi=110)

@@ -3,19 +3,18 @@
 Labels of a day are known one day after it ended: after n + 1 days of a rollout n days are known.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
-from zoneinfo import ZoneInfo
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from flight_delays.core.backtest import History
 from flight_delays.core.metrics import Floats
-from flight_delays.core.objective import Objective
-from flight_delays.core.quality import EFFECT_SIZE, PairedDay, confidence_sequence, paired_day, quality, reach
-from flight_delays.core.rollout import Action, Finding, Rollout, Signal, decide
+from flight_delays.core.policy_study import Ended
+from flight_delays.core.quality import EFFECT_SIZE, PairedDay, confidence_sequence, reach
 from flight_delays.core.settings import RolloutPolicy
 
 MATURITY = timedelta(days=1)
@@ -24,9 +23,6 @@ ROWS, THRESHOLDS, RANKS = "sequence over rows", "fixed threshold", "Mann-Whitney
 ROW_EFFECT = 0.02  # expected mean over standard deviation of a row: where its sequence is narrow
 FAILURES = 3  # days in a row beyond the threshold
 CANARY = 0.98  # confidence of the Mann-Whitney test
-_UTC = ZoneInfo("UTC")
-_BEGIN = datetime(2013, 7, 1, tzinfo=UTC)
-_OTHERS = Finding(name="other clocks", signal=Signal.GOOD, reason="taken to be good")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,68 +37,20 @@ class Pair:
     challenger: Floats
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ended:
-    """How rollouts ended, one value each; days until then (the limit if undecided), rows to the challenger and all."""
-
-    promoted: npt.NDArray[np.bool_]
-    rolled_back: npt.NDArray[np.bool_]
-    days: Floats
-    exposed: Floats
-    rows: Floats
-
-
-def pair(
-    labels: Floats, days: npt.NDArray[np.int64], challenger: Floats, champion: Floats, objective: Objective
-) -> Pair:
-    """Forecasts by row summed by day; `days` numbers the row's day, 0 to n - 1."""
+def pair(history: History, challenger: Floats, champion: Floats) -> Pair:
+    """Forecasts by row summed by day."""
+    labels, days, objective = history.evidence.labels, history.evidence.days, history.evidence.objective
     rows = np.bincount(days).astype(np.float64)
     losses = [objective.loss(labels, forecasts) for forecasts in (challenger, champion)]
     means = [np.bincount(days, weights=loss) / rows for loss in losses]
-    order = np.argsort(days, kind="stable")
-    split = [np.split(values[order], np.cumsum(rows)[:-1].astype(int)) for values in (labels, champion, challenger)]
     return Pair(
-        paired=tuple(paired_day(date.min, *values, objective) for values in zip(*split, strict=True)),
+        paired=history.paired(challenger, champion),
         rows=rows,
         worse=means[0] - means[1],
         squares=np.bincount(days, weights=(losses[0] - losses[1]) ** 2),
         champion=means[1],
         challenger=means[0],
     )
-
-
-def by_clock(found: Pair, drawn: npt.NDArray[np.int64], policy: RolloutPolicy) -> Ended:
-    """Rollouts by the code that is deployed, one per row of `drawn` days."""
-    runs = [_rolled_out([found.paired[day] for day in days], policy) for days in drawn]
-    actions, days, exposed, rows = zip(*runs, strict=True)
-    return Ended(
-        promoted=np.array([action is Action.PROMOTE for action in actions]),
-        rolled_back=np.array([action is Action.ROLL_BACK for action in actions]),
-        days=np.array(days),
-        exposed=np.array(exposed),
-        rows=np.array(rows),
-    )
-
-
-def _rolled_out(drawn: Sequence[PairedDay], policy: RolloutPolicy) -> tuple[Action, float, float, float]:
-    days = [replace(one, day=_BEGIN.date() + timedelta(days=at)) for at, one in enumerate(drawn)]
-    state, now, exposed, rows = Rollout(step=0, begun=_BEGIN, percentage=0, since=_BEGIN, served=True), _BEGIN, 0.0, 0.0
-    state = replace(state, percentage=policy.rollout_stages[0])
-    known, findings = -1, [_OTHERS]
-    while True:
-        past = (now - _BEGIN) // timedelta(days=1)
-        if past != known:
-            clock = quality(days[:past], policy, begin=_BEGIN, as_of=now, zone=_UTC, maturity=MATURITY)
-            known, findings = past, [_OTHERS, *clock]
-        decided = decide(state, findings, policy, now)
-        if decided.action in (Action.PROMOTE, Action.ROLL_BACK, Action.ASK):
-            return decided.action, (now - _BEGIN) / timedelta(days=1), exposed, rows
-        if decided.action is Action.ADVANCE:
-            state = replace(state, percentage=decided.percentage, since=now)
-        due = state.since + timedelta(minutes=policy.rollout_stage_minutes)
-        later = due if due > now else _BEGIN + timedelta(days=past + 1)
-        scored = days[past].rows * ((later - now) / timedelta(days=1))
-        now, rows, exposed = later, rows + scored, exposed + scored * state.percentage / 100
 
 
 Known = npt.NDArray[np.bool_]
@@ -147,7 +95,7 @@ def _ended(good: Known, worse: Known, every_row: Floats, policy: RolloutPolicy) 
     each = np.arange(len(stops))
     days = np.where(some, at + 2, policy.quality_limit_days)
     rows = every_row[each, days - 1]
-    held = max(stage for stage in policy.rollout_stages if stage < 100) / 100
+    held = max(stage for stage in policy.rollout_stages if stage < policy.quality_needed_for) / 100
     return Ended(
         promoted=some & ~worse[each, at],
         rolled_back=some & worse[each, at],

@@ -16,32 +16,32 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
-import yaml
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from rich.progress import track
 from scipy import stats
 
-from bench.error_rates import drawn_days, percent, worse_by, worse_in_words
-from bench.gate import CHALLENGERS, ROOT, WEAK, Models, read
+from bench.error_rates import worse_in_words
+from bench.gate import CHALLENGERS, ROOT, defaults, read
 from bench.rollout_rules import (
     CLOCK,
     FAILURES,
+    MATURITY,
     ONCE,
     RULES,
     SEQUENCES,
-    Ended,
     Pair,
     autocorrelated,
-    by_clock,
     by_rule,
     first_above,
     pair,
 )
-from flight_delays.core.markdown import table
+from flight_delays.core.backtest import History
+from flight_delays.core.markdown import percent, table
 from flight_delays.core.metrics import Floats
+from flight_delays.core.policy_study import Ended, drawn_days, rolled_out
 from flight_delays.core.quality import reach
-from flight_delays.core.settings import RolloutPolicy, made, settings_of
+from flight_delays.core.settings import RolloutPolicy
 
 AMOUNTS = (-0.02, -0.01, -0.005, 0.0, 0.005, 0.01, 0.02)  # of loss above the champion's
 EQUAL, WORSE, BETTER = 0.0, 0.02, -0.02
@@ -65,13 +65,6 @@ class Variant:
 Results = Mapping[float, Mapping[str, Mapping[str, Ended]]]  # by amount, challenger and rule
 
 
-def default_policy() -> RolloutPolicy:
-    """What databricks.yml says."""
-    variables = yaml.safe_load((ROOT / "databricks.yml").read_text())["variables"]
-    names = [name for name in settings_of(RolloutPolicy) if name in variables]
-    return made(RolloutPolicy, {name: variables[name]["default"] for name in names})
-
-
 def variants(policy: RolloutPolicy) -> list[Variant]:
     """What the rates are compared with."""
     return [
@@ -84,20 +77,9 @@ def variants(policy: RolloutPolicy) -> list[Variant]:
     ]
 
 
-def pairs(models: Models) -> dict[tuple[float, str], Pair]:
+def pairs(history: History) -> dict[tuple[float, str], Pair]:
     """Each challenger against the champion, made worse by each amount."""
-    evidence, forecasts = models.evidence, models.forecasts
-    labels, days, objective = evidence.labels, evidence.days, evidence.objective
-    return {
-        (amount, name): pair(
-            labels,
-            days,
-            *worse_by(amount, objective, labels, forecasts[name], forecasts["champion"], forecasts[WEAK]),
-            objective,
-        )
-        for amount in AMOUNTS
-        for name in CHALLENGERS
-    }
+    return {(amount, name): pair(history, *history.apart(name, amount)) for amount in AMOUNTS for name in CHALLENGERS}
 
 
 def simulate(
@@ -127,7 +109,7 @@ def _ended(job: tuple[Pair, Variant, int, int, bool]) -> dict[str, Ended]:
     rng, days = np.random.default_rng(seed), variant.policy.quality_limit_days
     drawn = np.array([drawn_days(rng, len(found.rows), days, variant.block) for _ in range(replicates)])
     others = by_rule(found, drawn, variant.policy) if rules else {}
-    return {CLOCK: by_clock(found, drawn, variant.policy), **others}
+    return {CLOCK: rolled_out(found.paired, drawn, variant.policy, MATURITY), **others}
 
 
 def _together(parts: Sequence[Ended]) -> Ended:
@@ -251,8 +233,9 @@ every day? Made by `python -m bench.rollouts`, with the code that decides rollou
   {np.median(equal.days[equal.promoted]):.0f} days, and undecided in {undecided(EQUAL)}. One that is 0.02 better is
   promoted in {percent(better.promoted.mean())}, half of those within
   {np.median(better.days[better.promoted]):.0f} days.
-- **Requests need not be the price.** The evidence is the same in shadow: with a lower `quality_needed_for` a bad
-  version answers fewer of them, and no day is lost ([below](#rows-to-the-challenger)).
+- **Requests are not the price.** Quality is waited for at {_held(policy)} % of the requests: one that is 0.02 worse
+  answers {worse.exposed.mean():,.0f} rows of {worse.rows.mean():,.0f} until its rollout ends. A larger share would not
+  save a day ([below](#rows-to-the-challenger)).
 
 ![Rollouts by day; errors of each rule; errors on autocorrelated days](rollout-error-rates.png)
 
@@ -260,7 +243,7 @@ every day? Made by `python -m bench.rollouts`, with the code that decides rollou
 
 The champion and the challengers of [the gate's study](error-rates.md), made worse or better by an exact amount of log
 loss over 184 days. An equal one differs flight by flight: its daily difference varies by 0.007 to 0.03, depending on
-the pair. Rollouts go through `rollout_stages`, an hour each, and wait at {_waits(policy)[-1][1]} % for quality. Labels
+the pair. Rollouts go through `rollout_stages`, an hour each, and wait at {_held(policy)} % for quality. Labels
 of a day are known a day after it ended; each midnight is a look. Days are drawn in blocks of {BLOCK} that follow each
 other, {replicates:,} rollouts for each pair and amount: {drawn:,} for each rate, whose standard error is at most
 {percent(0.5 / drawn**0.5)}. The other clocks are taken to be good.
@@ -360,6 +343,10 @@ def _waits(policy: RolloutPolicy) -> list[tuple[int, int]]:
     return [(after, before) for before, after in pairwise(stages)]
 
 
+def _held(policy: RolloutPolicy) -> int:
+    return max(stage for stage in policy.rollout_stages if stage < policy.quality_needed_for)
+
+
 def _seen(days: Floats, limit: int, share: float) -> str:
     found = float(np.quantile(days, share, method="higher"))
     return f"{found:.0f} days" if np.isfinite(found) else f"over {limit} days"
@@ -419,7 +406,7 @@ def main() -> None:
     parser.add_argument("--few", type=int, default=200, help="the same for other policies (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=ROOT / "docs", help="folder to write to (default: docs)")
     arguments = parser.parse_args()
-    begun, policy = time.monotonic(), default_policy()
+    begun, policy = time.monotonic(), defaults(RolloutPolicy)
     found = pairs(read(arguments.pairs))
     results = simulate(found, Variant("default policy", policy), AMOUNTS, arguments.replicates, rules=True)
     others = {one.name: simulate(found, one, (EQUAL, 0.01, WORSE), arguments.few) for one in variants(policy)}

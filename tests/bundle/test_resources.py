@@ -78,7 +78,7 @@ def test_every_job_is_scheduled_or_run_by_another_one_by_a_workflow_or_by_people
     workflows = "".join(path.read_text() for path in (root / ".github" / "workflows").iterdir())
     by_a_workflow = re.findall(r"databricks bundle run (\w+)", workflows)
     by_a_job = {_run_job(task) for job in jobs.values() for task in job["tasks"]} - {None}
-    assert {*scheduled, *by_a_workflow, *by_a_job, "rollback"} == set(jobs)
+    assert {*scheduled, *by_a_workflow, *by_a_job, "rollback", "policy_study"} == set(jobs)
 
 
 def test_a_job_has_the_time_that_its_tasks_may_take(job):

@@ -21,7 +21,7 @@ each = pytest.mark.parametrize("name", DECLARED)
 def test_what_is_declared_is_what_databricks_yml_has() -> None:
     of_tasks_alone = {"experiment", "endpoint", "git_commit", "model_name", "model_version", "verdict_id"}
     of_tasks_alone |= {"checkpoint", "payload_table", "first_date", "last_date", "full", "land_every", "max_bytes"}
-    of_tasks_alone |= {"reason", "to_version", "order", "version"}
+    of_tasks_alone |= {"reason", "to_version", "order", "version", "replicates"}
     assert set(VARIABLES) == set(DECLARED) - of_tasks_alone
     assert all(DECLARED[name].description.endswith(".") for name in VARIABLES)
 

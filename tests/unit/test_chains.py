@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from bench.chains import RELEASES, chain, levels, versus
 from bench.error_rates import old
-from bench.gate import default_policy
+from bench.gate import defaults
 
 from flight_delays.core.gates import DayTotals, Evidence, Outcome, by_day, judge_days
 from flight_delays.core.metrics import Floats
 from flight_delays.core.objective import BinaryClassification
+from flight_delays.core.settings import Policy
 
-POLICY = replace(default_policy(), draws=200)
+POLICY = replace(defaults(Policy), draws=200)
 LATE = BinaryClassification(positive="late", negative="on time")
 DAYS, PER_DAY = 60, 100
 

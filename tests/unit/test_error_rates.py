@@ -16,12 +16,9 @@ from bench.error_rates import (
     RULES,
     Pair,
     Tally,
-    drawn_days,
-    of_days,
     pair,
     row_level,
     tally,
-    worse_by,
 )
 from bench.gate import (
     CELLS,
@@ -29,7 +26,7 @@ from bench.gate import (
     CHALLENGERS,
     TIMES,
     Cell,
-    default_policy,
+    defaults,
     page,
     picture,
     policy_line,
@@ -37,11 +34,14 @@ from bench.gate import (
     worst,
 )
 
+from flight_delays.core.backtest import worse_by
 from flight_delays.core.gates import Evidence, Outcome, judge, judge_days
 from flight_delays.core.objective import BinaryClassification, Regression
+from flight_delays.core.policy_study import drawn_days, of_days
+from flight_delays.core.settings import Policy
 
 DOCS = Path(__file__).parents[2] / "docs"
-POLICY = replace(default_policy(), draws=400)
+POLICY = replace(defaults(Policy), draws=400)
 LATE = BinaryClassification(positive="late", negative="on time")
 DAYS, PER_DAY = 120, 500
 
@@ -225,8 +225,8 @@ def test_the_page_says_what_was_counted() -> None:
     assert list(panels[0].lines[0].get_ydata()) == [0.9] * 4
 
 
-def test_the_published_rates_are_those_of_the_default_policy() -> None:
-    assert policy_line(default_policy()) in (DOCS / "error-rates.md").read_text()
+def test_the_published_rates_are_those_of_the_defaults() -> None:
+    assert policy_line(defaults(Policy)) in (DOCS / "error-rates.md").read_text()
 
 
 def test_a_pair_needs_a_champion() -> None:

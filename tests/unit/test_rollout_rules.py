@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bench.gate import defaults
 from bench.rollout_rules import (
     CLOCK,
+    MATURITY,
     ONCE,
     PEEKING,
     RANKS,
@@ -16,23 +18,25 @@ from bench.rollout_rules import (
     SEQUENCES,
     THRESHOLDS,
     WEEKS,
-    Ended,
     Pair,
     asymptotic_reach,
     autocorrelated,
-    by_clock,
     by_rule,
     first_above,
     pair,
 )
-from bench.rollouts import AMOUNTS, CORRELATIONS, EFFECT, default_policy, fixed_length, page, picture, policy_line
+from bench.rollouts import AMOUNTS, CORRELATIONS, EFFECT, fixed_length, page, picture, policy_line
 from scipy import stats
 
+from flight_delays.core.backtest import History
+from flight_delays.core.gates import Evidence
 from flight_delays.core.objective import BinaryClassification
+from flight_delays.core.policy_study import Ended, rolled_out
 from flight_delays.core.quality import CALIBRATION, PairedDay
+from flight_delays.core.settings import RolloutPolicy
 
 DOCS = Path(__file__).parents[2] / "docs"
-POLICY = default_policy()
+POLICY = replace(defaults(RolloutPolicy), quality_needed_for=100)
 LIMIT, NEEDED = POLICY.quality_limit_days, POLICY.quality_min_days
 DAYS = np.arange(LIMIT)[None, :]
 
@@ -58,7 +62,7 @@ def around(mean: float, spread: float = 0.001) -> np.ndarray:
 
 
 def by_one(rule: str, found: Pair) -> tuple[bool, bool, float]:
-    ended = by_clock(found, DAYS, POLICY) if rule == CLOCK else by_rule(found, DAYS, POLICY)[rule]
+    ended = rolled_out(found.paired, DAYS, POLICY, MATURITY) if rule == CLOCK else by_rule(found, DAYS, POLICY)[rule]
     return bool(ended.promoted[0]), bool(ended.rolled_back[0]), float(ended.days[0])
 
 
@@ -78,7 +82,7 @@ def test_a_rollout_ends_when_the_clock_says_so(worse: np.ndarray, ended: tuple[b
 
 
 def test_the_challenger_answers_by_the_share_of_each_stage() -> None:
-    ended = by_clock(days_of(around(0.0)), DAYS, POLICY)  # 240 rows a day, 10 an hour
+    ended = rolled_out(days_of(around(0.0)).paired, DAYS, POLICY, MATURITY)  # 240 rows a day, 10 an hour
     hours = 24 * (NEEDED + 1)
     assert ended.rows[0] == pytest.approx(10 * hours)
     assert ended.exposed[0] == pytest.approx(10 * (0 + 0.01 + 0.05 + 0.25 + 0.5 * (hours - 4)))
@@ -86,7 +90,8 @@ def test_the_challenger_answers_by_the_share_of_each_stage() -> None:
 
 def test_quality_that_is_needed_earlier_takes_the_same_days_and_gives_the_challenger_fewer_rows() -> None:
     early, late = (
-        by_clock(days_of(around(0.0)), DAYS, replace(POLICY, quality_needed_for=share)) for share in (1, 100)
+        rolled_out(days_of(around(0.0)).paired, DAYS, replace(POLICY, quality_needed_for=share), MATURITY)
+        for share in (1, 100)
     )
     assert early.promoted.all()
     assert 0 <= early.days[0] - late.days[0] < 0.25  # the stages that are left, an hour each
@@ -98,7 +103,8 @@ def test_a_pair_is_summed_by_day_as_its_rows_are() -> None:
     days = np.array([1, 0, 1, 0, 1])
     labels, champion = np.array([1.0, 0, 1, 0, 0]), np.array([0.6, 0.2, 0.7, 0.1, 0.4])
     challenger = np.array([0.5, 0.3, 0.9, 0.2, 0.1])
-    found = pair(labels, days, challenger, champion, late)
+    evidence = Evidence(objective=late, labels=labels, forecasts=champion, days=days, baseline=0.4, champion=None)
+    found = pair(History(evidence=evidence, challengers={}, weak=champion), challenger, champion)
     worse = late.loss(labels, challenger) - late.loss(labels, champion)
     assert found.rows.tolist() == [2, 3]
     assert found.worse == pytest.approx([worse[[1, 3]].mean(), worse[[0, 2, 4]].mean()])
@@ -215,5 +221,5 @@ def test_the_page_says_what_was_counted() -> None:
     assert len(picture(results, crossed, POLICY).axes) == 3
 
 
-def test_the_published_rates_are_those_of_the_default_policy() -> None:
-    assert policy_line(default_policy()) in (DOCS / "rollout-error-rates.md").read_text()
+def test_the_published_rates_are_those_of_the_defaults() -> None:
+    assert policy_line(defaults(RolloutPolicy)) in (DOCS / "rollout-error-rates.md").read_text()

@@ -143,7 +143,8 @@ def agreement(
         reason = f"{rows:,} requests were scored by both versions, at least {policy.rollout_min_requests:,} needed"
         return [Finding(name="agreement", signal=Signal.UNKNOWN, reason=reason)]
     moved = challenger - champion
-    furthest = np.argsort(-np.abs(moved), kind="stable")[:3]
+    by_entity = {str(entities[at]): at for at in np.argsort(np.abs(moved), kind="stable")}  # its furthest
+    furthest = sorted(by_entity.values(), key=lambda at: -abs(moved[at]))[:3]
     most = ", ".join(f"{entities[at]} {champion[at]:.3g} to {challenger[at]:.3g}" for at in furthest)
     shift, distance = abs(float(moved.mean())), _distance(champion, challenger)
     bounded = [

@@ -88,6 +88,7 @@ Trigger = Annotated[str, AfterValidator(_trigger)]
 RawSchema = Annotated[Schema, Field(description="Schema to read raw tables from: <catalog>.<schema>.")]
 ModelName = Annotated[Text, Field(description="Registered model: <catalog>.<schema>.<name>.")]
 ModelVersion = Annotated[Count, Field(description="Version number.")]
+Experiment = Annotated[Text, Field(description="MLflow experiment.")]
 Endpoint = Annotated[Text, Field(description="Serving endpoint.")]
 Checkpoint = Annotated[Text, Field(description="Folder of the stream's checkpoint.")]
 OnlineStore = Annotated[
@@ -248,7 +249,7 @@ class Train:
     """Fit a model and register it. Sets model_name and model_version."""
 
     model_name: ModelName
-    experiment: Text = Field(description="MLflow experiment.")
+    experiment: Experiment
     holdout_days: HoldoutDays
     trials: Count = Field(description="How many models the search tries; the first is the use case's own setting.")
     git_commit: str = Field(description="Commit that was deployed.")
@@ -413,6 +414,17 @@ class LoadTest:
     limits: Limits
 
 
+@dataclass(frozen=True, kw_only=True)
+class PolicyStudy:
+    """Try gate and rollout on the history's own days, drawn again: how often they err, and what to set instead."""
+
+    experiment: Experiment
+    holdout_days: HoldoutDays
+    replicates: Count = Field(default=100, description="Holdouts, and rollouts, of each challenger and margin.")
+    gate: Policy
+    rollout: RolloutPolicy
+
+
 # What a job may run, as commands, and what each takes.
 TASKS: Mapping[str, tuple[type[InSchema], type]] = {
     "tables": (InSchema, Tables),
@@ -432,6 +444,7 @@ TASKS: Mapping[str, tuple[type[InSchema], type]] = {
     "performance": (AsOf, Performance),
     "parity": (AsOf, Parity),
     "load-test": (AsOf, LoadTest),
+    "policy-study": (AsOf, PolicyStudy),
 }
 
 

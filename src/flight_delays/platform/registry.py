@@ -205,6 +205,15 @@ class Registry:
         self.finish(name, number)
         return number
 
+    def log_study(self, experiment: str, run_name: str, texts: Mapping[str, str], figures: Mapping[str, Figure]) -> str:
+        """Log files to a run of their own. Returns its id."""
+        with mlflow.start_run(experiment_id=self._experiment_id(experiment), run_name=run_name) as run:
+            for file, text in texts.items():
+                mlflow.log_text(text, file)
+            for file, figure in figures.items():
+                mlflow.log_figure(figure, file)
+        return str(run.info.run_id)
+
     def finish(self, name: str, number: int) -> None:
         """Copy description and tags from a version's run to the version, and end that run.
 
