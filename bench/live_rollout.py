@@ -42,9 +42,9 @@ ROOT = Path(__file__).parents[1]
 ENDPOINT, PAYLOADS = "dev_local_delay_dev", "delay_payload"
 FIRST, SECOND, TODAY = "2013-06-01T12:00:00Z", "2013-12-01T12:00:00Z", "2014-01-02T00:00:00Z"
 POLICY = {
-    "rollout_stages": "0,1,5,25,50,100",
+    "rollout_stages": "0,5,25,50,100",
     "rollout_stage_minutes": "1",
-    "rollout_min_requests": "50",
+    "rollout_min_requests": "250",
     "quality_needed_for": "0",
 }
 VARIABLES = {**POLICY, "as_of": SECOND, "trials": "1"}
@@ -68,8 +68,8 @@ def prepare(columns, learnt):
 """
 FAULTS = {
     "fails": (
-        "fails on every 20th flight, only where it serves: a library is missing there",
-        "    if _serves and int(columns['flight'][0]) % 20 == 0:\n        raise RuntimeError('no airport table here')",
+        "fails on every tenth flight number, only where it serves: a library is missing there",
+        "    if _serves and int(columns['flight'][0]) % 10 == 0:\n        raise RuntimeError('no airport table here')",
     ),
     "slow": (
         "takes 0.15 s longer, only where it serves",
@@ -91,9 +91,9 @@ PAGE = """\
 # Releases under live traffic
 
 Made by `python -m bench.live_rollout`: the bundle's own jobs on the real flights, on a laptop, while {callers} callers
-ask the endpoint without a pause ({asked:,} requests in {minutes:.0f} minutes). The stages are those of prod; so that
-nobody waits for hours, one takes a minute at least and {min_requests} requests of each version. Labels come days later
-and play no part.
+ask the endpoint without a pause ({asked:,} requests in {minutes:.0f} minutes). The stages are those of prod but for
+1 %; so that nobody waits for hours, one takes a minute at least and {min_requests} requests of each version. Labels
+come days later and play no part.
 
 {outcomes}
 

@@ -136,28 +136,34 @@ def agreement(
     """How far the two versions' forecasts for the same requests are apart, and the entities that move most.
 
     One value per request in each array; `decisions` are the champion's and the challenger's, None for a regression.
-    All logged requests are compared, so a figure beyond its bound is no chance of a sample.
+    A figure is WORSE if requests like these are shown to be beyond its bound, GOOD if it does not exceed it: the mean
+    by the normal approximation, shares by Wilson's interval, distributions by the inequality of Dvoretzky, Kiefer and
+    Wolfowitz (Massart 1990) for each. A forecast that is not a number is WORSE.
     """
     rows = len(entities)
     if rows < policy.rollout_min_requests:
         reason = f"{rows:,} requests were scored by both versions, at least {policy.rollout_min_requests:,} needed"
         return [Finding(name="agreement", signal=Signal.UNKNOWN, reason=reason)]
-    moved = challenger - champion
+    moved, z = challenger - champion, NormalDist().inv_cdf(policy.rollout_confidence)
     by_entity = {str(entities[at]): at for at in np.argsort(np.abs(moved), kind="stable")}  # its furthest
     furthest = sorted(by_entity.values(), key=lambda at: -abs(moved[at]))[:3]
     most = ", ".join(f"{entities[at]} {champion[at]:.3g} to {challenger[at]:.3g}" for at in furthest)
     shift, distance = abs(float(moved.mean())), _distance(champion, challenger)
+    of_shift = z * float(moved.std()) / math.sqrt(rows)
+    of_distance = 2 * math.sqrt(math.log(4 / (1 - policy.rollout_confidence)) / (2 * rows))
     bounded = [
-        ("mean_shift", f"mean forecasts are {shift:.4f} apart", shift, policy.max_mean_shift),
-        ("distance", f"the forecasts' distributions are {distance:.4f} apart", distance, policy.max_distance),
-    ]
+        ("mean_shift", f"mean forecasts are {shift:.4f} apart", shift, shift - of_shift, policy.max_mean_shift),
+        ("distance", f"the forecasts' distributions are {distance:.4f} apart", distance, distance - of_distance,
+         policy.max_distance),
+    ]  # fmt: skip
     if decisions is not None:
-        changed = float((decisions[0] != decisions[1]).mean())
-        bounded.append(("changed", f"{changed:.2%} of the decisions differ", changed, policy.max_changed_share))
+        differ = int((decisions[0] != decisions[1]).sum())
+        share, at_least = differ / rows, _wilson(differ, rows, z)[0]
+        bounded.append(("changed", f"{share:.2%} of the decisions differ", share, at_least, policy.max_changed_share))
     return [
         _compared(name, f"{what}, at most {limit:g} allowed, on {rows:,} requests; furthest: {most}",
-                  worse=not value <= limit, good=value <= limit)
-        for name, what, value, limit in bounded
+                  worse=not at_least <= limit, good=value <= limit)
+        for name, what, value, at_least, limit in bounded
     ]  # fmt: skip
 
 
