@@ -98,6 +98,13 @@ def test_quality_that_is_needed_earlier_takes_the_same_days_and_gives_the_challe
     assert early.exposed[0] < 10 < late.exposed[0]
 
 
+def test_quality_that_is_known_at_the_limit_lets_the_rollout_go_on_through_its_stages() -> None:
+    policy = replace(POLICY, quality_needed_for=5, quality_min_days=LIMIT - 1)
+    ended = rolled_out(days_of(around(0.0)).paired, DAYS, policy, MATURITY)
+    assert ended.promoted.all()
+    assert ended.days[0] == pytest.approx(LIMIT + 3 / 24)  # 5, 25 and 50 % take an hour each
+
+
 def test_a_pair_is_summed_by_day_as_its_rows_are() -> None:
     late = BinaryClassification(positive="late", negative="on time")
     days = np.array([1, 0, 1, 0, 1])

@@ -108,7 +108,7 @@ def _rolled_out(
             state = replace(state, percentage=decided.percentage, since=now)
         due = state.since + timedelta(minutes=policy.rollout_stage_minutes)
         later = due if due > now else _BEGIN + timedelta(days=past + 1)
-        scored = days[past].rows * ((later - now) / timedelta(days=1))
+        scored = days[past % len(days)].rows * ((later - now) / timedelta(days=1))
         now, rows, exposed = later, rows + scored, exposed + scored * state.percentage / 100
 
 
