@@ -15,10 +15,11 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import numpy.typing as npt
 
+from flight_delays.core.ab_test import FEWEST_DAYS
 from flight_delays.core.backtest import History
 from flight_delays.core.gates import Check, DayTotals, Outcome, Verdict, by_day, judge_days
 from flight_delays.core.metrics import Floats
-from flight_delays.core.quality import CALIBRATION, PairedDay, quality
+from flight_delays.core.quality import CALIBRATION, PairedDay, confidence_sequence, quality
 from flight_delays.core.rollout import Action, Finding, Rollout, Signal, decide
 from flight_delays.core.settings import Policy, RolloutPolicy
 
@@ -188,6 +189,48 @@ def try_rollout(
         drawn = _drawn(rng, history.days, policy.quality_limit_days, replicates)
         found[kind] = rolled_out(days, drawn, policy, maturity)
     return RolledOut(challenger=challenger, margin=policy.max_loss_increase, **found)
+
+
+def ab_differences(
+    history: History,
+    challenger: Floats,
+    champion: Floats,
+    drawn: Sequence[npt.NDArray[np.int64]],
+    share: int,
+    rng: np.random.Generator,
+) -> Floats:
+    """Daily differences in loss, challenger minus champion, of A/B tests on `drawn` days: one test per row.
+
+    Each row of a day is the challenger's with a probability of `share` %; NaN for a day on which one version has none.
+    """
+    evidence = history.evidence
+    order, ends = np.argsort(evidence.days, kind="stable"), np.cumsum(np.bincount(evidence.days))[:-1]
+    own, other = (
+        np.split(evidence.objective.loss(evidence.labels, one)[order], ends) for one in (challenger, champion)
+    )
+
+    def difference(day: int) -> float:
+        gets = rng.random(len(own[day])) * 100 < share
+        return float(own[day][gets].mean() - other[day][~gets].mean()) if 0 < gets.sum() < len(gets) else math.nan
+
+    return np.array([[difference(day) for day in days] for days in drawn])
+
+
+def first_shown(values: Floats, confidence: float) -> tuple[Floats, Floats]:
+    """After how many days each test concludes that the challenger is better, and that it is worse; infinite if never.
+
+    A test ends at its first conclusion.
+    """
+    found = np.full((2, len(values)), math.inf)
+    alpha = (1 - confidence) / 2
+    for at, row in enumerate(values):
+        known = row[~np.isnan(row)]
+        for n in range(FEWEST_DAYS, len(known) + 1):
+            bounds = confidence_sequence(known[:n], alpha_low=alpha, alpha_high=alpha)
+            if bounds.high < 0 or bounds.low > 0:
+                found[int(bounds.low > 0), at] = n
+                break
+    return found[0], found[1]
 
 
 def within(ended: Ended, days: int) -> Ended:
