@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import (
+    accuracy_score,
     brier_score_loss,
     log_loss,
     mean_absolute_error,
@@ -78,9 +79,10 @@ def test_metrics_of_probabilities_agree_with_scikit_learn(rows: Rows) -> None:
     found = LATE.metrics(labels, probabilities)
     assert found["log_loss"] == pytest.approx(log_loss(labels, probabilities, labels=[0, 1]))
     assert found["brier"] == pytest.approx(brier_score_loss(labels, probabilities, pos_label=1))
+    assert found["accuracy"] == pytest.approx(accuracy_score(labels, probabilities >= LATE.threshold))
     if len(set(labels)) == 2:
         assert found["auc"] == pytest.approx(roc_auc_score(labels, probabilities))
-    assert found.keys() == {"rows", "label_mean", "log_loss", "brier", "auc", "calibration_error"}
+    assert found.keys() == {"rows", "label_mean", "log_loss", "brier", "accuracy", "auc", "calibration_error"}
 
 
 @given(MEASURED)
@@ -358,7 +360,7 @@ def test_an_interval_holds_the_metric_of_all_rows_and_widens_where_days_differ(o
 
 def test_one_day_has_no_width_and_one_class_no_area_under_the_curve() -> None:
     found = day_intervals(LATE, np.zeros(3), np.array([0.2, 0.4, 0.6]), np.zeros(3, dtype=np.int64))
-    assert found.keys() == {"log_loss", "brier", "calibration_error"}
+    assert found.keys() == {"log_loss", "brier", "accuracy", "calibration_error"}
     assert (found["brier"].low, found["brier"].high) == pytest.approx((0.56 / 3, 0.56 / 3))
 
 

@@ -90,13 +90,13 @@ def test_entities_with_a_label_are_measured_and_those_without_are_counted() -> N
     assert found.calibration == pytest.approx(0.25 - 0.5)
     assert found.confidence == pytest.approx((0.75 + 0.75 + 0.9) / 3)
     assert found.metrics is not None
-    assert {*found.metrics} == {"label_mean", "log_loss", "brier", "auc", "calibration_error"}
+    assert {*found.metrics} == {"label_mean", "log_loss", "brier", "accuracy", "auc", "calibration_error"}
 
 
 def test_a_metric_that_is_undefined_is_left_out() -> None:
     found = whole(BINARY, {"label": 0.0})
     assert found.metrics is not None
-    assert {*found.metrics} == {"label_mean", "log_loss", "brier", "calibration_error"}
+    assert {*found.metrics} == {"label_mean", "log_loss", "brier", "accuracy", "calibration_error"}
 
 
 def test_a_regression_is_measured_in_its_own_units_and_knows_no_confidence() -> None:

@@ -134,7 +134,10 @@ class BinaryClassification(Objective):
     def resampled(
         self, labels: Floats, forecasts: Floats, days: npt.NDArray[np.int64], drawn: Floats
     ) -> dict[str, Floats]:
-        """Lower is better for all but AUC, which a resample with one class only does not have."""
+        """Lower is better for all but accuracy and AUC, which a resample with one class only does not have.
+
+        Accuracy is the share of rows whose predicted class is the label.
+        """
         resamples = _Resamples(days, drawn)
         positive, negative = resamples.total(labels), resamples.total(1 - labels)
         ranked = np.einsum("rd,de,re->r", drawn, pairs_ranked(labels, forecasts, days), drawn, optimize=True)
@@ -142,6 +145,7 @@ class BinaryClassification(Objective):
         return {
             "log_loss": resamples.mean(self.loss(labels, forecasts)),
             "brier": resamples.mean(np.square(labels - forecasts)),
+            "accuracy": resamples.mean((forecasts >= self.threshold) == labels),
             "auc": ranked[both] / (positive * negative)[both],
             "calibration_error": resamples.calibration_error(self, labels, forecasts),
         }
