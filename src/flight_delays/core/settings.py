@@ -108,6 +108,13 @@ RolloutStages = Annotated[
     Stages,
     Field(description="Policy. A challenger's shares of the requests, %, one after the other; 100 alone: no rollout."),
 ]
+ApprovalRequired = Annotated[
+    Truth,
+    Field(
+        description="Policy. Whether a person has to approve a version before its first traffic; see docs/operate.md "
+        "first."
+    ),
+]
 MaxLag = Annotated[AtLeast0, Field(description="Policy. Maximum time from event to prediction, s.")]
 
 
@@ -265,6 +272,15 @@ class Judge:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Approval:
+    """Go on only if a person has approved the version, or this target requires no approval. Sets approval."""
+
+    model_name: ModelName
+    model_version: ModelVersion
+    approval_required: ApprovalRequired
+
+
+@dataclass(frozen=True, kw_only=True)
 class Serving:
     """What serves a model, and how."""
 
@@ -285,6 +301,7 @@ class Promote(Serving):
     model_version: ModelVersion
     verdict_id: Text = Field(description="Id of the verdict that allows the promotion.")
     rollout_stages: RolloutStages
+    approval_required: ApprovalRequired
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,6 +319,7 @@ class Rollout(Serving):
     reason: str = Field(default="", description="Why, for whoever reads the log of decisions; needed for an order.")
     payload_table: PayloadTable
     served_entities_table: ServedEntitiesTable
+    approval_required: ApprovalRequired
     policy: RolloutPolicy
 
     @model_validator(mode="after")
@@ -422,6 +440,7 @@ TASKS: Mapping[str, tuple[type[InSchema], type]] = {
     "publish": (AsOf, Publish),
     "train": (AsOf, Train),
     "judge": (AsOf, Judge),
+    "approval": (AsOf, Approval),
     "promote": (AsOf, Promote),
     "rollout": (AsOf, Rollout),
     "rollback": (AsOf, Rollback),
@@ -442,6 +461,25 @@ class Status:
     model_name: ModelName
     endpoint: Endpoint
     last: Count = Field(default=5, description="How many decisions to show.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approve:
+    """Approve a version, or revoke the approval: sets or deletes its tag, which only approvers may."""
+
+    model_name: ModelName
+    model_version: ModelVersion
+    revoke: bool = Field(default=False, description="Delete the tag instead.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approvers:
+    """Show who may approve; exit code 1 if nobody can, if the jobs can themselves, or if not all is known."""
+
+    runs_as: str = Field(
+        default="",
+        description="Whom the jobs run as: an application id, or a user's name; empty: whoever asks.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
