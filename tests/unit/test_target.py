@@ -21,6 +21,7 @@ NOW = "2026-01-01T00:00:00Z"
 # What this bundle leaves to the person who runs a task alone.
 LEFT = {
     "judge": {"model_version"},
+    "approval": {"model_version"},
     "promote": {"model_version", "verdict_id"},
     "rollback": {"reason", "to_version"},
     "rollout": {"order", "reason", "version"},
