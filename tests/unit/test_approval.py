@@ -1,6 +1,7 @@
 """Whether a version is approved: the rule on values, then tasks and commands against a workspace over HTTP."""
 
 import io
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from tests.faults.seams import killed_at_each, writes_of
 from tests.unit.test_rollout_task import GOOD, SERVING, actions, says, served, settings
 
 from bundle_laptop.api import Faults
+from flight_delays import cli
 from flight_delays.core.approval import Governance, Grant, Identity, TagPolicy, Unknown, approval_of, problems
 from flight_delays.core.errors import UserError
 from flight_delays.core.rollout import Signal
@@ -444,6 +446,22 @@ def test_people_see_what_is_not_in_order_with_who_may_approve(admin: WorkspaceCl
     ok, text = shown(signed_in(admin, "ada@example.com"))
     assert not ok
     assert line in text
+
+
+def test_the_command_exits_with_1_if_who_may_approve_is_not_in_order(
+    admin: WorkspaceClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABRICKS_HOST", str(admin.config.host))
+    monkeypatch.setenv("DATABRICKS_TOKEN", "ada@example.com")
+    monkeypatch.setattr(sys, "argv", ["flight-delays", "approvers", f"--runs-as={JOB}"])
+    codes = []
+    for _ in range(2):
+        with pytest.raises(SystemExit) as ended:
+            cli.console()
+        codes.append(ended.value.code)
+        grant(admin)
+    assert codes == [0, 1]
+    assert "nobody but account admins" in capsys.readouterr().out
 
 
 def test_grants_that_are_not_shown_are_not_in_order_for_people_and_said_by_the_job(
