@@ -481,6 +481,14 @@ def test_grants_that_are_not_shown_are_not_in_order_for_people_and_said_by_the_j
     assert "NOT checked: grants on the whole account" in text
 
 
+def test_groups_of_a_group_that_are_not_shown_are_said(admin: WorkspaceClient, faults: Faults) -> None:
+    by_a_group(admin)
+    faults.add(method="GET", path="scim/v2/Groups/", action="deny")
+    found = signed_in(admin, JOB).governance()
+    assert isinstance(found, Governance)
+    assert found.unread[0].startswith("of which groups robots is a member (deny, injected")
+
+
 def test_whom_the_jobs_run_as_has_to_be_known(admin: WorkspaceClient) -> None:
     for unknown in (JOB.replace("0", "9"), "nobody@example.com"):
         with pytest.raises(UserError, match=f"there is no user or service principal {unknown}"):

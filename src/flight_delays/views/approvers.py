@@ -23,7 +23,8 @@ def show_approvers(console: Console, approvals: Approvals, settings: Approvers) 
         )
         table.add_row(grant.principal, grant.permission, grant.scope, "" if members is None else ", ".join(members))
         somebody = somebody or (grant not in found.own and members != ())
-    console.print(table)
+    if found.grants:
+        console.print(table)
     wrong = [*problems(found), *(f"NOT checked: {line}" for line in found.unread)]
     if found.policy and not somebody:
         wrong.append(f"nobody but account admins can set the tag {TAG}")
