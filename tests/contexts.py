@@ -19,6 +19,7 @@ from rich.console import Console
 from flight_delays.core.feature_set import DAY, PREDICTION_TIME
 from flight_delays.core.settings import Policy, Promote, RolloutPolicy
 from flight_delays.core.use_case import LABEL_KNOWN_AT, UseCase
+from flight_delays.platform.approvals import Approvals
 from flight_delays.platform.context import Context
 from flight_delays.platform.dataset import Dataset, Labelled
 from flight_delays.platform.decision_log import Decision, Decisions
@@ -84,6 +85,7 @@ def promotion(
     *,
     online_store: bool = True,
     rollout_stages: tuple[int, ...] = (100,),
+    approval_required: bool = False,
 ) -> Promote:
     """Of a version, to the endpoint of the tests."""
     return Promote(
@@ -91,6 +93,7 @@ def promotion(
         model_version=model_version,
         verdict_id=verdict_id,
         rollout_stages=rollout_stages,
+        approval_required=approval_required,
         endpoint="delay",
         serving_workload_size="Small",
         serving_scale_to_zero=True,
@@ -148,6 +151,7 @@ def make_context(
     tables: Tables | None = None,
     registry: Registry | None = None,
     endpoints: Callable[[], Endpoints] = Untouchable,  # type: ignore[assignment]
+    approvals: Callable[[], Approvals] = Untouchable,  # type: ignore[assignment]
     labelled: Labelled | None = None,
     decisions: Decisions | None = None,
     use_case: UseCase = USE_CASE,
@@ -161,6 +165,7 @@ def make_context(
         decisions=decisions or (Decisions(tables) if tables else nothing),
         registry=registry or nothing,
         endpoints=endpoints,
+        approvals=approvals,
         task_values=Values(),
         console=Console(file=io.StringIO(), width=200),
         clock=lambda: as_of,

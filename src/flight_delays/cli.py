@@ -29,13 +29,15 @@ _METAVARS: dict[Any, str] = {int: "INTEGER", float: "NUMBER", bool: "true|false"
 def app(context: click.Context, target: str | None) -> None:
     """A model from raw tables to predictions, one subcommand per job task."""
     if target is not None:
-        from flight_delays.platform.target import bundle_of, options_of
+        from flight_delays.platform.target import bundle_of, options_of, runs_as
 
         context.obj = bundle_of(target)
         options = options_of(context.obj, datetime.now(UTC))
         scoring = options.get("score-stream", {})
         context.default_map = {
             "status": options.get("promote", {}),
+            "approve": options.get("promote", {}),
+            "approvers": {"runs_as": runs_as(context.obj)},
             **options,
             "stream": dict.fromkeys(("start", "status", "stop", "reset"), scoring),
         }
@@ -115,6 +117,23 @@ def _release_status(scope: InSchema, given: settings.Status) -> None:
     from flight_delays.views.status import show_status
 
     if not show_status(_opened(scope), given):
+        raise click.exceptions.Exit(1)
+
+
+def _approve(given: settings.Approve) -> None:
+    from flight_delays.platform.registry import connect
+    from flight_delays.tasks.approval import approve
+
+    click.echo(approve(connect(), given))
+
+
+def _approvers(given: settings.Approvers) -> None:
+    from rich.console import Console
+
+    from flight_delays.platform.approvals import connect
+    from flight_delays.views.approvers import show_approvers
+
+    if not show_approvers(Console(width=None if sys.stdout.isatty() else 140), connect(), given):
         raise click.exceptions.Exit(1)
 
 
@@ -265,6 +284,8 @@ def remove_artifacts(bundle: dict[str, Any] | None, days: int) -> None:
 for _name, _declared in settings.TASKS.items():
     _add(app, _name, _task(_name), *_declared)
 _add(app, "status", _release_status, InSchema, settings.Status)
+_add(app, "approve", _approve, settings.Approve)
+_add(app, "approvers", _approvers, settings.Approvers)
 _add(stream, "start", _task("score-stream"), *settings.TASKS["score-stream"])
 _add(stream, "status", _stream_status, InSchema, settings.StreamStatus)
 _add(stream, "stop", _checkpoint("stop"), settings.StreamStop)

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from databricks.bundles.jobs import Job
 
+from flight_delays.core.approval import TAG
+
 WHEELS = "./dist/*.whl"
 
 
@@ -90,9 +92,9 @@ def test_a_job_has_the_time_that_its_tasks_may_take(job):
     assert max(total.values()) <= job["timeout_seconds"]
 
 
-def test_a_wheel_task_is_retried_and_given_up_unless_it_measures(wheel_task):
+def test_a_wheel_task_is_retried_and_given_up_unless_it_measures_or_a_person_has_to_act(wheel_task):
     assert wheel_task.config["timeout_seconds"]
-    if wheel_task.key == "load_test":
+    if wheel_task.key in ("load_test", "approval"):
         assert wheel_task.config["max_retries"] == 0
         assert wheel_task.config["disable_auto_optimization"]
     else:
@@ -147,3 +149,10 @@ def _strings(node: object) -> list[str]:
     if isinstance(node, list):
         return [text for value in node for text in _strings(value)]
     return [node] if isinstance(node, str) else []
+
+
+def test_nothing_is_promoted_but_what_passed_and_was_approved_by_the_tag_that_has_the_tasks_name(jobs):
+    after = {task["task_key"]: task.get("depends_on") for task in jobs["release"]["tasks"]}
+    assert after[TAG] == [{"task_key": "passed", "outcome": "true"}]
+    assert after["promote"] == [{"task_key": TAG}]
+    assert {one["name"] for one in jobs["release"]["parameters"]} >= {"model_name", "model_version"}

@@ -51,6 +51,15 @@ def test_only_dev_is_in_development_mode(resolved, mode):
     assert resolved["mode"] == mode
 
 
+@pytest.mark.parametrize(
+    ("target", "required"), [("dev", "false"), ("staging", "false"), ("prod", "true")], indirect=["target"]
+)
+def test_a_person_has_to_approve_in_prod_only(resolved, required):
+    tasks = {task["task_key"]: task for job in resolved["resources"]["jobs"].values() for task in job["tasks"]}
+    for key in ("approval", "promote", "rollout"):
+        assert f"--approval-required={required}" in tasks[key]["python_wheel_task"]["parameters"]
+
+
 @RELEASED
 def test_no_name_of_dev_is_in_a_released_target(resolved, tmp_path):
     parts = {key: resolved.get(key) for key in ("resources", "workspace", "run_as", "permissions")}

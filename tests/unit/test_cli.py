@@ -115,6 +115,7 @@ def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         (["promote", "--model-version=1"], "Missing option '--verdict-id'"),
         (["judge", "--model-version=1"], "Invalid value for '--holdout-days'"),
         (["judge", "--model-version=1", "--holdout-days=1"], "Missing option '--min-holdout-days'"),
+        (["approve"], "Missing option '--model-version'"),
         (["labels"], "Missing option '--schema'"),
         (["stream", "status"], "Missing option '--schema'"),
         (["stream", "status", "--max-lag-seconds=-1"], "Invalid value for '--max-lag-seconds'"),

@@ -49,7 +49,8 @@ def verdict(name: str, version: int) -> Decision:
 
 def settings(name: str, **change: object) -> Rollout:
     known = {key: getattr(promotion(name, 1, "any"), key) for key in SERVING}
-    return Rollout(**known, payload_table="a.b.c", served_entities_table="a.b.d", policy=POLICY, **change)
+    tables = {"payload_table": "a.b.c", "served_entities_table": "a.b.d"}
+    return Rollout(**{**known, **tables, "policy": POLICY, "approval_required": False, **change})
 
 
 def start(context: Context, name: str, version: int = 2, stages: tuple[int, ...] = POLICY.rollout_stages) -> None:

@@ -13,7 +13,7 @@ import yaml
 from tests.deployed import all_jobs
 
 from flight_delays.core.errors import UserError
-from flight_delays.platform.target import bundle_of, options_of
+from flight_delays.platform.target import bundle_of, options_of, runs_as
 
 ROOT = Path(__file__).parents[2]
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -21,6 +21,7 @@ NOW = "2026-01-01T00:00:00Z"
 # What this bundle leaves to the person who runs a task alone.
 LEFT = {
     "judge": {"model_version"},
+    "approval": {"model_version"},
     "promote": {"model_version", "verdict_id"},
     "rollback": {"reason", "to_version"},
     "rollout": {"order", "reason", "version"},
@@ -118,6 +119,19 @@ def test_of_this_bundles_tasks_only_what_a_run_finds_out_is_left_to_the_person()
         left[command] = left.get(command, set()) | (wanted - {*found.get(command, {})})
     assert len(left) > 10
     assert {command: those for command, those in left.items() if those} == LEFT
+
+
+@pytest.mark.parametrize(
+    ("bundle", "name"),
+    [
+        ({"run_as": {"service_principal_name": "0123"}, "workspace": {"current_user": {"userName": "ada"}}}, "0123"),
+        ({"run_as": {"user_name": "bob"}}, "bob"),
+        ({"workspace": {"current_user": {"userName": "ada"}}}, "ada"),
+        ({}, ""),
+    ],
+)
+def test_the_jobs_run_as_whom_the_target_names_or_else_as_whoever_deploys(bundle: dict[str, Any], name: str) -> None:
+    assert runs_as(bundle) == name
 
 
 @pytest.fixture

@@ -109,6 +109,13 @@ RolloutStages = Annotated[
     Stages,
     Field(description="Policy. A challenger's shares of the requests, %, one after the other; 100 alone: no rollout."),
 ]
+ApprovalRequired = Annotated[
+    Truth,
+    Field(
+        description="Policy. Whether a person has to approve a version before its first traffic; see docs/operate.md "
+        "first."
+    ),
+]
 MaxLag = Annotated[AtLeast0, Field(description="Policy. Maximum time from event to prediction, s.")]
 
 
@@ -266,6 +273,15 @@ class Judge:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Approval:
+    """Go on only if a person has approved the version, or this target requires no approval. Sets approval."""
+
+    model_name: ModelName
+    model_version: ModelVersion
+    approval_required: ApprovalRequired
+
+
+@dataclass(frozen=True, kw_only=True)
 class Serving:
     """What serves a model, and how."""
 
@@ -286,6 +302,7 @@ class Promote(Serving):
     model_version: ModelVersion
     verdict_id: Text = Field(description="Id of the verdict that allows the promotion.")
     rollout_stages: RolloutStages
+    approval_required: ApprovalRequired
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,6 +320,7 @@ class Rollout(Serving):
     reason: str = Field(default="", description="Why, for whoever reads the log of decisions; needed for an order.")
     payload_table: PayloadTable
     served_entities_table: ServedEntitiesTable
+    approval_required: ApprovalRequired
     policy: RolloutPolicy
 
     @model_validator(mode="after")
@@ -434,6 +452,7 @@ TASKS: Mapping[str, tuple[type[InSchema], type]] = {
     "publish": (AsOf, Publish),
     "train": (AsOf, Train),
     "judge": (AsOf, Judge),
+    "approval": (AsOf, Approval),
     "promote": (AsOf, Promote),
     "rollout": (AsOf, Rollout),
     "rollback": (AsOf, Rollback),
@@ -455,6 +474,25 @@ class Status:
     model_name: ModelName
     endpoint: Endpoint
     last: Count = Field(default=5, description="How many decisions to show.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approve:
+    """Approve a version, or revoke the approval: sets or deletes its tag, which only approvers may."""
+
+    model_name: ModelName
+    model_version: ModelVersion
+    revoke: bool = Field(default=False, description="Delete the tag instead.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approvers:
+    """Show who may approve; exit code 1 if nobody can, if the jobs can themselves, or if not all is known."""
+
+    runs_as: str = Field(
+        default="",
+        description="Whom the jobs run as: an application id, or a user's name; empty: whoever asks.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

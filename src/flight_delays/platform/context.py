@@ -9,6 +9,8 @@ from rich.console import Console
 
 from flight_delays.core.settings import AsOf, InSchema, made
 from flight_delays.core.use_case import UseCase
+from flight_delays.platform.approvals import Approvals
+from flight_delays.platform.approvals import connect as connect_approvals
 from flight_delays.platform.dataset import Labelled
 from flight_delays.platform.decision_log import Decisions
 from flight_delays.platform.delta import Tables
@@ -37,8 +39,8 @@ class TaskValues:
 class Adapters:
     """The use case, and all that a task reads and writes.
 
-    Few tasks need `endpoints`, and not everybody may see them: who asks connects. `clock` tells when something
-    happened, like that an endpoint began to serve a version; it is no "now" to decide by.
+    Few tasks need `endpoints` or `approvals`, and not everybody may see them: who asks connects. `clock` tells when
+    something happened, like that an endpoint began to serve a version; it is no "now" to decide by.
     """
 
     use_case: UseCase
@@ -49,6 +51,7 @@ class Adapters:
     task_values: TaskValues
     console: Console
     endpoints: Callable[[], Endpoints] = connect_endpoints
+    approvals: Callable[[], Approvals] = connect_approvals
     clock: Callable[[], datetime] = now
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from flight_delays.platform.delta import Tables, collected
 
-VERDICT, PROMOTION, ROLLBACK = "verdict", "promotion", "rollback"  # kinds
+VERDICT, APPROVAL, PROMOTION, ROLLBACK = "verdict", "approval", "promotion", "rollback"  # kinds
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -145,6 +145,11 @@ class Registry:
         for key, value in tags.items():
             self.client.set_model_version_tag(version.name, str(version.number), key, value)
 
+    def delete_tag(self, version: Version, key: str) -> None:
+        """Delete a tag of a version, which need not have it."""
+        if key in version.tags:
+            self.client.delete_model_version_tag(version.name, str(version.number), key)
+
     def log_report(self, version: Version, file: str, text: str, metrics: Mapping[str, float]) -> None:
         """Add a text file and metrics to the run that made a version."""
         self.client.log_text(version.run_id, text, file)

@@ -46,6 +46,13 @@ def bundle_of(target: str) -> Bundle:
     return found
 
 
+def runs_as(bundle: Bundle) -> str:
+    """Whom the bundle's jobs run as: an application id, or a user's name."""
+    named: Mapping[str, str] = bundle.get("run_as") or {}
+    deployer = bundle.get("workspace", {}).get("current_user", {}).get("userName", "")
+    return next(iter(named.values()), deployer)
+
+
 def options_of(bundle: Bundle, now: datetime) -> dict[str, dict[str, str]]:
     """Of each task its options by name, in snake case, in a run that starts `now`.
 

@@ -7,6 +7,7 @@ from flight_delays.core.settings import Promote
 from flight_delays.platform.context import Context
 from flight_delays.platform.decision_log import PROMOTION, VERDICT
 from flight_delays.platform.rollout_log import newest_rollout
+from flight_delays.tasks.approval import require
 from flight_delays.tasks.rollout import start
 from flight_delays.tasks.serving import make_champion
 
@@ -14,8 +15,8 @@ from flight_delays.tasks.serving import make_champion
 def run(context: Context, settings: Promote) -> None:
     """Begin the rollout of the version; promote it at once if it is the first, or the only stage is 100 %.
 
-    Raises UserError unless the verdict is a PASS on this very version, against the version that serves now, and while
-    another version is rolled out.
+    Raises UserError unless the verdict is a PASS on this very version, against the version that serves now, and a
+    person approved it, if that is required; and while another version is rolled out.
     """
     model_name, model_version, verdict_id = settings.model_name, settings.model_version, settings.verdict_id
     registry = context.registry
@@ -58,6 +59,7 @@ def run(context: Context, settings: Promote) -> None:
             f"this verdict's rollout of version {model_version} was rolled back; judge it on newer days, by a later "
             "as_of, to roll it out again"
         )
+    require(context, settings, model_version)
     if previous is None or champion == model_version or settings.rollout_stages == (100,):
         make_champion(context, settings, model_version, previous=previous, allowed_by=verdict_id, reason="verdict PASS")
     else:

@@ -20,6 +20,7 @@ from flight_delays.platform.registry import NotThereError
 from flight_delays.platform.replay import replay
 from flight_delays.platform.rollout_log import ROLLOUT, Logged, newest_rollout, rollout_under_way, write_step
 from flight_delays.platform.served_requests import Period, both_forecasts, newest_answered, served
+from flight_delays.tasks.approval import approval_in, require
 from flight_delays.tasks.serving import make_champion, no_longer_challenger, serve, split
 
 Clock = Callable[[Context, Rollout, Logged], list[Finding]]
@@ -85,7 +86,19 @@ def quality(context: Context, settings: Rollout, logged: Logged) -> list[Finding
     )
 
 
-CLOCKS: Mapping[str, Clock] = {"operations": operations, "agreement": agreement, "quality": quality}
+def approval(context: Context, settings: Rollout, logged: Logged) -> list[Finding]:
+    """Whether a person still approves of the challenger, if that is required: for shadow nobody has to."""
+    if not settings.approval_required:
+        return []
+    return [approval_in(context, logged.model_name, logged.challenger).finding]
+
+
+CLOCKS: Mapping[str, Clock] = {
+    "operations": operations,
+    "agreement": agreement,
+    "quality": quality,
+    "approval": approval,
+}
 
 
 def _requests(context: Context, settings: Rollout, logged: Logged) -> DataFrame:
@@ -133,7 +146,7 @@ def run(context: Context, settings: Rollout, watched: Mapping[str, Clock] = CLOC
     if not gone:
         aliases = {"champion": logged.champion, "challenger": logged.challenger}
         restore(context, settings, aliases, logged.state.percentage)
-    decided = None if gone else _ordered(settings, logged)
+    decided = None if gone else _ordered(context, settings, logged)
     findings = [] if decided else gone or _findings(context, settings, logged, watched)
     _take(context, settings, logged, decided or decide(logged.state, findings, settings.policy, context.as_of))
 
@@ -161,6 +174,7 @@ def _without_rollout(context: Context, settings: Rollout, champion: int | None) 
     """Put right what is not as decided, or promote the version that a person orders, past the gate."""
     name = settings.model_name
     if settings.order == "promote" and settings.version is not None:
+        require(context, settings, settings.version)
         _promote(context, settings, settings.version, champion)
     elif settings.order:
         raise UserError(
@@ -281,9 +295,11 @@ def as_logged(context: Context, model_name: str) -> Logged | None:
     return newest_rollout(context.decisions.find(kind=ROLLOUT, model_name=model_name))
 
 
-def _ordered(settings: Rollout, logged: Logged) -> Decided | None:
+def _ordered(context: Context, settings: Rollout, logged: Logged) -> Decided | None:
     if not settings.order:
         return None
+    if settings.order == "promote":
+        require(context, settings, logged.challenger)
     action = {"pause": Action.PAUSE, "resume": Action.RESUME, "promote": Action.PROMOTE}[settings.order]
     share = 100 if action is Action.PROMOTE else logged.state.percentage
     return Decided(action=action, percentage=share, reasons=(settings.reason,))

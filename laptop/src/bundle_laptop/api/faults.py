@@ -17,7 +17,8 @@ class Fault(Body):
     """A rule. Of the requests that it matches the first `after` pass, the next `times` (None: all) meet the fault.
 
     `path` is a regular expression that is searched for in the path. The actions:
-    - conflict: 409; throttle: 429 with Retry-After `retry_after`; fail: `status`. The request is not performed.
+    - conflict: 409; throttle: 429 with Retry-After `retry_after`; deny: 403; fail: `status`. The request is not
+      performed.
     - hang: wait `seconds` (None: until the server stops, and then close the connection), then perform and answer.
     - cut: perform, then close the connection, after the head and `sent` bytes of the body or (0) before all of it;
       databricks-sdk tries again after the latter only.
@@ -26,7 +27,7 @@ class Fault(Body):
 
     method: str = "*"
     path: re.Pattern[str] = re.compile("")
-    action: Literal["conflict", "throttle", "fail", "hang", "cut", "cut_before"]
+    action: Literal["conflict", "throttle", "deny", "fail", "hang", "cut", "cut_before"]
     times: int | None = Field(default=1, ge=1)
     after: int = Field(default=0, ge=0)
     status: int = Field(default=500, ge=500, le=599)
@@ -37,7 +38,12 @@ class Fault(Body):
     def refusal(self) -> Answer | None:
         """The answer in place of the real one; None: the action is another."""
         failed = (self.status, "TEMPORARILY_UNAVAILABLE" if self.status == 503 else "INTERNAL_ERROR")
-        refusals = {"conflict": (409, "RESOURCE_CONFLICT"), "throttle": (429, "REQUEST_LIMIT_EXCEEDED"), "fail": failed}
+        refusals = {
+            "conflict": (409, "RESOURCE_CONFLICT"),
+            "throttle": (429, "REQUEST_LIMIT_EXCEEDED"),
+            "deny": (403, "PERMISSION_DENIED"),
+            "fail": failed,
+        }
         if self.action not in refusals:
             return None
         status, code = refusals[self.action]

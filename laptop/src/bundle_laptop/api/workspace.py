@@ -11,6 +11,8 @@ from pathlib import Path
 
 from bundle_laptop.api.endpoints import Endpoints
 from bundle_laptop.api.faults import Faults
+from bundle_laptop.api.governed_tags import ACCOUNT, GovernedTags
+from bundle_laptop.api.identities import Identities
 from bundle_laptop.api.jobs import Jobs
 from bundle_laptop.api.online_store import online_store_at
 from bundle_laptop.api.scoring import Loader, load_version
@@ -20,14 +22,11 @@ from bundle_laptop.api.state import write_atomically
 from bundle_laptop.api.synced_tables import SyncedTables
 from bundle_laptop.api.tables import PayloadLog
 from bundle_laptop.api.volumes import Volumes
-from bundle_laptop.api.web import Route, Router, json_answer
+from bundle_laptop.api.web import Route, Router
 from bundle_laptop.errors import LaptopError
 
-_ME = {"id": "1", "userName": "local", "displayName": "local", "active": True, "emails": [{"value": "local"}]}
-_IDENTITY: list[Route] = [
-    ("GET", DISCOVERY, lambda _: {"oidc_endpoint": ""}),
-    ("GET", "/api/2.0/preview/scim/v2/Me", lambda _: json_answer(_ME, headers={"X-Databricks-Org-Id": "1"})),
-]
+_FOUND = {"oidc_endpoint": "", "account_id": ACCOUNT, "workspace_id": "1"}
+_DISCOVERY: Route = ("GET", DISCOVERY, lambda _: _FOUND)
 
 
 @contextmanager
@@ -56,8 +55,9 @@ def serve_workspace(
         closing(Endpoints(folder, loader, secrets := Secrets(folder), payloads, draw)) as endpoints,
         closing(SyncedTables(folder, online_store_at(folder, online_store))) as synced_tables,
     ):
-        parts = (endpoints, Volumes(folder), secrets, synced_tables, Jobs(folder))
-        router = Router([*_IDENTITY, *(route for part in parts for route in part.routes())])
+        tags = GovernedTags(folder, identities := Identities(folder))
+        parts = (endpoints, Volumes(folder), secrets, synced_tables, Jobs(folder), identities, tags)
+        router = Router([_DISCOVERY, *(route for part in parts for route in part.routes())])
         with listening(router, faults, port) as address:
             if publish:
                 write_atomically(_address_file(folder), address)
