@@ -74,6 +74,8 @@ ROLLOUT = RolloutPolicy(
     quality_min_label_coverage=0.9,
     max_loss_increase=0.01,
     max_calibration_increase=0.02,
+    ab_test_share=20,
+    ab_test_days=28,
     when_undecided="ask",
 )
 

@@ -39,8 +39,14 @@ def app(context: click.Context, target: str | None) -> None:
             "approve": options.get("promote", {}),
             "approvers": {"runs_as": runs_as(context.obj)},
             **options,
+            "ab-test": dict.fromkeys(("start", "status", "stop"), options.get("rollout", {})),
             "stream": dict.fromkeys(("start", "status", "stop", "reset"), scoring),
         }
+
+
+@app.group("ab-test")
+def ab_test() -> None:
+    """The A/B test of a version that is being rolled out."""
 
 
 @app.group()
@@ -118,6 +124,20 @@ def _release_status(scope: InSchema, given: settings.Status) -> None:
 
     if not show_status(_opened(scope), given):
         raise click.exceptions.Exit(1)
+
+
+def _order(order: str) -> Callable[[InSchema, settings.Rollout], None]:
+    def run(scope: InSchema, given: settings.Rollout) -> None:
+        _task("rollout")(scope, made(settings.Rollout, {**vars(given.policy), **vars(given), "order": order}))
+
+    return run
+
+
+def _ab_test_status(scope: AsOf, given: settings.ABTestStatus) -> None:
+    from flight_delays.platform.context import open_context
+    from flight_delays.views.ab_test import show_ab_test
+
+    show_ab_test(open_context(use_case(), scope.schema, scope.as_of), given)
 
 
 def _approve(given: settings.Approve) -> None:
@@ -286,6 +306,9 @@ for _name, _declared in settings.TASKS.items():
 _add(app, "status", _release_status, InSchema, settings.Status)
 _add(app, "approve", _approve, settings.Approve)
 _add(app, "approvers", _approvers, settings.Approvers)
+_add(ab_test, "start", _order("ab-test"), AsOf, settings.Rollout)
+_add(ab_test, "status", _ab_test_status, AsOf, settings.ABTestStatus)
+_add(ab_test, "stop", _order("stop"), AsOf, settings.Rollout)
 _add(stream, "start", _task("score-stream"), *settings.TASKS["score-stream"])
 _add(stream, "status", _stream_status, InSchema, settings.StreamStatus)
 _add(stream, "stop", _checkpoint("stop"), settings.StreamStop)

@@ -13,7 +13,7 @@ from flight_delays.core.quality import confidence_sequence
 from flight_delays.core.rollout import Finding, Signal
 
 FIRST = date(2013, 7, 1)
-TEST = ABTest(champion=2, challenger=3, loss="log loss", share=20, days_left=10)
+TEST = ABTest(model_name="delay", champion=2, challenger=3, loss="log loss", share=20, days_left=10)
 AS_CONFIGURED = Finding(name="sample_ratio", signal=Signal.GOOD, reason="the challenger got 20 of 100 requests")
 NOISE = [0.01, -0.01, 0.02, -0.02, 0.0]
 
@@ -98,7 +98,10 @@ def test_without_a_difference_it_says_what_may_be_and_how_many_days_would_show_o
 @pytest.mark.parametrize(
     ("test", "what"),
     [
-        (ABTest(champion=2, challenger=3, loss="log loss", share=50, days_left=0), "; the test is over."),
+        (
+            ABTest(model_name="delay", champion=2, challenger=3, loss="log loss", share=50, days_left=0),
+            "; the test is over.",
+        ),
         (TEST, "; the 10 days that are left show one of "),
     ],
     ids=["over, and even", "under way"],

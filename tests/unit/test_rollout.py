@@ -74,6 +74,42 @@ def test_who_paused_or_was_asked_decides_except_that_what_is_worse_goes(
     assert (decided.action, decided.reasons[0]) == (action, reason)
 
 
+@pytest.mark.parametrize(
+    ("minutes", "signal", "action", "reason"),
+    [
+        (2_879, GOOD, Action.HOLD, "A/B test until 2026-01-03 00:00 UTC"),
+        (2_879, UNKNOWN, Action.HOLD, "A/B test until 2026-01-03 00:00 UTC"),
+        (2_880, GOOD, Action.ASK, "the A/B test is over"),
+        (2_880, UNKNOWN, Action.ASK, "the A/B test is over"),
+        (1, WORSE, Action.ROLL_BACK, "WORSE clock_0: said so"),
+        (1, INVALID, Action.ASK, "what was measured can't be trusted"),
+    ],
+)
+def test_an_ab_test_keeps_its_share_until_it_is_over_and_then_a_person_decides(
+    minutes: float, signal: Signal, action: Action, reason: str
+) -> None:
+    decided = decide(rollout(percentage=20, test_until=after(2_880)), found(signal), ROLLOUT, after(minutes))
+    assert (decided.action, decided.reasons[0]) == (action, reason)
+    assert decided.percentage == (0 if action is Action.ROLL_BACK else 20)
+
+
+@pytest.mark.parametrize(
+    ("later", "until"),
+    [
+        ([Action.PAUSE, Action.RESUME], after(2_880)),
+        ([Action.ASK, Action.RESUME], None),
+        ([Action.ADVANCE], None),
+    ],
+    ids=["paused and resumed", "over, and the rollout goes on", "another share was adopted"],
+)
+def test_an_ab_test_is_part_of_its_rollout(later: list[Action], until: datetime | None) -> None:
+    begin = [entry(0, Action.START), entry(1, Action.SERVE), replace(entry(2, Action.AB_TEST, 20), until=after(2_880))]
+    rows = [*begin, entry(3, Action.SERVE, 20), *(entry(4 + at, action, 25) for at, action in enumerate(later))]
+    assert state_of(rows[:4]).test_until == after(2_880)
+    assert state_of(rows[:4]).percentage == 20
+    assert state_of(rows).test_until == until
+
+
 def test_what_may_be_known_later_says_when() -> None:
     finding = Finding(name="payloads", signal=UNKNOWN, reason="no row yet", earliest=after(90))
     assert str(finding) == "UNKNOWN payloads: no row yet; known at 2026-01-01 01:30 UTC at the earliest"

@@ -1,6 +1,7 @@
 """One step of a rollout after the other, on a real registry and an endpoint over HTTP."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -132,6 +133,33 @@ def test_people_pause_resume_and_promote_with_a_reason(
     assert row.reasons == ("a holiday",)
 
 
+@pytest.mark.parametrize(
+    ("orders", "expected", "shares"),
+    [
+        ([(25 * 28, {})], ["HOLD", "ASK"], {1: 80, 2: 20}),
+        ([(3, {"order": "stop", "reason": "enough"})], ["HOLD", "ROLL_BACK", "SERVE"], {1: 100}),
+        ([(3, {"order": "promote", "reason": "clear"})], ["HOLD", "PROMOTE", "SERVE"], {2: 100}),
+    ],
+    ids=["over", "stopped", "promoted"],
+)
+def test_an_ab_test_keeps_its_share_until_it_is_over_or_a_person_ends_it(
+    context_of: Callable[[str], Context],
+    orders: list[tuple[int, dict[str, str]]],
+    expected: list[str],
+    shares: dict[int, int],
+) -> None:
+    name = f"tested {expected[-2]}"
+    context = began(context_of(name), name)
+    step(context, name, says(GOOD), 1, order="ab-test", reason="the airline wants to see it")
+    assert served(context) == {1: 80, 2: 20}
+    step(context, name, says(GOOD), 2)
+    for hours, change in orders:
+        with pytest.raises(UserError, match="the A/B test is over") if "ASK" in expected else nullcontext():
+            step(context, name, says(GOOD), hours, **change)
+    assert actions(context, name)[2:] == ["AB_TEST", "SERVE", *expected]
+    assert served(context) == shares
+
+
 def test_an_order_without_a_reason_is_refused() -> None:
     with pytest.raises(ValueError, match="reason is missing; say why to pause"):
         settings("any", order="pause", reason=" ")
@@ -139,7 +167,7 @@ def test_an_order_without_a_reason_is_refused() -> None:
         settings("any", order="pause", reason="why", version=2)
 
 
-@pytest.mark.parametrize("order", ["pause", "resume", "promote"])
+@pytest.mark.parametrize("order", ["pause", "resume", "promote", "stop", "ab-test"])
 def test_an_order_to_a_rollout_that_is_not_there_is_refused(context_of: Callable[[str], Context], order: str) -> None:
     context = context_of(f"nothing to {order}")
     with pytest.raises(UserError, match=f"nothing to {order}; to promote one past the gate, give its number"):

@@ -42,6 +42,7 @@ class Day:
 class ABTest:
     """Of which versions, by which loss, on how many % of the requests, and how many more days it will take."""
 
+    model_name: str
     champion: int
     challenger: int
     loss: str
@@ -58,6 +59,11 @@ class Conclusion:
     days: int
     sentence: str
     changes: str
+
+    @property
+    def finding(self) -> Finding:
+        """It as a clock's; that of the split itself is the clock of operations'."""
+        return Finding(name="ab_test", signal=self.signal, reason=f"{self.sentence} {self.changes}")
 
 
 def gets_challenger(entity_id: str, share: int, salt: str = "") -> bool:
@@ -83,15 +89,15 @@ def differences(days: Sequence[Day], coverage: float) -> list[float]:
     ]
 
 
-def conclude(test: ABTest, values: Sequence[float], confidence: float, split: Finding) -> Conclusion:
-    """What daily differences say at this confidence (both sides together), where the split is as configured.
+def conclude(test: ABTest, values: Sequence[float], confidence: float, split: Finding | None = None) -> Conclusion:
+    """What daily differences say at this confidence (both sides together), unless the split is known to be wrong.
 
     Looked at every day, a test of two versions that are the same ends with a difference in at most 1 - confidence.
     """
     n, alpha = len(values), (1 - confidence) / 2
     found = confidence_sequence(np.array(values), alpha_low=alpha, alpha_high=alpha)
     who, other = f"Version {test.challenger}", f"version {test.champion}"
-    if split.signal is Signal.INVALID:
+    if split is not None and split.signal is Signal.INVALID:
         return Conclusion(
             signal=Signal.INVALID,
             difference=found,

@@ -34,6 +34,7 @@ class Action(StrEnum):
     SERVE = "SERVE"
     PAUSE = "PAUSE"
     RESUME = "RESUME"
+    AB_TEST = "AB_TEST"
 
 
 ENDS = (Action.PROMOTE, Action.ROLL_BACK)
@@ -61,12 +62,16 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What the log says of one step, `at` some time: `percentage` is the challenger's share from then on."""
+    """What the log says of one step, `at` some time: `percentage` is the challenger's share from then on.
+
+    An A/B test lasts `until` then.
+    """
 
     step: int
     action: Action
     percentage: int
     at: datetime
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +79,8 @@ class Rollout:
     """Where a rollout is.
 
     It began at `begun`. `percentage` is the challenger's share as decided, `served` whether the endpoint was brought to
-    it, and `since` when it was, or the rollout was resumed; `step` numbers the newest row. A rollout that has `ended`
-    left the challenger at 100 % or at none.
+    it, and `since` when it was, or the rollout was resumed; `step` numbers the newest row. During an A/B test the share
+    stays as it is until `test_until`. A rollout that has `ended` left the challenger at 100 % or at none.
     """
 
     step: int
@@ -85,16 +90,18 @@ class Rollout:
     served: bool = False
     paused: bool = False
     asked: bool = False
+    test_until: datetime | None = None
     ended: Action | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decided:
-    """The next step: the challenger's share from now on, and why, a line each."""
+    """The next step: the challenger's share from now on, and why, a line each; an A/B test lasts `until` then."""
 
     action: Action
     percentage: int
     reasons: tuple[str, ...]
+    until: datetime | None = None
 
 
 def state_of(entries: Sequence[Entry]) -> Rollout:
@@ -117,15 +124,17 @@ def state_of(entries: Sequence[Entry]) -> Rollout:
 def _after(state: Rollout, entry: Entry) -> Rollout:
     state = replace(state, step=entry.step)
     match entry.action:
-        case Action.ADVANCE | Action.PROMOTE | Action.ROLL_BACK:
+        case Action.ADVANCE | Action.PROMOTE | Action.ROLL_BACK | Action.AB_TEST:
             ended = entry.action if entry.action in ENDS else None
-            return replace(state, percentage=entry.percentage, since=entry.at, served=False, asked=False, ended=ended)
+            state = replace(state, percentage=entry.percentage, since=entry.at, served=False, asked=False, ended=ended)
+            return replace(state, test_until=entry.until)
         case Action.SERVE:
             return replace(state, since=entry.at, served=True)
         case Action.PAUSE:
             return replace(state, paused=True)
-        case Action.RESUME:  # the stage begins anew
-            return replace(state, since=entry.at, paused=False, asked=False)
+        case Action.RESUME:  # the stage begins anew; after an A/B test the rollout goes on
+            until = None if state.asked else state.test_until
+            return replace(state, since=entry.at, paused=False, asked=False, test_until=until)
         case Action.ASK:
             return replace(state, asked=True)
         case _:
@@ -137,9 +146,10 @@ def decide(rollout: Rollout, findings: Sequence[Finding], policy: RolloutPolicy,
 
     Whatever is WORSE rolls back, also a paused rollout and one that waits for an answer. All GOOD, once a stage took
     `rollout_stage_minutes`, goes to the next one; that of 100 % is the promotion. What is UNKNOWN and not needed for
-    the next share is left out. Anything else holds; after `rollout_limit_hours` in one stage, and the limit of what is
-    UNKNOWN if it has a later one, the rollout asks or ends (`when_undecided`). What is INVALID asks at once. Raises
-    ValueError for a rollout that has ended, and for one whose share is not served yet.
+    the next share is left out. An A/B test holds until it is over, then asks. Anything else holds; after
+    `rollout_limit_hours` in one stage, and the limit of what is UNKNOWN if it has a later one, the rollout asks or ends
+    (`when_undecided`). What is INVALID asks at once. Raises ValueError for a rollout that has ended, and for one whose
+    share is not served yet.
     """
     if rollout.ended or not rollout.served:
         raise ValueError(
@@ -163,6 +173,10 @@ def decide(rollout: Rollout, findings: Sequence[Finding], policy: RolloutPolicy,
         return stay(Action.HOLD, "waits for a person: resume, promote or roll back")
     if Signal.INVALID in signals:
         return stay(Action.ASK, "what was measured can't be trusted")
+    if rollout.test_until is not None:
+        if now < rollout.test_until:
+            return stay(Action.HOLD, f"A/B test until {rollout.test_until:%Y-%m-%d %H:%M} UTC")
+        return stay(Action.ASK, "the A/B test is over")
     due = rollout.since + timedelta(minutes=policy.rollout_stage_minutes)
     if signals == {Signal.GOOD} and now >= due:
         action = Action.PROMOTE if share == 100 else Action.ADVANCE

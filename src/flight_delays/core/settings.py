@@ -116,6 +116,10 @@ ApprovalRequired = Annotated[
         "first."
     ),
 ]
+LabelCoverage = Annotated[
+    Above0,
+    Field(le=1, description="Policy. A day counts if at least this share of its rows has a label, above 0, at most 1."),
+]
 MaxLag = Annotated[AtLeast0, Field(description="Policy. Maximum time from event to prediction, s.")]
 
 
@@ -193,9 +197,7 @@ class RolloutPolicy:
     quality_limit_days: Count = Field(
         description="Policy. A rollout whose quality stays undecided for longer ends as when_undecided says, days."
     )
-    quality_min_label_coverage: Annotated[Above0, Field(le=1)] = Field(
-        description="Policy. A day counts if at least this share of its rows has a label, above 0, at most 1."
-    )
+    quality_min_label_coverage: LabelCoverage
     max_loss_increase: Number = Field(
         description="Policy. How much above the champion's the challenger's loss may be; below 0: how much better it "
         "has to be."
@@ -203,6 +205,10 @@ class RolloutPolicy:
     max_calibration_increase: AtLeast0 = Field(
         description="Policy. How much further than the champion's a day's mean forecast may be from the mean outcome."
     )
+    ab_test_share: Annotated[int, Field(ge=1, le=99)] = Field(
+        description="Policy. The challenger's share of the requests in an A/B test, %."
+    )
+    ab_test_days: Count = Field(description="Policy. How long an A/B test lasts, days.")
     when_undecided: Literal["ask", "roll_back"] = Field(
         description="Policy. What becomes of a rollout that stays undecided for too long: ask a person, or roll_back."
     )
@@ -309,10 +315,10 @@ class Promote(Serving):
 class Rollout(Serving):
     """Take the next step of a rollout: hold, advance, promote, roll back or ask. Sets rollout."""
 
-    order: Literal["", "pause", "resume", "promote", "adopt"] = Field(
+    order: Literal["", "pause", "resume", "promote", "adopt", "ab-test", "stop"] = Field(
         default="",
-        description="What a person decides instead: pause, resume, promote, or adopt what the endpoint serves; "
-        "empty: nothing.",
+        description="What a person decides instead: pause, resume, promote, stop (roll back), begin an ab-test, or "
+        "adopt what the endpoint serves; empty: nothing.",
     )
     version: Version = Field(
         default=None, description="Version to promote while none is rolled out, past the gate; empty: the challenger."
@@ -474,6 +480,15 @@ class Status:
     model_name: ModelName
     endpoint: Endpoint
     last: Count = Field(default=5, description="How many decisions to show.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ABTestStatus:
+    """Show the A/B test under way: both versions by day, what is concluded, and what would change that."""
+
+    model_name: ModelName
+    days: Count = Field(default=14, description="How many days to show.")
+    quality_min_label_coverage: LabelCoverage
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -72,7 +72,10 @@ def write_step(
             other_version=logged.champion,
             outcome=entry.action,
             reasons=tuple(reasons),
-            evidence=json.dumps({"step": entry.step, "percentage": entry.percentage, "at": entry.at.isoformat()}),
+            evidence=json.dumps(
+                {"step": entry.step, "percentage": entry.percentage, "at": entry.at.isoformat()}
+                | ({"until": entry.until.isoformat()} if entry.until else {})
+            ),
             policy=json.dumps(policy or {}, sort_keys=True),
             allowed_by=verdict_id,
             as_of=as_of,
@@ -87,4 +90,5 @@ def _entry(row: Decision) -> Entry:
         action=Action(row.outcome),
         percentage=evidence["percentage"],
         at=datetime.fromisoformat(evidence["at"]),
+        until=datetime.fromisoformat(evidence["until"]) if "until" in evidence else None,
     )

@@ -7,11 +7,13 @@ from datetime import timedelta
 from pyspark.sql import DataFrame
 
 from flight_delays.core import clocks
+from flight_delays.core.ab_test import conclude, differences
 from flight_delays.core.errors import UserError
 from flight_delays.core.quality import quality as quality_of
 from flight_delays.core.rollout import Action, Decided, Entry, Finding, Signal, decide, state_of
 from flight_delays.core.settings import Promote, Rollout, Serving
 from flight_delays.core.traffic import NAMES, in_words
+from flight_delays.platform.ab_tests import ab_test_of, arms
 from flight_delays.platform.context import Context
 from flight_delays.platform.decision_log import champion_in
 from flight_delays.platform.delta import collected
@@ -23,6 +25,14 @@ from flight_delays.platform.served_requests import Period, both_forecasts, newes
 from flight_delays.tasks.approval import approval_in, require
 from flight_delays.tasks.serving import make_champion, no_longer_challenger, serve, split
 
+_ORDERS = {
+    "pause": Action.PAUSE,
+    "resume": Action.RESUME,
+    "promote": Action.PROMOTE,
+    "stop": Action.ROLL_BACK,
+    "ab-test": Action.AB_TEST,
+}
+_SHARES = {Action.PROMOTE: 100, Action.ROLL_BACK: 0}
 Clock = Callable[[Context, Rollout, Logged], list[Finding]]
 _COMPARED = 20_000  # of the newest requests, both versions' forecasts
 LATE = timedelta(hours=1)  # that a payload may be: https://docs.databricks.com/ai-gateway/inference-tables
@@ -86,6 +96,17 @@ def quality(context: Context, settings: Rollout, logged: Logged) -> list[Finding
     )
 
 
+def ab_test(context: Context, settings: Rollout, logged: Logged) -> list[Finding]:
+    """What the A/B test says so far, if there is one: worse ends it."""
+    state = logged.state
+    if state.test_until is None:
+        return []
+    test = ab_test_of(context.use_case, logged, context.as_of)
+    days = arms(context.tables, context.use_case, test, since=state.since)
+    values = differences(days, settings.policy.quality_min_label_coverage)
+    return [conclude(test, values, settings.policy.quality_confidence).finding]
+
+
 def approval(context: Context, settings: Rollout, logged: Logged) -> list[Finding]:
     """Whether a person still approves of the challenger, if that is required: for shadow nobody has to."""
     if not settings.approval_required:
@@ -98,6 +119,7 @@ CLOCKS: Mapping[str, Clock] = {
     "agreement": agreement,
     "quality": quality,
     "approval": approval,
+    "ab_test": ab_test,
 }
 
 
@@ -153,7 +175,13 @@ def run(context: Context, settings: Rollout, watched: Mapping[str, Clock] = CLOC
 
 def _take(context: Context, settings: Rollout, logged: Logged, decided: Decided) -> None:
     """Write the step, then bring it about."""
-    entry = Entry(step=logged.state.step + 1, action=decided.action, percentage=decided.percentage, at=context.as_of)
+    entry = Entry(
+        step=logged.state.step + 1,
+        action=decided.action,
+        percentage=decided.percentage,
+        at=context.as_of,
+        until=decided.until,
+    )
     if not write_step(
         *(context.decisions, logged, entry, decided.reasons), as_of=context.as_of, policy=asdict(settings.policy)
     ):
@@ -298,11 +326,15 @@ def as_logged(context: Context, model_name: str) -> Logged | None:
 def _ordered(context: Context, settings: Rollout, logged: Logged) -> Decided | None:
     if not settings.order:
         return None
-    if settings.order == "promote":
+    if settings.order in ("promote", "ab-test"):
         require(context, settings, logged.challenger)
-    action = {"pause": Action.PAUSE, "resume": Action.RESUME, "promote": Action.PROMOTE}[settings.order]
-    share = 100 if action is Action.PROMOTE else logged.state.percentage
-    return Decided(action=action, percentage=share, reasons=(settings.reason,))
+    action, share, until = _ORDERS[settings.order], logged.state.percentage, None
+    if action in _SHARES:
+        share = _SHARES[action]
+    if action is Action.AB_TEST:
+        share = settings.policy.ab_test_share
+        until = context.as_of + timedelta(days=settings.policy.ab_test_days)
+    return Decided(action=action, percentage=share, reasons=(settings.reason,), until=until)
 
 
 def _gone(context: Context, logged: Logged) -> list[Finding]:
