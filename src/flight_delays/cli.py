@@ -36,6 +36,7 @@ def app(context: click.Context, target: str | None) -> None:
         scoring = options.get("score-stream", {})
         context.default_map = {
             "status": options.get("promote", {}),
+            "explain": {**options.get("features", {}), **options.get("score-served", {})},
             **options,
             "stream": dict.fromkeys(("start", "status", "stop", "reset"), scoring),
         }
@@ -115,6 +116,13 @@ def _release_status(scope: InSchema, given: settings.Status) -> None:
     from flight_delays.views.status import show_status
 
     if not show_status(_opened(scope), given):
+        raise click.exceptions.Exit(1)
+
+
+def _explain(scope: InSchema, given: settings.Explain) -> None:
+    from flight_delays.tasks import explain
+
+    if not explain.run(_opened(scope), given):
         raise click.exceptions.Exit(1)
 
 
@@ -265,6 +273,7 @@ def remove_artifacts(bundle: dict[str, Any] | None, days: int) -> None:
 for _name, _declared in settings.TASKS.items():
     _add(app, _name, _task(_name), *_declared)
 _add(app, "status", _release_status, InSchema, settings.Status)
+_add(app, "explain", _explain, InSchema, settings.Explain)
 _add(stream, "start", _task("score-stream"), *settings.TASKS["score-stream"])
 _add(stream, "status", _stream_status, InSchema, settings.StreamStatus)
 _add(stream, "stop", _checkpoint("stop"), settings.StreamStop)
