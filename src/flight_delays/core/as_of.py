@@ -151,7 +151,7 @@ def taken(
     else:
         alone = replace(question, by=(*question.by, _ROW), count=_ROW, sums={})
         of_each = {name: np.repeat(asked[name], len(start)) for name in question.by} | {_ROW: np.arange(len(start))}
-        rows = np.flatnonzero(answer([alone], numbered, asked=of_each, at=np.repeat(at, len(start)))[_ROW])
+        rows = np.flatnonzero(answer([alone], numbered, asked=of_each, at=np.repeat(at, len(start)))[_ROW] == 1)
     found = [(question, int(row)) for row in rows]
     for row in rows:
         one = slice(row, row + 1)
