@@ -43,7 +43,7 @@ def score(columns: Columns) -> Columns:
     return {"prediction": np.sum([np.nan_to_num(one) * (at + 1) / 7 for at, one in enumerate(numbers)], axis=0)}
 
 
-MODEL = Model(signature=USE_CASE.signature, score=score)
+MODEL = Model(signature=USE_CASE.signature, score=score, digest="0a1b")
 LOST = Gone(what="version 3 of bikes", why="model bikes has no version 3")
 
 
@@ -201,6 +201,23 @@ def test_null_and_the_sign_of_zero_are_told_apart(stored: float | None, made: st
         evidence(known=[replace(known(), rows={**rows, "raw_conditions": other})], stored=[Stored(place="f", row=row)]),
     )
     assert lines(explained)[0] == f"weather_hum: {stored!r} stored, {made} recomputed"
+
+
+@pytest.mark.parametrize(
+    ("recorded", "found"),
+    [
+        (None, []),
+        ("0a1b", [(SAME, ())]),
+        ("0a1c", [(DIFFERS, ("digest: '0a1c' stored, '0a1b' recomputed",))]),
+    ],
+)
+def test_a_version_whose_files_are_others_than_were_registered_is_told(
+    recorded: str | None, found: list[tuple[Outcome, tuple[str, ...]]]
+) -> None:
+    explained = explain(USE_CASE, evidence(digest=recorded))
+    checks = [check for check in explained.checks if check.what == "files of the version"]
+    assert [(check.outcome, check.lines) for check in checks] == found
+    assert explained.is_same is (recorded != "0a1c")
 
 
 def test_without_the_version_the_features_can_still_be_checked() -> None:

@@ -51,10 +51,11 @@ class Gone:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Model:
-    """The very version that forecast, loaded."""
+    """The very version that forecast, loaded; `digest` is that of its files."""
 
     signature: Signature
     score: Callable[[Columns], Columns]
+    digest: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,13 +88,18 @@ class Logged:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evidence:
-    """What is left of a prediction. Of `known` and `stored` the first says most; `logged` is of a served one."""
+    """What is left of a prediction.
+
+    Of `known` and `stored` the first says most; `logged` is of a served one. `digest` is what was recorded of the
+    version's files, if anything was.
+    """
 
     prediction: Prediction
     model: Model | Gone
     known: Sequence[Known | Gone]
     stored: Sequence[Stored | Gone]
     logged: Logged | Gone | None = None
+    digest: str | None = None
 
 
 class Outcome(StrEnum):
@@ -208,6 +214,9 @@ def _explanation(
     is_same: bool,
 ) -> Explanation:
     read = (evidence.logged, *evidence.known, *evidence.stored, evidence.model)
+    if evidence.digest is not None and isinstance(evidence.model, Model):
+        recorded, now = ({"digest": one} for one in (evidence.digest, evidence.model.digest))
+        checks = [_check("files of the version", differences(recorded, now, ["digest"])), *checks]
     return Explanation(
         facts=tuple(_facts(use_case, known)) if known else (),
         values=tuple(

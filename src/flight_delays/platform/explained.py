@@ -50,12 +50,11 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Read:
-    """All that was read: `run` is None of a served prediction, `digest` that of the version's files as they are now."""
+    """All that was read; `run` is None of a served prediction."""
 
     evidence: Evidence
     run: Run | Gone | None
     documentation: Documentation | Gone
-    digest: str | None
     release: Release
 
 
@@ -81,13 +80,19 @@ def read(adapters: Adapters, prediction_id: str, *, raw: Tables, payload_table: 
                 stored.append(_features_then(tables, prediction, run.tables["features"]))
             if not any(isinstance(one, Stored) for one in stored):
                 stored.append(_features_now(tables, prediction))
-    model, digest = _model(registry, name, number)
+    documentation = _documentation(registry, name, number)
     moment = run.recorded_at if isinstance(run, Run) else prediction.scored_at
     return Read(
-        evidence=Evidence(prediction=prediction, model=model, known=known, stored=stored, logged=logged),
+        evidence=Evidence(
+            prediction=prediction,
+            model=_model(registry, name, number),
+            known=known,
+            stored=stored,
+            logged=logged,
+            digest=None if isinstance(documentation, Gone) else documentation.digest,
+        ),
         run=run,
-        documentation=_documentation(registry, name, number),
-        digest=digest,
+        documentation=documentation,
         release=release_of(adapters.decisions.find(model_name=name), number, moment),
     )
 
@@ -125,17 +130,16 @@ def _run(tables: Tables, prediction: Prediction) -> Run | Gone | None:
     return Gone(what=f"the record of run {prediction.run_id}", why=why)
 
 
-def _model(registry: Registry, name: str, number: int) -> tuple[Model | Gone, str | None]:
-    """The version, loaded, and the digest of its files."""
+def _model(registry: Registry, name: str, number: int) -> Model | Gone:
     try:
         registry.version(name, number)
         loaded = registry.load(name, number)
         with tempfile.TemporaryDirectory() as folder:
             digest = digest_of((registry.download(name, number, Path(folder)) / "artifacts").iterdir())
-        return Model(signature=signature(loaded), score=loaded.unwrap_python_model().score), digest
+        return Model(signature=signature(loaded), score=loaded.unwrap_python_model().score, digest=digest)
     except Exception as error:  # whatever a version raises that has lost a file or a library
         why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {' '.join(str(error).split())}"
-        return Gone(what=f"version {number} of {name}", why=why), None
+        return Gone(what=f"version {number} of {name}", why=why)
 
 
 def _documentation(registry: Registry, name: str, number: int) -> Documentation | Gone:
@@ -161,16 +165,24 @@ def _features_then(tables: Tables, prediction: Prediction, of: TableVersion) -> 
 def _features_now(tables: Tables, prediction: Prediction) -> Stored | Gone:
     """The row of the same key, which may have been changed since."""
     place = "features as they are now"
-    rows = tables.read("features").where(_is_of(prediction, ENTITY, PREDICTION_TIME))
-    return _or_gone(place, lambda: Stored(place=place, row=_only(rows.toArrow())))
+
+    def found() -> Stored:
+        rows = tables.read("features").where(_is_of(prediction, ENTITY, PREDICTION_TIME))
+        return Stored(place=place, row=_only(rows.toArrow()))
+
+    return _or_gone(place, found)
 
 
 def _newest_features(tables: Tables, prediction: Prediction) -> Stored | Gone:
     """The entity's newest row by the time of a request, which the online store may have had."""
     place = "the newest row of features by then, as it is now"
-    of = (F.col(ENTITY) == prediction.entity_id) & (F.col(PREDICTION_TIME) <= F.lit(prediction.prediction_ts))
-    rows = tables.read("features").where(of).orderBy(F.desc(PREDICTION_TIME)).limit(1)
-    return _or_gone(place, lambda: Stored(place=place, row=_only(rows.toArrow())))
+
+    def found() -> Stored:
+        of = (F.col(ENTITY) == prediction.entity_id) & (F.col(PREDICTION_TIME) <= F.lit(prediction.prediction_ts))
+        rows = tables.read("features").where(of).orderBy(F.desc(PREDICTION_TIME)).limit(1)
+        return Stored(place=place, row=_only(rows.toArrow()))
+
+    return _or_gone(place, found)
 
 
 def _is_of(prediction: Prediction, entity_id: str, prediction_ts: str) -> Column:

@@ -46,7 +46,7 @@ def _origin(prediction: Prediction, found: Read) -> Iterator[tuple[str, str]]:
         yield "its training", f"GONE: {documentation.why}"
     else:
         yield "its code", f"commit {documentation.tags.get('git_commit', 'not recorded')}"
-        yield "its files", _digest(documentation.digest, found.digest)
+        yield "its files", f"digest {documentation.digest or 'not recorded'}"
         read = ", ".join(f"{table} at version {version}" for table, version in documentation.lineage.items())
         yield (
             "trained on",
@@ -60,12 +60,6 @@ def _origin(prediction: Prediction, found: Read) -> Iterator[tuple[str, str]]:
             yield "scored from", f"GONE: {why}"
         case None:
             yield "scored from", "a request" if prediction.source == SERVING else "not recorded"
-
-
-def _digest(recorded: str | None, now: str | None) -> str:
-    if recorded is None or now is None:
-        return f"digest {recorded or 'not recorded'}, now {now or 'not to be read'}"
-    return f"digest {recorded}, " + ("still" if recorded == now else f"DIFFERS: now {now}")
 
 
 def _release(found: Release) -> Iterator[tuple[str, str]]:
