@@ -38,6 +38,7 @@ def app(context: click.Context, target: str | None) -> None:
             "status": options.get("promote", {}),
             "approve": options.get("promote", {}),
             "approvers": {"runs_as": runs_as(context.obj)},
+            "explain": {**options.get("features", {}), **options.get("score-served", {})},
             **options,
             "ab-test": dict.fromkeys(("start", "status", "stop"), options.get("rollout", {})),
             "stream": dict.fromkeys(("start", "status", "stop", "reset"), scoring),
@@ -154,6 +155,13 @@ def _approvers(given: settings.Approvers) -> None:
     from flight_delays.views.approvers import show_approvers
 
     if not show_approvers(Console(width=None if sys.stdout.isatty() else 140), connect(), given):
+        raise click.exceptions.Exit(1)
+
+
+def _explain(scope: InSchema, given: settings.Explain) -> None:
+    from flight_delays.tasks import explain
+
+    if not explain.run(_opened(scope), given):
         raise click.exceptions.Exit(1)
 
 
@@ -304,11 +312,15 @@ def remove_artifacts(bundle: dict[str, Any] | None, days: int) -> None:
 for _name, _declared in settings.TASKS.items():
     _add(app, _name, _task(_name), *_declared)
 _add(app, "status", _release_status, InSchema, settings.Status)
+<<<<<<< HEAD
 _add(app, "approve", _approve, settings.Approve)
 _add(app, "approvers", _approvers, settings.Approvers)
 _add(ab_test, "start", _order("ab-test"), AsOf, settings.Rollout)
 _add(ab_test, "status", _ab_test_status, AsOf, settings.ABTestStatus)
 _add(ab_test, "stop", _order("stop"), AsOf, settings.Rollout)
+=======
+_add(app, "explain", _explain, InSchema, settings.Explain)
+>>>>>>> 9dc1d3efc2c5982328275b7f8890caec76700a2e
 _add(stream, "start", _task("score-stream"), *settings.TASKS["score-stream"])
 _add(stream, "status", _stream_status, InSchema, settings.StreamStatus)
 _add(stream, "stop", _checkpoint("stop"), settings.StreamStop)

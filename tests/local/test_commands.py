@@ -39,6 +39,13 @@ def command(session: Session, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     return run
 
 
+def test_a_prediction_is_explained_and_comes_out_again(command: Command, spark: SparkSession) -> None:
+    predictions = spark.table(f"spark_catalog.{SCHEMA}.predictions").where("source = 'batch'")
+    code, said = command("explain", predictions.where(f"entity_id = '{FLIGHT}'").head()["prediction_id"])
+    assert code == 0, said
+    assert said.count(": the same, bit for bit") == 4  # the version's files, features, and the forecast from both
+
+
 @pytest.fixture
 def batch(spark: SparkSession) -> pd.DataFrame:
     """What the batch predicted, by flight."""
@@ -74,6 +81,7 @@ def test_the_endpoint_is_asked_for_a_flight_and_answers_as_the_batch_did(
         (("query", "{}"), "endpoint dev_local_delay_dev gave no prediction: Failed to "),
         (("try", f"--model-name={MODEL}_of_nobody"), f"registered model {MODEL}_of_nobody does not exist; deploy"),
         (("try", "--raw-tables=/nowhere"), "/nowhere has no table raw_"),
+        (("explain", "nosuch"), "there is no prediction nosuch; "),
         (("stream-status",), "score_stream does not exist: the stream was never started"),
         (("stream-stop",), "score_stream does not exist: no stream was started there"),
         (("stream-reset",), "score_stream does not exist: there is nothing to forget"),

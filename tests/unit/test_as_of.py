@@ -23,6 +23,7 @@ from flight_delays.core.as_of import (
     look_backs,
     prepared,
     tables_of,
+    taken,
     usable,
 )
 from flight_delays.core.columns import EXACT, Column, Columns
@@ -131,6 +132,13 @@ class World:
         found = answer(questions, facts, asked=asked, at=times([row["at"] for row in self.asking]))
         rows = zip(*map(plain, found.values()), strict=True)
         return [dict(zip(found, row, strict=True)) for row in rows]
+
+    def taken(self, question: Question) -> list[tuple[Question, int]]:
+        """The kernel's, for the only row that asks."""
+        (row,) = self.asking
+        asked = {name: np.array([row[name]], dtype=KINDS[name]) for name in BOTH}
+        facts = {name: columns(rows) for name, rows in self.tables.items()}
+        return taken(question, facts, asked=asked, at=times([row["at"]]))
 
     def at(self, moment: int) -> "World":
         """All ask as of one time."""
@@ -320,6 +328,26 @@ def test_whatever_becomes_known_after_t_changes_nothing_at_t(world: World, other
         for name, rows in world.tables.items()
     }
     assert replace(asking, tables=retold).answers(*QUESTIONS.values()) == asking.answers(*QUESTIONS.values())
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+@FEW
+@given(CLOSE)
+def test_the_rows_that_are_taken_and_no_others_make_the_answer(name: str, world: World) -> None:
+    question = QUESTIONS[name]
+    for alone in (replace(world, asking=[asking]) for asking in world.asking[:3]):
+        rows, expected = alone.taken(question), alone.answers(question)
+        own = [row for by, row in rows if by is question]
+        if isinstance(question, Sums):
+            (counted,) = alone.answers(replace(question, count="counted", sums={}))
+            assert len({*own}) == len(own) == (counted["counted"] or 0)
+        else:
+            assert len(own) <= 1
+        of_table = {(by.facts.table.name, row) for by, row in rows}
+        kept = {
+            table: [row for at, row in enumerate(of) if (table, at) in of_table] for table, of in world.tables.items()
+        }
+        assert replace(alone, tables=kept).answers(question) == expected
 
 
 @pytest.mark.parametrize("name", QUESTIONS)

@@ -24,6 +24,7 @@ WRONG = [
     pytest.param(["query", "--endpoint=delay"], "give the columns as JSON, or --store-address", id="nowhere to look"),
     pytest.param(["query", "--endpoint=delay", "{,}"], "invalid JSON: ", id="no JSON"),
     pytest.param(["lookup", "an-id"], "--store-address is missing; give the address of the online", id="no store"),
+    pytest.param(["explain", "an-id", "--schema=a.s"], "Missing option '--raw-schema'", id="from nowhere"),
     pytest.param(["dance"], "No such command 'dance'", id="unknown command"),
     pytest.param([*SCORE, AS_OF, "surplus"], "unexpected extra argument", id="surplus argument"),
     pytest.param([*SCORE, "--as-of=tomorrow"], "'tomorrow' should be an ISO 8601 time like", id="no time"),
@@ -92,6 +93,8 @@ TOLD = {
             *("--serving-scale-to-zero=true", "--secret-scope=kept", "--online-store=false"),
         ),
         "judge": ("--schema=main.flights", AS_OF, "--model-name=delay", "--holdout-days=0"),
+        "features": ("--schema=main.flights", AS_OF, "--raw-schema=main.flights"),
+        "score-served": ("--schema=main.flights", AS_OF, "--payload-table=main.flights.delay_payload"),
         "score-stream": ("--checkpoint={0}/score_stream", "--max-lag-seconds=60"),
     }.items()
 }
@@ -118,6 +121,7 @@ def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         (["approve"], "Missing option '--model-version'"),
         (["labels"], "Missing option '--schema'"),
         (["stream", "status"], "Missing option '--schema'"),
+        (["explain"], "Missing argument 'PREDICTION_ID'"),
         (["stream", "status", "--max-lag-seconds=-1"], "Invalid value for '--max-lag-seconds'"),
     ],
 )

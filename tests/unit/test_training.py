@@ -26,9 +26,9 @@ from flight_delays.core.objective import Regression, day_intervals
 from flight_delays.core.splits import Split
 from flight_delays.core.training import REPEATS, Fitted, Trial, behind, columns_of, fit, prepared, refit
 from flight_delays.learners.lightgbm_trees import LightGBM, Trees
-from flight_delays.platform.registry import Registry, Training
+from flight_delays.platform.registry import Registry, Training, digest_of
 from flight_delays.platform.shell import Shell
-from flight_delays.tasks.record import _digest, artifacts, record
+from flight_delays.tasks.record import artifacts, record
 from flight_delays.tasks.train import _fingerprint, searched
 from flight_delays.use_case import USE_CASE
 from flight_delays.views.model_card import model_card
@@ -108,7 +108,7 @@ def trees(fitted: Fitted, rows: pd.DataFrame, rounds: int) -> Trees:
 
 def digest(fitted: Fitted, rows: pd.DataFrame, folder: Path) -> str:
     folder.mkdir()
-    return _digest(artifacts(fitted, rows, folder).values())
+    return digest_of(artifacts(fitted, rows, folder).values())
 
 
 def test_other_trees_other_levels_or_another_correction_are_another_model(

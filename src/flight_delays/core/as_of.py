@@ -5,7 +5,7 @@ per row that asks: n log n, no loop over rows. NumPy alone: `platform/spark_as_o
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import reduce
 from typing import TypeAlias
@@ -21,6 +21,7 @@ Codes: TypeAlias = npt.NDArray[np.int64]
 
 NEVER = np.datetime64("NaT", "us")
 _LONGEST = timedelta(days=36_525)
+_ROW = "_row"  # a column that numbers the rows of a table
 _BITS = 62  # that a key's code and a time may take together, in one sortable number
 
 
@@ -130,6 +131,34 @@ def answer(questions: Sequence[Question], tables: Mapping[str, Columns], *, aske
         else:
             answers |= _sums(question, rows[facts], known, asking, at)
     return answers
+
+
+def taken(
+    question: Question, tables: Mapping[str, Columns], *, asked: Columns, at: Times
+) -> list[tuple[Question, int]]:
+    """The rows that the answer of the one row that asks is made of: each by its place in its table, with the question
+    that took it, be it one that facts ask.
+
+    `answer` itself says so: it is asked for the number of the newest row, or for each row whether that one counts.
+    """  # fmt: skip
+    facts, columns = question.facts, tables[question.facts.table.name]
+    start = usable(facts, columns)
+    numbered = {**tables, facts.table.name: {**columns, _ROW: np.arange(len(start))}}
+    if isinstance(question, Newest):
+        newest = replace(question, values={**question.values, _ROW: _ROW})
+        number = answer([newest], numbered, asked=asked, at=at)[_ROW]
+        rows = number[~np.isnan(number)].astype("int64")
+    else:
+        alone = replace(question, by=(*question.by, _ROW), count=_ROW, sums={})
+        of_each = {name: np.repeat(asked[name], len(start)) for name in question.by} | {_ROW: np.arange(len(start))}
+        rows = np.flatnonzero(answer([alone], numbered, asked=of_each, at=np.repeat(at, len(start)))[_ROW] == 1)
+    found = [(question, int(row)) for row in rows]
+    for row in rows:
+        one = slice(row, row + 1)
+        fact = {name: values[one] for name, values in columns.items()}
+        for ask in facts.asks:
+            found += taken(ask, tables, asked=fact, at=start[one] - _us(facts.before))
+    return found
 
 
 def usable(facts: Facts, columns: Columns) -> Times:

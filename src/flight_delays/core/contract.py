@@ -15,12 +15,17 @@ REQUIRED_TAGS = ("git_commit", "trained_until", "baseline")
 
 @dataclass(frozen=True, kw_only=True)
 class Documentation:
-    """What is kept of a version. `lineage` maps a table to the version of it that was read, `files` its run's."""
+    """What is kept of a version.
+
+    `lineage` maps a table to the version of it that was read, `files` its run's; `digest` is of what its answers come
+    from, as it was registered.
+    """
 
     description: str
     tags: Mapping[str, str]
     lineage: Mapping[str, int | None]
     files: frozenset[str]
+    digest: str | None = None
 
 
 def schema_compatible(candidate: Signature, champion: Signature | None) -> Check:

@@ -30,6 +30,8 @@ TYPES: Mapping[str, pa.DataType] = {
 }
 """By the registry's words for them."""
 
+SERVING = "serving"  # source of what an endpoint answered
+
 PREDICTIONS = pa.schema(
     [
         *(("prediction_id", pa.string()), (ENTITY, pa.string()), (PREDICTION_TIME, UTC_TIME)),
@@ -149,6 +151,11 @@ def _ids(rows: Rows, model_name: str, model_version: int, source: str) -> pa.Arr
     texts = [text.rstrip("0").rstrip(".") for text in _as_text(times.dictionary)]
     keys = zip(rows[ENTITY].to_pylist(), times.indices.to_numpy(), strict=True)
     return pa.array([sha256(f"{entity}|{texts[at]}{rest}".encode()).hexdigest() for entity, at in keys], pa.string())
+
+
+def served_id(request_id: str, position: int) -> str:
+    """The id of an answer: the digest of its request, the row's place in it, from 1, and the source."""
+    return sha256(f"{request_id}|{position}|{SERVING}".encode()).hexdigest()
 
 
 def _as_json(rows: Rows) -> Iterator[str]:

@@ -573,6 +573,16 @@ class Lookup:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Explain:
+    """Explain a prediction and recompute it; exit code 1 unless features and forecast are the same, bit for bit."""
+
+    prediction_id: Annotated[Text, ARGUMENT] = Field(description="A prediction's id, as in table predictions.")
+    raw_schema: RawSchema
+    payload_table: PayloadTable
+    rows: Count = Field(default=3, description="How many raw rows to show of those that were counted together.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """Write a page to look at: the version that serves and why, its predictions, the data, and the jobs' last runs."""
 

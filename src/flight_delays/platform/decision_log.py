@@ -1,7 +1,7 @@
 """The log of decisions: rows are only added."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 
 from flight_delays.platform.delta import Tables, collected
@@ -11,7 +11,7 @@ VERDICT, APPROVAL, PROMOTION, ROLLBACK = "verdict", "approval", "promotion", "ro
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """A row of table decisions, whose SQL says what each column holds."""
+    """A row of table decisions, whose SQL says what each column holds; `recorded_at` only of one that was read."""
 
     decision_id: str
     kind: str
@@ -24,6 +24,7 @@ class Decision:
     policy: str = "{}"
     allowed_by: str | None = None
     as_of: datetime
+    recorded_at: datetime | None = field(default=None, compare=False)
 
 
 def releases_in(decisions: Iterable[Decision]) -> list[Decision]:

@@ -18,6 +18,10 @@ from flight_delays.platform.ddl import columns, declarations, is_view, quoted
 
 _UNITY_CATALOG_ONLY = "-- Unity Catalog only"
 _CONSTRAINT = re.compile(r"ALTER TABLE (\S+)\s+(ADD|DROP) CONSTRAINT (\w+)", re.IGNORECASE)
+_GONE = (
+    *("FILE_NOT_EXIST", "FILE_NOT_FOUND", "FileNotFoundException"),
+    *("DELTA_VERSION_NOT_FOUND", "DELTA_UNSUPPORTED_TIME_TRAVEL"),
+)
 _END_OF_STATEMENT = re.compile(r";\s*(?:\n|$)")  # a semicolon inside a line is text
 
 
@@ -235,6 +239,11 @@ class Tables:
     def _has_constraint(self, table: str, name: str) -> bool:
         properties = self.spark.sql(f"SHOW TBLPROPERTIES {table}").collect()
         return any(row["key"].lower() == f"delta.constraints.{name.lower()}" for row in properties)
+
+
+def is_gone(error: PySparkException) -> bool:
+    """Whether the version that was to be read, or files of it, are not there any more."""
+    return any(word in str(error) for word in _GONE)
 
 
 def digest(rows: DataFrame, columns: Sequence[str]) -> Column:

@@ -3,9 +3,10 @@
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import mlflow
@@ -26,6 +27,7 @@ from flight_delays.core.errors import UserError
 from flight_delays.core.signature import Column, Signature
 from flight_delays.core.training import Trial
 
+DIGEST = "model_digest"  # tag of a run: the digest of what its version's answers come from
 _FINGERPRINT = "fingerprint"
 _SHELL = Path(__file__).with_name("shell.py")
 _PICTURES = "plots"
@@ -238,15 +240,23 @@ class Registry:
         return str(found.experiment_id)
 
     def documentation(self, version: Version) -> Documentation:
-        """What documents a version, from the version and the run that made it."""
-        run = self.client.get_run(version.run_id)
+        """What documents a version, from the version and the run that made it. Raises NotThereError without the run."""
+        with _known(f"the run that made {version.name} version {version.number} does not exist"):
+            run = self.client.get_run(version.run_id)
         datasets = [read.dataset for read in run.inputs.dataset_inputs] if run.inputs else []
         return Documentation(
             description=self.client.get_model_version(version.name, str(version.number)).description or "",
             tags=version.tags,
             lineage={one.name: json.loads(one.source).get("delta_table_version") for one in datasets},
             files=frozenset(file.path for file in self.client.list_artifacts(version.run_id)),
+            digest=run.data.tags.get(DIGEST),
         )
+
+
+def digest_of(artifacts: Iterable[Path]) -> str:
+    """SHA-256 of all that a version's answers come from: its `artifacts`, which stand in one folder."""
+    files = sorted(file for path in artifacts for file in [path, *path.rglob("*")] if file.is_file())
+    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def signature(model: PyFuncModel) -> Signature:

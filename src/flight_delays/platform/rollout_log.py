@@ -7,9 +7,20 @@ from datetime import datetime
 from hashlib import sha256
 
 from flight_delays.core.rollout import Action, Entry, Rollout, state_of
-from flight_delays.platform.decision_log import Decision, Decisions
+from flight_delays.platform.decision_log import PROMOTION, VERDICT, Decision, Decisions, releases_in
 
 ROLLOUT = "rollout"  # kind of decision
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """How a version came to serve: the promotion or rollback from which on it did, the verdict that allowed it, and the
+    rollout's steps. Each of them may not be there.
+    """  # fmt: skip
+
+    release: Decision | None
+    verdict: Decision | None
+    steps: tuple[Decision, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +54,22 @@ def newest_rollout(decisions: Sequence[Decision]) -> Logged | None:
         champion=start.other_version,
         verdict_id=start.allowed_by,
         state=state_of([_entry(row) for row in rows if row.allowed_by == start.allowed_by]),
+    )
+
+
+def release_of(decisions: Sequence[Decision], version: int, moment: datetime) -> Release:
+    """How the version that scored at a moment, by the clock, had come to serve; of decisions on one model, in order."""
+    releases = [one for one in releases_in(decisions) if one.model_version == version]
+    before = [one for one in releases if one.recorded_at is None or one.recorded_at <= moment]
+    release = next(iter(before[-1:] or releases), None)  # an alias moves moments before it is logged
+    promoted = [one for one in releases[: releases.index(release) + 1] if one.kind == PROMOTION] if release else []
+    steps = [one for one in decisions if one.kind == ROLLOUT and one.model_version == version]
+    allowed_by = promoted[-1].allowed_by if promoted else steps[-1].allowed_by if steps else None
+    verdicts = [one for one in decisions if one.kind == VERDICT and one.decision_id == allowed_by]
+    return Release(
+        release=release,
+        verdict=next(iter(verdicts), None),
+        steps=tuple(one for one in steps if one.allowed_by == allowed_by),
     )
 
 

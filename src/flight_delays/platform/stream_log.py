@@ -22,13 +22,12 @@ from flight_delays.core.stream import SEEN, TAKEN, Fate, Record, TableVersion, a
 from flight_delays.core.use_case import KNOWN_AT, UseCase
 from flight_delays.platform import event_source as on_spark
 from flight_delays.platform.dataset import has_outcome, labels_of
-from flight_delays.platform.delta import Tables, collected
+from flight_delays.platform.delta import Tables, collected, is_gone
 from flight_delays.platform.spark_as_of import BOUND, build_features, recent, size
 
 STREAM, LANDING = "stream", "landing"
 _TAKEN = [fate.value for fate in TAKEN]
 _COUNTED = [*_TAKEN, Fate.DUPLICATE.value]
-_GONE = ("FILE_NOT_EXIST", "FILE_NOT_FOUND", "FileNotFoundException", "DELTA_VERSION_NOT_FOUND")
 _KEPT = timedelta(days=7)  # longer than any feature, or the watermark, looks back
 
 
@@ -112,15 +111,26 @@ class DeltaLog:
 
     def features(self, tables: Mapping[str, TableVersion], landed: int, batch_id: int, entities: pa.Array) -> pa.Table:
         """The features of these entities from the same rows, up to and with a micro-batch, however large they are."""
-        features, events = self.use_case.features, self._taken(landed, batch_id + 1)
-        rows = self._rows(tables)
+        features, rows = self.use_case.features, self.rows(tables, landed, batch_id)
+        wanted = self.tables.spark.createDataFrame(pa.table({features.raw(ENTITY): entities}))
+        asking = rows[features.table].join(F.broadcast(wanted), features.raw(ENTITY), "left_semi")
+        return build_features(features, asking, rows, bound=self.bound).toArrow()
+
+    def rows(self, tables: Mapping[str, TableVersion], landed: int, batch_id: int) -> dict[str, DataFrame]:
+        """The raw tables at these versions, completed by what was taken after micro-batch `landed`, up to another."""
+        rows, events = self._rows(tables), self._taken(landed, batch_id + 1)
         for contract, declared in self.use_case.told:
             if contract.table in rows:
                 told = on_spark.rows_told(events, contract, declared.names)
                 rows[contract.table] = on_spark.completed(rows[contract.table], told, contract)
-        wanted = self.tables.spark.createDataFrame(pa.table({features.raw(ENTITY): entities}))
-        asking = rows[features.table].join(F.broadcast(wanted), features.raw(ENTITY), "left_semi")
-        return build_features(features, asking, rows, bound=self.bound).toArrow()
+        return rows
+
+    def forgotten(self, landed: int, batch_id: int) -> list[int]:
+        """The micro-batches after `landed`, up to another, that are recorded and whose events were deleted since."""
+        within = (F.col("batch_id") > landed) & (F.col("batch_id") <= batch_id)
+        recorded = self._runs(STREAM).where(within).select("batch_id")
+        left = recorded.join(self._events().where(within), "batch_id", "left_anti")
+        return sorted(row["batch_id"] for row in collected(left))
 
     def append_events(self, batch_id: int, judged: pa.Table) -> None:
         """Store what was judged, once."""
@@ -227,7 +237,7 @@ def _read(tables: Mapping[str, TableVersion], rows: DataFrame) -> pa.Table:
     try:
         return rows.toArrow()
     except PySparkException as error:
-        if not any(word in str(error) for word in _GONE):
+        if not is_gone(error):
             raise
         recorded = ", ".join(f"{name} at version {of.version}" for name, of in tables.items())
         raise UserError(

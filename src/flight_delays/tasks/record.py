@@ -1,9 +1,8 @@
 """What is kept of a training run: all that it takes to judge the model, to trust it and to make it again."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
-from hashlib import sha256
 from importlib.metadata import version as installed
 from pathlib import Path
 from platform import python_version
@@ -20,7 +19,7 @@ from flight_delays.core.splits import Split
 from flight_delays.core.training import FOLDS, GAP_DAYS, Fitted
 from flight_delays.core.use_case import LABEL
 from flight_delays.platform import online_table
-from flight_delays.platform.registry import Training
+from flight_delays.platform.registry import DIGEST, Training, digest_of
 from flight_delays.views import plots
 from flight_delays.views.model_card import model_card
 
@@ -67,7 +66,7 @@ def record(
     }
     days, test_days = _days(split.training), _days(split.test)
     kept = artifacts(fitted, split.training, folder)
-    digest = _digest(kept.values())
+    digest = digest_of(kept.values())
     facts = {
         "learnt from": f"{len(labels):,} rows of {days}, {use_case.objective.describe(labels)}",
         "holdout": f"{len(split.test):,} rows of {test_days}",
@@ -81,7 +80,7 @@ def record(
         tags={
             "mlflow.source.git.commit": git_commit,
             "training_days": days,
-            "model_digest": digest,
+            DIGEST: digest,
             "python": python_version(),
             **made_with(learner),
         },
@@ -154,12 +153,6 @@ def artifacts(fitted: Fitted, rows: pd.DataFrame, folder: Path) -> dict[str, Pat
     model.mkdir()
     fitted.model.save(model)
     return {**found, "model": model}
-
-
-def _digest(artifacts: Iterable[Path]) -> str:
-    """SHA-256 of all that a version's answers come from."""
-    files = sorted(file for path in artifacts for file in [path, *path.rglob("*")] if file.is_file())
-    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def _days(rows: pd.DataFrame) -> str:

@@ -8,8 +8,9 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
-from pyspark.sql.types import DoubleType, IntegerType, StringType, StructField, StructType
+from pyspark.sql.types import DoubleType, StringType, StructField, StructType
 
+from flight_delays.core.scoring import SERVING, served_id
 from flight_delays.core.scoring_request import BadRequestError, RequestParser, answers_in
 from flight_delays.core.settings import ScoreServed
 from flight_delays.core.use_case import UseCase
@@ -17,12 +18,11 @@ from flight_delays.platform.context import Context
 from flight_delays.platform.registry import signature
 from flight_delays.platform.served_requests import requests_in, table_named, with_versions
 
-SOURCE = "serving"
 # Payloads come late, by an hour at most as Databricks says: https://docs.databricks.com/ai-gateway/inference-tables
 LATE = timedelta(days=2)
 _KEPT = ("databricks_request_id", "served_entity_id", "model_version", "request_time", "execution_duration_ms")
 _PARSED = (
-    StructField("position", IntegerType()),
+    StructField("row_id", StringType()),
     StructField("entity_id", StringType()),
     StructField("probability", DoubleType()),
     StructField("prediction", DoubleType()),
@@ -47,11 +47,10 @@ def run(context: Context, settings: ScoreServed) -> None:
     }
     schema = StructType([*(payloads.schema[name] for name in _KEPT), *_PARSED])
     parsed = payloads.mapInArrow(_parsed(context.use_case, parsers, to_arrow_schema(schema)), schema)
-    row_id = F.sha2(F.concat_ws("|", "databricks_request_id", "position", F.lit(SOURCE)), 256)
     merged = context.tables.append_new(
         "predictions",
         parsed.where("reason IS NULL").select(
-            row_id.alias("prediction_id"),
+            F.col("row_id").alias("prediction_id"),
             "entity_id",
             F.col("request_time").alias("prediction_ts"),
             F.lit(model_name).alias("model_name"),
@@ -61,7 +60,7 @@ def run(context: Context, settings: ScoreServed) -> None:
             "probability",
             "prediction",
             F.col("execution_duration_ms").cast("double").alias("response_time_ms"),
-            F.lit(SOURCE).alias("source"),
+            F.lit(SERVING).alias("source"),
             F.lit(None).cast("string").alias("run_id"),
         ),
         key=["prediction_id"],
@@ -69,7 +68,7 @@ def run(context: Context, settings: ScoreServed) -> None:
     rejected = context.tables.append_new(
         "raw_rejects",
         parsed.where("reason IS NOT NULL").select(
-            row_id.alias("reject_id"),
+            F.col("row_id").alias("reject_id"),
             F.lit("predictions").alias("table_name"),
             "source_row",
             F.array("reason").alias("reasons"),
@@ -86,7 +85,7 @@ def run(context: Context, settings: ScoreServed) -> None:
 
 def _new_payloads(context: Context, settings: ScoreServed) -> DataFrame:
     """Answered requests that may not be in `predictions` yet, with the version that answered."""
-    served = context.tables.read("predictions").where(F.col("source") == SOURCE)
+    served = context.tables.read("predictions").where(F.col("source") == SERVING)
     (last,) = served.agg(F.max("scored_date")).collect()[0]
     answered = requests_in(context.tables, settings.payload_table).where(
         (F.col("status_code") == 200) & (F.col("request_time") <= F.lit(context.as_of))
@@ -104,19 +103,19 @@ def _parsed(
 
     def told(payload: Mapping[str, object]) -> list[dict[str, object]]:
         """Each row of a request with its answer, or one row with the reason why that can't be told."""
-        number = payload["model_version"]
+        number, request_id = payload["model_version"], str(payload["databricks_request_id"])
         try:
             if not isinstance(number, int):
                 raise BadRequestError(f"served entity {payload['served_entity_id']} is of no known version")
             request = parsers[number].parse(str(payload["request"] or "").encode())
             answers = answers_in(payload["response"], request.rows, outputs)
             return [
-                {"position": at, "entity_id": entity, **answer}
+                {"row_id": served_id(request_id, at), "entity_id": entity, **answer}
                 for at, (entity, answer) in enumerate(zip(entity_ids(request.columns), answers, strict=True), 1)
             ]
         except BadRequestError as error:
             row = {name: payload[name] for name in ("databricks_request_id", "request", "response")}
-            return [{"position": 0, "source_row": json.dumps(row), "reason": str(error)}]
+            return [{"row_id": served_id(request_id, 0), "source_row": json.dumps(row), "reason": str(error)}]
 
     def batches(payloads: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in payloads:

@@ -1,0 +1,130 @@
+"""Why did this prediction say that? What it was made from, why its version served, and whether it comes out again."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import groupby
+
+from flight_delays.core.explanation import Explanation, Fact, Gone, Prediction, explain
+from flight_delays.core.gates import Outcome as Verdict
+from flight_delays.core.scoring import SERVING
+from flight_delays.core.settings import Explain
+from flight_delays.platform import precomputed
+from flight_delays.platform.context import Adapters
+from flight_delays.platform.decision_log import PROMOTION, Decision
+from flight_delays.platform.explained import Read, Run, read
+from flight_delays.platform.rollout_log import Release
+from flight_delays.tasks.printing import show
+from flight_delays.views import ask
+
+_SHORT = 3  # answers that are named
+
+
+def run(adapters: Adapters, settings: Explain) -> bool:
+    """Print it; whether features and forecast, recomputed, are the same as stored."""
+    raw = adapters.tables.of(settings.raw_schema)
+    found = read(adapters, settings.prediction_id, raw=raw, payload_table=settings.payload_table)
+    explained, console = explain(adapters.use_case, found.evidence), adapters.console
+    prediction = found.evidence.prediction
+    told = {name: getattr(prediction, name) for name in precomputed.COLUMNS}
+    console.print(ask.precomputed(adapters.use_case, precomputed.Prediction(**told)))
+    show(console, "Where it comes from", ("", ""), [*_origin(prediction, found), *_release(found.release)])
+    if explained.facts:
+        title = "What was known (UTC)"
+        columns = ("for", "table", "row", "of", "known at", "says", "corrected since")
+        show(console, title, columns, _facts(explained.facts, settings.rows))
+    show(console, "What the model takes", ("column", "stored", "recomputed"), _values(explained))
+    for line in _checks(explained):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return explained.is_same
+
+
+def _origin(prediction: Prediction, found: Read) -> Iterator[tuple[str, str]]:
+    yield "version", f"{prediction.model_version} of {prediction.model_name}"
+    documentation = found.documentation
+    if isinstance(documentation, Gone):
+        yield "its training", f"GONE: {documentation.why}"
+    else:
+        yield "its code", f"commit {documentation.tags.get('git_commit', 'not recorded')}"
+        yield "its files", f"digest {documentation.digest or 'not recorded'}"
+        read = ", ".join(f"{table} at version {version}" for table, version in documentation.lineage.items())
+        yield (
+            "trained on",
+            f"{read or 'not recorded'}; days before {documentation.tags.get('trained_until', 'unknown')}",
+        )
+    match found.run:
+        case Run(tables=tables):
+            read = ", ".join(f"{table} at version {of.version}" for table, of in tables.items())
+            yield "scored from", f"{read} (run {prediction.run_id})"
+        case Gone(why=why):
+            yield "scored from", f"GONE: {why}"
+        case None:
+            yield "scored from", "a request" if prediction.source == SERVING else "not recorded"
+
+
+def _release(found: Release) -> Iterator[tuple[str, str]]:
+    verdict, release = found.verdict, found.release
+    if verdict is not None:
+        passed = [line for line in verdict.reasons if line.startswith(Verdict.PASS)]
+        others = [line for line in verdict.reasons if line not in passed]
+        yield (
+            "verdict",
+            f"{verdict.outcome} as of {_text(verdict.as_of)}, {len(passed)} checks PASS ({verdict.decision_id})",
+        )
+        yield from (("", line) for line in others)
+    for step in found.steps:
+        share = json.loads(step.evidence)["percentage"]
+        yield "rollout", f"{step.outcome}, {share} %, {_recorded(step)}: {'; '.join(step.reasons)}"
+    if release is not None:
+        instead = f", in place of version {release.other_version}" if release.other_version else ""
+        yield "serves by", f"{release.kind} as of {_text(release.as_of)}, {_recorded(release)}{instead}"
+        yield "decided by", _decided_by(release, verdict)
+    if release is None and not found.steps:
+        yield "serves by", "no decision: its alias was set past the jobs"
+
+
+def _decided_by(release: Decision, verdict: Decision | None) -> str:
+    why = "; ".join(release.reasons)
+    if release.kind == PROMOTION and verdict is not None:
+        return f"the gate: {why}"
+    return f"a person's order: {why} (decisions does not record whose; the job's run does)"
+
+
+def _recorded(decision: Decision) -> str:
+    return f"recorded {_text(decision.recorded_at) if decision.recorded_at else 'at an unknown time'}"
+
+
+def _facts(facts: Sequence[Fact], most: int) -> Iterator[tuple[str, ...]]:
+    """Of rows that were counted together the `most` newest."""
+    for (answers, table), those in groupby(facts, key=lambda one: (one.answers, one.table)):
+        rows = sorted(those, key=lambda one: one.known_at, reverse=True)
+        named = ", ".join([*answers[:_SHORT], *([f"{len(answers) - _SHORT} more"] if len(answers) > _SHORT else [])])
+        for at, one in enumerate(rows[:most]):
+            corrected = _text(one.corrected_at) if one.corrected_at else ""
+            own = ("" if at else named, table, _pairs(one.key), _text(one.event_time), _text(one.known_at))
+            yield (*own, _pairs(one.values), corrected)
+        if len(rows) > most:
+            yield "", table, f"and {len(rows) - most:,} more", "", f"from {_text(rows[-1].known_at)} on", "", ""
+
+
+def _pairs(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {_text(value)}" for name, value in values.items())
+
+
+def _text(value: object) -> str:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    return "null" if value is None else str(value)
+
+
+def _values(explained: Explanation) -> Iterator[tuple[str, str, str]]:
+    for one in explained.values:
+        yield one.name, _text(one.stored), _text(one.recomputed)
+
+
+def _checks(explained: Explanation) -> Iterator[str]:
+    """What is gone, and what each comparison found."""
+    yield from (f"GONE: {one.what}: {one.why}" for one in explained.gone)
+    for check in explained.checks:
+        yield f"{check.what}: {check.outcome}"
+        yield from (f"  {line}" for line in check.lines)
