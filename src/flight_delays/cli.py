@@ -312,15 +312,12 @@ def remove_artifacts(bundle: dict[str, Any] | None, days: int) -> None:
 for _name, _declared in settings.TASKS.items():
     _add(app, _name, _task(_name), *_declared)
 _add(app, "status", _release_status, InSchema, settings.Status)
-<<<<<<< HEAD
 _add(app, "approve", _approve, settings.Approve)
 _add(app, "approvers", _approvers, settings.Approvers)
 _add(ab_test, "start", _order("ab-test"), AsOf, settings.Rollout)
 _add(ab_test, "status", _ab_test_status, AsOf, settings.ABTestStatus)
 _add(ab_test, "stop", _order("stop"), AsOf, settings.Rollout)
-=======
 _add(app, "explain", _explain, InSchema, settings.Explain)
->>>>>>> 9dc1d3efc2c5982328275b7f8890caec76700a2e
 _add(stream, "start", _task("score-stream"), *settings.TASKS["score-stream"])
 _add(stream, "status", _stream_status, InSchema, settings.StreamStatus)
 _add(stream, "stop", _checkpoint("stop"), settings.StreamStop)
