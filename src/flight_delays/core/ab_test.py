@@ -1,7 +1,7 @@
 """An A/B test of two versions: what is known of their losses by day, in a sentence for whoever decides.
 
-Each version answers its own entities, so a day gives one difference of two means. Days are the units: what a day's
-weather does to both cancels out. The bounds may be looked at every day (core/quality.py).
+Each version answers its own entities, so a day gives one difference of two means. Days are the units: what makes a
+day hard for both cancels out. The bounds may be looked at every day (core/quality.py).
 """
 
 import math
