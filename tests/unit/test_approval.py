@@ -425,27 +425,28 @@ def test_people_see_who_may_approve(admin: WorkspaceClient) -> None:
     assert f"In order: servicePrincipals/{JOB}, whom the jobs run as, cannot set the tag approval." in text
 
 
-WRONG: dict[str, tuple[Callable[[WorkspaceClient], None], str]] = {
-    "nobody": (grant, "nobody but account admins can set the tag approval"),
+NOBODY = "nobody but account admins can set the tag approval"
+WRONG: dict[str, tuple[Callable[[WorkspaceClient], None], tuple[str, ...]]] = {
+    "nobody": (grant, (NOBODY,)),
     "an empty group": (
         lambda client: (group(client, "empty"), grant(client, ("assigner", "groups/empty")))[-1],
-        "nobody but account admins can set the tag approval",
+        (NOBODY,),
     ),
     "the job alone": (
         lambda client: grant(client, ("assigner", f"servicePrincipals/{JOB}")),
-        f"the job servicePrincipals/{JOB} could set the tag approval itself",
+        (f"the job servicePrincipals/{JOB} could set the tag approval itself", NOBODY),
     ),
-    "not governed": (lambda client: client.tag_policies.delete_tag_policy("approval"), "is not governed"),
+    "not governed": (lambda client: client.tag_policies.delete_tag_policy("approval"), ("is not governed",)),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("what", WRONG)
 def test_people_see_what_is_not_in_order_with_who_may_approve(admin: WorkspaceClient, what: str) -> None:
-    change, line = WRONG[what]
+    change, lines = WRONG[what]
     change(admin)
     ok, text = shown(signed_in(admin, "ada@example.com"))
     assert not ok
-    assert line in text
+    assert [line for line in lines if line not in text] == []
 
 
 def test_the_command_exits_with_1_if_who_may_approve_is_not_in_order(
