@@ -208,6 +208,22 @@ def _try(given: settings.Try) -> None:
     )
 
 
+def _model_diff(given: settings.ModelDiff) -> None:
+    from flight_delays.platform.raw import reader_of
+    from flight_delays.platform.registry import connect
+    from flight_delays.tasks import model_diff
+    from flight_delays.views.model_diff import model_diff as in_markdown
+
+    checked = use_case()
+    diff = model_diff.run(checked, given, read=reader_of(given.raw_tables), registry=connect())
+    text = in_markdown(checked, diff)
+    given.file.parent.mkdir(parents=True, exist_ok=True)
+    given.file.write_text(text, encoding="utf-8")
+    click.echo(text)
+    if diff.is_worse or diff.golden.failed:
+        raise click.exceptions.Exit(1)
+
+
 def _query(given: settings.Query) -> None:
     from rich.console import Console
 
@@ -324,6 +340,7 @@ _add(stream, "stop", _checkpoint("stop"), settings.StreamStop)
 _add(stream, "reset", _checkpoint("reset"), settings.StreamReset)
 _add(app, "check-use-case", _check_use_case, settings.CheckUseCase)
 _add(app, "try", _try, settings.Try)
+_add(app, "model-diff", _model_diff, settings.ModelDiff)
 _add(app, "query", _query, settings.Query)
 _add(app, "lookup", _lookup, settings.Lookup)
 _add(app, "report", _report, AsOf, settings.Report)

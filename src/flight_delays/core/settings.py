@@ -554,6 +554,17 @@ class Try:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ModelDiff:
+    """Say whether a version is better than the champion, no different or worse; exit code 1 if it is worse."""
+
+    raw_tables: Text = Field(description="Schema of the raw tables, or a folder of Delta tables.")
+    model_name: ModelName
+    model_version: Version = Field(default=None, description="Version to compare; empty: the newest.")
+    as_of: Moment = Field(description="What counts as now.")
+    file: Path = Field(description="Where to write it, in Markdown.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Query:
     """Ask a serving endpoint for a forecast."""
 

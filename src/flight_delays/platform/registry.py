@@ -102,6 +102,14 @@ class Registry:
             raise UserError(f"model {name} version {number} was not made by a run; register it by the train job")
         return Version(name=name, number=number, run_id=found.run_id, tags=found.tags)
 
+    def newest(self, name: str) -> int:
+        """The highest number of a version. Raises NotThereError for a model without one."""
+        self.aliases(name)
+        numbers = [int(version.version) for version in self.client.search_model_versions(f"name = '{name}'")]
+        if not numbers:
+            raise NotThereError(f"model {name} has no version; run the train job")
+        return max(numbers)
+
     def load(self, name: str, number: int) -> PyFuncModel:
         """The model itself. Raises NotThereError if the version or its files are gone."""
         with _known(f"model {name} version {number} has lost its files; train a new version"):

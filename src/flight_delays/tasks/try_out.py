@@ -31,7 +31,7 @@ _SHOWN = 10  # tries, and features by importance
 
 
 @dataclass(frozen=True, kw_only=True)
-class Champion:
+class Kept:
     """How a version was found: its parameters, folds and columns, and the forecasts of its folds."""
 
     name: str
@@ -42,14 +42,17 @@ class Champion:
     judged: pd.DataFrame
 
 
-def champion_of(registry: Registry, model_name: str) -> Champion | None:
+def champion_of(registry: Registry, model_name: str) -> Kept | None:
     """The version that serves; None if none does."""
     number = registry.aliases(model_name).get("champion")
-    if number is None:
-        return None
+    return None if number is None else kept_of(registry, model_name, number)
+
+
+def kept_of(registry: Registry, model_name: str, number: int) -> Kept:
+    """A version by its number."""
     version = registry.version(model_name, number)
     search = json.loads(registry.kept(version, SEARCH))
-    return Champion(
+    return Kept(
         name=model_name,
         number=number,
         parameters=search["parameters"],
@@ -64,7 +67,7 @@ def run(
     settings: Try,
     *,
     read: Callable[[str], pa.Table],
-    champion: Champion | None,
+    champion: Kept | None,
     console: Console,
 ) -> None:
     """Fit on what `read` gives of the raw tables, show how it does, and add it to the history in `folder`.
