@@ -91,9 +91,9 @@ PAGE = """\
 # Releases under live traffic
 
 Made by `python -m bench.live_rollout`: the bundle's own jobs on the real flights, on a laptop, while {callers} callers
-ask the endpoint half of the time ({asked:,} requests in {minutes:.0f} minutes). So that nobody waits for hours, there are
-fewer stages than in prod, and one takes a minute at least and {min_requests} requests of each version. Labels come days
-later and play no part.
+ask the endpoint half of the time ({asked:,} requests in {minutes:.0f} minutes). So that nobody waits for hours, there
+are fewer stages than in prod, and one takes a minute at least and {min_requests} requests of each version. Labels come
+days later and play no part.
 
 {outcomes}
 

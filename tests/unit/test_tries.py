@@ -20,7 +20,7 @@ from flight_delays.core.splits import expanding_folds
 from flight_delays.core.training import REPEATS
 from flight_delays.core.tries import Comparison, compare
 from flight_delays.core.use_case import LABEL, UseCase
-from flight_delays.tasks.try_out import HISTORY, Champion, labelled_now, run
+from flight_delays.tasks.try_out import HISTORY, Kept, labelled_now, run
 
 AS_OF = datetime(2011, 4, 1, 4, tzinfo=UTC)
 RAW = raw_tables(AS_OF)
@@ -94,7 +94,7 @@ def test_rows_made_now_are_those_whose_outcome_is_known(rows: pd.DataFrame) -> N
     assert (rows["label_known_at"] <= AS_OF.replace(tzinfo=None)).all()
 
 
-def tried(use_case: UseCase, folder: Path, champion: Champion | None, **options: bool) -> str:
+def tried(use_case: UseCase, folder: Path, champion: Kept | None, **options: bool) -> str:
     said = io.StringIO()
     settings = Try(
         raw_tables="in memory",
@@ -109,10 +109,10 @@ def tried(use_case: UseCase, folder: Path, champion: Champion | None, **options:
     return said.getvalue()
 
 
-def champion_from(judged: pd.DataFrame) -> Champion:
+def champion_from(judged: pd.DataFrame) -> Kept:
     first = judged["day"].min()
     folds = expanding_folds(first, pd.Timestamp("2011-03-17").date(), folds=3, days=56, gap=1)
-    return Champion(
+    return Kept(
         name="bikes",
         number=7,
         parameters={"min_samples_leaf": 9, "max_features": 0.5},

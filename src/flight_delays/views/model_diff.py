@@ -10,7 +10,7 @@ def model_diff(use_case: UseCase, diff: Diff) -> str:
     loss, golden = use_case.objective.loss_name, diff.golden
     parts = [
         f"## Model diff: {diff.conclusion}",
-        f"Version {diff.version} of `{diff.name}` (commit {diff.commit}) against version {diff.champion}, the champion.",
+        f"Version {diff.version} of `{diff.name}` (commit {diff.commit}) against the champion, {diff.champion}.",
     ]
     if diff.found is None:
         parts.append("They are the same version: the change makes the same model of the same rows.")
