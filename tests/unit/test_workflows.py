@@ -27,6 +27,7 @@ STEP_KEYS = {"uses", "with", "run"}
 READ = {"contents": "read"}
 LOGIN = {"contents": "read", "id-token": "write"}
 NOT_A_FORK = "github.event_name != 'pull_request' || github.event.pull_request.head.repo.full_name == github.repository"
+BASE = "${{ github.event.pull_request.base.sha }}"
 SERVICE_PRINCIPAL = {
     "DATABRICKS_AUTH_TYPE": "github-oidc",
     "DATABRICKS_HOST": "${{ vars.DATABRICKS_HOST }}",
@@ -118,6 +119,11 @@ def understood(words: list[str]) -> bool:
             return job in BUNDLE_JOBS and target in TARGETS
         case [".venv/bin/flight-delays", "--target", target, "remove-artifacts"]:
             return target in TARGETS
+        case [".venv/bin/laptop", "run", *jobs, "--var", "trials=1"] | [".venv/bin/laptop", "run", *jobs]:
+            names = [*jobs, "--only"][: [*jobs, "--only"].index("--only")]
+            return {*names} <= BUNDLE_JOBS and jobs[len(names) :] in ([], ["--only", "train"])
+        case [".venv/bin/laptop", "model-diff", "--file", "$GITHUB_STEP_SUMMARY"]:
+            return True
     return False
 
 
@@ -133,7 +139,7 @@ def _after_ci(tree: dict[Any, Any], job: dict[str, Any]) -> bool:
 
 
 def _exists(value: object) -> bool:
-    return isinstance(value, bool) or (isinstance(value, str) and (ROOT / value).exists())
+    return isinstance(value, bool) or value == BASE or (isinstance(value, str) and (ROOT / value).exists())
 
 
 def _unknown(what: str, keys: Any, known: set[Any]) -> list[str]:
@@ -164,6 +170,10 @@ def test_all_that_a_workflow_names_exists(name: str) -> None:
         ("ci.yml", "github-oidc", "pat", "validate: env"),
         ("ci.yml", "astral-sh/setup-uv@", "astral-sh/setup-ux@", "uv is installed"),
         ("ci.yml", "      - run: uv venv\n", "", "the bundle's Python comes first"),
+        ("model-diff.yml", "run features train", "run featurs train", "not understood: .venv/bin/laptop run featurs"),
+        ("model-diff.yml", "--only train", "--only release", "not understood: .venv/bin/laptop run train --only"),
+        ("model-diff.yml", "base.sha", "head.ref", "no path ${{ github.event.pull_request.head.ref }}"),
+        ("model-diff.yml", "contents: read", "contents: write", "compare: permissions"),
         ("staging.yml", "--require-hashes requirements", "requirements", "not understood: uv pip sync requirements"),
         ("staging.yml", "run features", "run featurs", "not understood: databricks bundle run featurs -t staging"),
         (
@@ -214,6 +224,13 @@ def test_what_is_wrong_is_found(name: str, old: str, new: str, fault: str) -> No
 
 def test_every_target_is_validated_before_a_merge() -> None:
     assert {words[-1] for words in commands("ci.yml") if words[:3] == ["databricks", "bundle", "validate"]} == TARGETS
+
+
+def test_a_pull_requests_model_is_compared_with_that_of_its_base() -> None:
+    steps = yaml.safe_load(WORKFLOWS["model-diff.yml"])["jobs"]["compare"]["steps"]
+    checkouts = [step["with"] for step in steps if "uses" in step]
+    assert [one.get("ref") for one in checkouts] == [BASE, None]
+    assert checkouts[1]["clean"] is False  # else the base's world would be gone
 
 
 def test_staging_builds_features_trains_scores_and_checks_the_endpoint() -> None:
