@@ -8,23 +8,24 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pandas as pd
 import pyarrow as pa
 import pytest
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.types import to_arrow_schema
 from tests.conftest import EXPERIMENT
 from tests.contexts import decision, make_context, printed
 from tests.spark.test_score_served import ENTITIES, PAYLOADS
-from tests.streams import END, SENT_AT, START, real_day
+from tests.spark.test_scoring import configured
+from tests.streams import DELAY, END, START, case, real_day
 from tests.worlds import copied
 
 from flight_delays.core.errors import UserError
-from flight_delays.core.settings import AVAILABLE_NOW, Explain, Features, ScoreBatch, ScoreServed, ScoreStream
+from flight_delays.core.settings import Explain, Features, ScoreBatch, ScoreServed
 from flight_delays.platform.context import Context
 from flight_delays.platform.delta import Tables, collected
-from flight_delays.platform.registry import DIGEST, Registry, Training, digest_of, predict
+from flight_delays.platform.registry import DIGEST, Registry, Training, digest_of, predict, signature
+from flight_delays.platform.stream_log import DeltaLog
 from flight_delays.tasks import explain, features, score_batch, score_served, score_stream
+from flight_delays.tasks.score_stream import Model
 from flight_delays.use_case import USE_CASE
 
 NAME = "explained"
@@ -32,12 +33,11 @@ SCHEMA = f"spark_catalog.{NAME}"
 KNOWN_BY = START - timedelta(hours=2)  # up to here the raw tables hold rows before the stream begins
 CORRECTED = END + timedelta(days=3)
 UNCHECKED = "spark.databricks.delta.retentionDurationCheck.enabled"
+LISTING = "spark.sql.sources.parallelPartitionDiscovery.parallelism"  # VACUUM starts as many tasks
 
 
 @pytest.fixture
-def context(
-    new_tables: Callable[[str], Tables], registry: Registry, training: Callable[..., Training], tmp_path: Path
-) -> Context:
+def context(new_tables: Callable[[str], Tables], registry: Registry, training: Callable[..., Training]) -> Context:
     """One version has scored a batch, a stream and a request."""
     context = make_context(as_of=KNOWN_BY, tables=new_tables(NAME), registry=registry)
     if registry.client.search_registered_models(f"name = '{NAME}'"):
@@ -57,22 +57,14 @@ def context(
         append(tables, name, rows)
     features.run(context, Features(raw_schema=SCHEMA))
     score_batch.run(context, ScoreBatch(model_name=NAME, online_store=False))
-    for name, events in day.events.items():
-        schema = to_arrow_schema(tables.read(name).schema)
-        sent = events.assign(sent_at=SENT_AT, sequence=range(len(events)))[schema.names]
-        append(tables, name, pa.Table.from_pandas(pd.DataFrame(sent), schema, preserve_index=False))
-    score_stream.run(
-        context,
-        ScoreStream(
-            raw_schema=SCHEMA,
-            model_name=NAME,
-            checkpoint=str(tmp_path / "checkpoint"),
-            stream_watermark_minutes=60,
-            stream_trigger=AVAILABLE_NOW,
-            max_lag_seconds=60,
-            online_store=False,
-        ),
-    )
+    log = DeltaLog(use_case=USE_CASE, tables=tables, query="query", model_name=NAME)
+    memory, loaded = None, registry.load(NAME, 1)
+    model = Model(name=NAME, number=1, signature=signature(loaded), score=loaded.unwrap_python_model().score)
+    for number, events in enumerate(case(day.events, 1, batches=2).batches):
+        memory = score_stream.process(
+            *(log, USE_CASE, memory, events, number), delay=DELAY, champion=lambda: 1, model=lambda _: model
+        )
+    log.land()
     answer_requests(context)
     return context
 
@@ -124,7 +116,8 @@ def test_a_batchs_prediction_is_told_from_raw_rows_to_the_decision_and_comes_out
         "files of the version: the same, bit for bit",
         "trained on features at version 3; days before 2013-02-01",
         f"scored from features at version {run['table_versions']['features']}",
-        "verdict PASS as of 2013-01-05 11:00:00, 1 checks PASS (the verdict)",
+        "verdict PASS as of 2013-01-05 11:00:00, 1 checks PASS",
+        "decision the verdict",
         "serves by promotion as of 2013-01-05 11:00:00, recorded 20",
         "decided by the gate: verdict PASS",
         "recomputed from the raw tables as they are now: the same, bit for bit",
@@ -175,9 +168,8 @@ def vacuum(tables: Tables, table: str) -> None:
     column = "temp" if table == "raw_weather" else "distance"
     for by in ("* 2", "/ 2"):
         tables.spark.sql(f"UPDATE {tables.name(table)} SET {column} = {column} {by}")
-    tables.spark.conf.set(UNCHECKED, "false")
-    tables.spark.sql(f"VACUUM {tables.name(table)} RETAIN 0 HOURS")
-    tables.spark.conf.set(UNCHECKED, "true")
+    with configured(tables.spark, UNCHECKED, "false"), configured(tables.spark, LISTING, "1"):
+        tables.spark.sql(f"VACUUM {tables.name(table)} RETAIN 0 HOURS")
 
 
 def test_what_was_vacuumed_is_told_and_the_rest_is_still_checked(context: Context) -> None:
@@ -202,7 +194,7 @@ def test_records_that_were_deleted_are_told(context: Context) -> None:
     spark.sql(f"DELETE FROM {there.tables.name('stream_events')}")
     same, said = explained(there, ids["stream"])
     assert same, said
-    assert re.search(r"GONE: what micro-batch 0 had .*: stream_events has no events of micro-batch 0 any more", said)
+    assert re.search(r"GONE: what micro-batch 1 had .*: stream_events has no events of micro-batch 0, 1 any more", said)
     for table in ("runs", "decisions"):
         spark.sql(f"DELETE FROM {there.tables.name(table)}")
     for source in ("batch", "stream"):

@@ -59,15 +59,17 @@ def newest_rollout(decisions: Sequence[Decision]) -> Logged | None:
 
 def release_of(decisions: Sequence[Decision], version: int, moment: datetime) -> Release:
     """How the version that scored at a moment, by the clock, had come to serve; of decisions on one model, in order."""
-    releases = [one for one in releases_in(decisions) if one.model_version == version]
-    before = [one for one in releases if one.recorded_at is None or one.recorded_at <= moment]
-    release = next(iter(before[-1:] or releases), None)  # an alias moves moments before it is logged
-    promoted = [one for one in releases[: releases.index(release) + 1] if one.kind == PROMOTION] if release else []
-    steps = [one for one in decisions if one.kind == ROLLOUT and one.model_version == version]
-    allowed_by = promoted[-1].allowed_by if promoted else steps[-1].allowed_by if steps else None
+    own = [one for one in decisions if one.model_version == version and one.kind != VERDICT]
+    # An alias moves moments before that is logged.
+    before = [one for one in own if one.recorded_at is None or one.recorded_at <= moment] or own[:1]
+    releases, steps = releases_in(before), [one for one in own if one.kind == ROLLOUT]
+    promoted = [one.allowed_by for one in releases if one.kind == PROMOTION]
+    allowed_by = promoted[-1] if promoted else None
+    if before and before[-1].kind == ROLLOUT and before[-1].allowed_by != allowed_by:  # as a challenger, then
+        releases, allowed_by = [], before[-1].allowed_by
     verdicts = [one for one in decisions if one.kind == VERDICT and one.decision_id == allowed_by]
     return Release(
-        release=release,
+        release=next(iter(releases[-1:]), None),
         verdict=next(iter(verdicts), None),
         steps=tuple(one for one in steps if one.allowed_by == allowed_by),
     )

@@ -5,10 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 
+from rich.console import Console
+
 from flight_delays.core.explanation import Explanation, Fact, Gone, Prediction, explain
 from flight_delays.core.gates import Outcome as Verdict
 from flight_delays.core.scoring import SERVING
 from flight_delays.core.settings import Explain
+from flight_delays.core.use_case import UseCase
 from flight_delays.platform import precomputed
 from flight_delays.platform.context import Adapters
 from flight_delays.platform.decision_log import PROMOTION, Decision
@@ -24,15 +27,19 @@ def run(adapters: Adapters, settings: Explain) -> bool:
     """Print it; whether features and forecast, recomputed, are the same as stored."""
     raw = adapters.tables.of(settings.raw_schema)
     found = read(adapters, settings.prediction_id, raw=raw, payload_table=settings.payload_table)
-    explained, console = explain(adapters.use_case, found.evidence), adapters.console
-    prediction = found.evidence.prediction
+    return show_explanation(adapters.console, adapters.use_case, found, rows=settings.rows)
+
+
+def show_explanation(console: Console, use_case: UseCase, found: Read, *, rows: int) -> bool:
+    """The same of what was read; of raw rows that were counted together `rows` are shown."""
+    explained, prediction = explain(use_case, found.evidence), found.evidence.prediction
     told = {name: getattr(prediction, name) for name in precomputed.COLUMNS}
-    console.print(ask.precomputed(adapters.use_case, precomputed.Prediction(**told)))
+    console.print(ask.precomputed(use_case, precomputed.Prediction(**told)))
     show(console, "Where it comes from", ("", ""), [*_origin(prediction, found), *_release(found.release)])
     if explained.facts:
         title = "What was known (UTC)"
         columns = ("for", "table", "row", "of", "known at", "says", "corrected since")
-        show(console, title, columns, _facts(explained.facts, settings.rows))
+        show(console, title, columns, _facts(explained.facts, rows))
     show(console, "What the model takes", ("column", "stored", "recomputed"), _values(explained))
     for line in _checks(explained):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -48,10 +55,8 @@ def _origin(prediction: Prediction, found: Read) -> Iterator[tuple[str, str]]:
         yield "its code", f"commit {documentation.tags.get('git_commit', 'not recorded')}"
         yield "its files", f"digest {documentation.digest or 'not recorded'}"
         read = ", ".join(f"{table} at version {version}" for table, version in documentation.lineage.items())
-        yield (
-            "trained on",
-            f"{read or 'not recorded'}; days before {documentation.tags.get('trained_until', 'unknown')}",
-        )
+        until = documentation.tags.get("trained_until", "not recorded")
+        yield "trained on", f"{read or 'not recorded'}; days before {until}"
     match found.run:
         case Run(tables=tables):
             read = ", ".join(f"{table} at version {of.version}" for table, of in tables.items())
@@ -67,10 +72,8 @@ def _release(found: Release) -> Iterator[tuple[str, str]]:
     if verdict is not None:
         passed = [line for line in verdict.reasons if line.startswith(Verdict.PASS)]
         others = [line for line in verdict.reasons if line not in passed]
-        yield (
-            "verdict",
-            f"{verdict.outcome} as of {_text(verdict.as_of)}, {len(passed)} checks PASS ({verdict.decision_id})",
-        )
+        yield "verdict", f"{verdict.outcome} as of {_text(verdict.as_of)}, {len(passed)} checks PASS"
+        yield "", f"decision {verdict.decision_id}"
         yield from (("", line) for line in others)
     for step in found.steps:
         share = json.loads(step.evidence)["percentage"]
