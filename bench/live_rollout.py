@@ -101,8 +101,9 @@ days later and play no part.
 
 ![Share of the answers by each version, over time](live-rollout.png)
 
-A version that fails only after a while can't be found in shadow: its first failures reach callers, as few as its stage
-lets it, until the job's next run, which in a workspace comes within the hour.
+In shadow the job sends callers' requests once more at each of its runs, so that a leak may show there too. One that
+takes longer reaches callers in the first stage, as few as that lets it, until the job's next run: in a workspace within
+the hour.
 
 ## Each step, with its reasons
 
@@ -405,6 +406,7 @@ def picture(found: pd.DataFrame, episodes: Sequence[Episode]) -> Figure:
     failed = there[there["status_code"] != 200].groupby(minutes).size().reindex(shares.index, fill_value=0)
     below.bar(failed.index, failed, width=5 / 60, color="tab:red", align="edge")
     below.set_ylabel("failed / 5 s")
+    below.set_ylim(bottom=0)
     below.set_xlabel("minutes")
     return figure
 
@@ -423,7 +425,8 @@ def write(
         answered = (found["entity_version"] == str(one.version)).sum()
         path = ", ".join(str(share) for share in dict.fromkeys(shares))
         outcomes.append(
-            (one.version, one.what, f"{last['outcome']} after {path} %", last["reasons"][0], f"{answered:,}",
+            (one.version, one.what, f"{last['outcome']} after {path} %",
+             "all clocks are good" if last["outcome"] == Action.PROMOTE else last["reasons"][0], f"{answered:,}",
              f"{failures:,} of {sent:,}")
         )  # fmt: skip
         for row in rows[rows["outcome"] != Action.SERVE].to_dict("records"):
