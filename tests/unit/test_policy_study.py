@@ -21,10 +21,13 @@ from flight_delays.core.policy_study import (
     Passed,
     RolloutRates,
     Spread,
+    ab_differences,
+    first_shown,
     gate_rates,
     loosened,
     recommended,
     spread_of,
+    try_ab_test,
     try_gate,
     try_rollout,
     with_margin,
@@ -99,6 +102,19 @@ def test_a_rollout_goes_on_until_the_policys_limit_and_shorter_limits_follow_fro
     assert not found.better.rolled_back.any()
     assert within(found.equal, 60).promoted.tolist() == found.equal.promoted.tolist()
     assert not within(found.equal, 20).promoted.any()  # quality_min_days
+
+
+def test_an_ab_test_finds_a_version_that_is_much_worse_and_seldom_two_that_are_the_same() -> None:
+    found = try_ab_test(history(), replace(ROLLOUT, max_loss_increase=0.05, ab_test_days=40), 40)
+    assert found.worse == pytest.approx(0.1)
+    assert found.found > 0.9
+    assert found.wrong <= 0.1
+
+
+def test_a_day_on_which_one_version_answers_nothing_gives_no_difference() -> None:
+    values = ab_differences(history(), *history().apart("other", 0.0), [np.array([0, 1])], 0, np.random.default_rng(1))
+    assert np.isnan(values).all()
+    assert first_shown(values, 0.95) == (np.inf, np.inf)
 
 
 def test_within_a_limit_is_what_ended_on_its_day_or_before() -> None:
@@ -225,7 +241,7 @@ def test_a_study_says_what_the_policy_does_what_to_set_instead_and_what_it_costs
         rollout=replace(ROLLOUT, max_loss_increase=0.02, max_calibration_increase=1.0),
     )
     study = studied(USE_CASE, history(), settings, Console(quiet=True))
-    gate, recommended_gate, rollouts, recommended_rollouts, exposed = conclusions(USE_CASE, study, settings)
+    gate, recommended_gate, rollouts, recommended_rollouts, exposed, tests = conclusions(USE_CASE, study, settings)
     assert gate.startswith(
         "The gate as it is (`loss_margin` 0.02, 60 days): of models whose squared error is 2 margins"
     )
@@ -233,6 +249,7 @@ def test_a_study_says_what_the_policy_does_what_to_set_instead_and_what_it_costs
     assert rollouts.startswith("Rollouts by `max_loss_increase` 0.02 and `quality_limit_days` 60, as it is: an equal")
     assert recommended_rollouts.startswith("Recommended for rollouts: `max_loss_increase` ")
     assert exposed.startswith("A worse version answers, until its rollout ends, with `quality_needed_for` ")
+    assert tests.startswith("A/B tests as they are (`ab_test_share` 20, `ab_test_days` 28): ")
     text = page(USE_CASE, study, settings)
     assert all(f"- {line}\n" in text for line in conclusions(USE_CASE, study, settings))
     assert text.count("| as it is") == 2

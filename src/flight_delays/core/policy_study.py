@@ -233,6 +233,33 @@ def first_shown(values: Floats, confidence: float) -> tuple[Floats, Floats]:
     return found[0], found[1]
 
 
+@dataclass(frozen=True, kw_only=True)
+class ABRates:
+    """A/B tests by the policy: how many call two versions that are the same different, and find one that is `worse`."""
+
+    wrong: float
+    worse: float
+    found: float
+
+
+def try_ab_test(history: History, policy: RolloutPolicy, replicates: int) -> ABRates:
+    """A/A tests of the champion with itself, and A/B tests of all challengers, `WORSE` margins worse."""
+    rng, worse = np.random.default_rng(1), WORSE * policy.max_loss_increase
+
+    def concluded(challenger: Floats, champion: Floats) -> tuple[Floats, Floats]:
+        drawn = _drawn(rng, history.days, policy.ab_test_days, replicates)
+        values = ab_differences(history, challenger, champion, drawn, policy.ab_test_share, rng)
+        return first_shown(values, policy.quality_confidence)
+
+    same = concluded(history.evidence.forecasts, history.evidence.forecasts)
+    found = [concluded(*history.apart(name, worse))[1] for name in history.challengers]
+    return ABRates(
+        wrong=float(np.isfinite(np.minimum(*same)).mean()),
+        worse=worse,
+        found=float(np.isfinite(np.concatenate(found)).mean()),
+    )
+
+
 def within(ended: Ended, days: int) -> Ended:
     """The same rollouts with a shorter limit; rows are those of the whole."""
     inside = ended.days <= days
@@ -415,6 +442,7 @@ class Study:
     gate: tuple[GateRates, ...]
     rollouts: tuple[RolloutRates, ...]
     calibration: Mapping[float, float]
+    ab_test: ABRates
 
 
 def recommended(rates: Iterable[Rates]) -> Rates | None:

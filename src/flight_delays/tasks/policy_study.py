@@ -21,6 +21,7 @@ from flight_delays.core.policy_study import (
     recommended,
     rollout_rates,
     spread_of,
+    try_ab_test,
     try_gate,
     try_rollout,
     with_margin,
@@ -99,6 +100,7 @@ def studied(use_case: UseCase, history: History, settings: PolicyStudy, console:
         gate=tuple(gate_rates(passed)),
         rollouts=tuple(rollout_rates(ended, limits)),
         calibration=calibration,
+        ab_test=try_ab_test(history, rollout, n),
     )
 
 

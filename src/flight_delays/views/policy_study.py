@@ -90,6 +90,12 @@ def conclusions(use_case: UseCase, study: Study, settings: PolicyStudy) -> Itera
     shown = rolled or current
     if shown:
         yield _exposed(rollout, shown)
+    tests = study.ab_test
+    yield (
+        f"A/B tests as they are (`ab_test_share` {rollout.ab_test_share}, `ab_test_days` {rollout.ab_test_days}): "
+        f"{percent(tests.found)} show a version that is {tests.worse:g} worse; {percent(tests.wrong)} call two that "
+        "are the same different."
+    )
 
 
 def _calibrated(study: Study, policy: RolloutPolicy, margin: float) -> str:
