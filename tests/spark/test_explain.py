@@ -124,7 +124,9 @@ def test_a_batchs_prediction_is_told_from_raw_rows_to_the_decision_and_comes_out
         "forecast from the raw tables as they are now: the same, bit for bit",
     ):
         assert told in said
-    assert re.search(r"temp, .* raw_weather origin \w+, observed_at 2013-01-05 ", said)
+    assert re.search(
+        r"temp, .*: 1 of raw_weather\n origin \w+, of 2013-01-05 \S+, known at 2013-01-05 \S+: temp ", said
+    )
     assert "GONE" not in said
 
 
@@ -160,7 +162,7 @@ def test_a_correction_since_changes_nothing_and_is_told(context: Context) -> Non
         same, said = explained(there, one_of(there.tables, source))
         assert same, said
     same, said = explained(there, one_of(there.tables, "batch"))
-    assert f"{CORRECTED:%Y-%m-%d %H:%M:%S}" in said
+    assert f"CORRECTED, known at {CORRECTED:%Y-%m-%d %H:%M:%S}" in said
 
 
 def vacuum(tables: Tables, table: str) -> None:

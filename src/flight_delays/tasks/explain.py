@@ -1,7 +1,7 @@
 """Why did this prediction say that? What it was made from, why its version served, and whether it comes out again."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 
@@ -37,16 +37,20 @@ def show_explanation(console: Console, use_case: UseCase, found: Read, *, rows: 
     console.print(ask.precomputed(use_case, precomputed.Prediction(**told)))
     show(console, "Where it comes from", ("", ""), [*_origin(prediction, found), *_release(found.release)])
     if explained.facts:
-        title = "What was known (UTC)"
-        columns = ("for", "table", "row", "of", "known at", "says", "corrected since")
-        show(console, title, columns, _facts(explained.facts, rows))
+        _say(console, ["What was known, in UTC:", *(f"  {line}" for line in _facts(explained.facts, rows))])
     show(console, "What the model takes", ("column", "stored", "recomputed"), _values(explained))
-    for line in _checks(explained):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    _say(console, _checks(explained))
     return explained.is_same
 
 
+def _say(console: Console, lines: Iterable[str]) -> None:
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 def _origin(prediction: Prediction, found: Read) -> Iterator[tuple[str, str]]:
+    chance = "" if prediction.probability is None else f"probability {prediction.probability!r}, "
+    yield "forecast", f"{chance}prediction {prediction.prediction!r} ({prediction.prediction_id})"
     yield "version", f"{prediction.model_version} of {prediction.model_name}"
     documentation = found.documentation
     if isinstance(documentation, Gone):
@@ -97,21 +101,26 @@ def _recorded(decision: Decision) -> str:
     return f"recorded {_text(decision.recorded_at) if decision.recorded_at else 'at an unknown time'}"
 
 
-def _facts(facts: Sequence[Fact], most: int) -> Iterator[tuple[str, ...]]:
+def _facts(facts: Sequence[Fact], most: int) -> Iterator[str]:
     """Of rows that were counted together the `most` newest."""
     for (answers, table), those in groupby(facts, key=lambda one: (one.answers, one.table)):
         rows = sorted(those, key=lambda one: one.known_at, reverse=True)
         named = ", ".join([*answers[:_SHORT], *([f"{len(answers) - _SHORT} more"] if len(answers) > _SHORT else [])])
-        for at, one in enumerate(rows[:most]):
-            corrected = _text(one.corrected_at) if one.corrected_at else ""
-            own = ("" if at else named, table, _pairs(one.key), _text(one.event_time), _text(one.known_at))
-            yield (*own, _pairs(one.values), corrected)
+        since = f", known from {_text(rows[-1].known_at)} on" if len(rows) > 1 else ""
+        yield f"{named}: {len(rows):,} of {table}{since}"
+        for one in rows[:most]:
+            of = "" if one.event_time == one.known_at else f", of {_text(one.event_time)}"
+            says = f": {said}" if (said := _pairs(one.values, one)) else ""
+            corrected = f"; CORRECTED, known at {_text(one.corrected_at)}" if one.corrected_at else ""
+            yield f"  {_pairs(one.key, one)}{of}, known at {_text(one.known_at)}{says}{corrected}"
         if len(rows) > most:
-            yield "", table, f"and {len(rows) - most:,} more", "", f"from {_text(rows[-1].known_at)} on", "", ""
+            yield f"  and {len(rows) - most:,} more"
 
 
-def _pairs(values: Mapping[str, object]) -> str:
-    return ", ".join(f"{name} {_text(value)}" for name, value in values.items())
+def _pairs(values: Mapping[str, object], fact: Fact) -> str:
+    """Without the fact's own times, which stand beside."""
+    told = {name: value for name, value in values.items() if value not in (fact.event_time, fact.known_at)}
+    return ", ".join(f"{name} {_text(value)}" for name, value in told.items())
 
 
 def _text(value: object) -> str:
