@@ -15,7 +15,7 @@ ALTER TABLE {schema}.a ADD CONSTRAINT positive CHECK (x > 0);
 """
 DECLARED = declarations(USE_CASE.sql)
 TABLES = [name for name, sql in DECLARED.items() if not is_view(sql)]
-VIEWS = ["daily_performance", "late_events", "latest_predictions", "stream_progress"]
+VIEWS = ["daily_performance", "late_events", "latest_predictions", "served_performance", "stream_progress"]
 # What was delivered, more than once maybe, has no key.
 LOGS = {"flight_events", "weather_events", "stream_events"}
 
