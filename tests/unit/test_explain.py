@@ -154,6 +154,18 @@ def test_what_is_gone_is_told_where_it_would_be() -> None:
     assert not same
 
 
+@pytest.mark.parametrize(
+    ("instead", "line"),
+    [({}, "weather_hum 0.59 0.59"), ({"stored": []}, "weather_hum 0.59"), ({"known": []}, "weather_hum 0.59")],
+    ids=["both", "not stored", "not recomputed"],
+)
+def test_what_is_not_stored_or_not_recomputed_is_no_null(instead: dict[str, object], line: str) -> None:
+    _, said = printed(evidence(**instead))
+    lines = [one.strip() for one in said.splitlines()]
+    assert line in lines
+    assert not [one for one in lines if one.startswith("weather_") and "null" in one]
+
+
 @pytest.mark.parametrize(("rows", "more"), [(1, 23), (23, 1), (24, 0)])
 def test_of_rows_that_were_counted_together_the_newest_are_shown(rows: int, more: int) -> None:
     _, said = printed(evidence(), rows=rows)

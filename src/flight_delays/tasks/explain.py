@@ -130,8 +130,14 @@ def _text(value: object) -> str:
 
 
 def _values(explained: Explanation) -> Iterator[tuple[str, str, str]]:
+    """Where nothing is stored, as of a stream, or nothing recomputed, that is no null."""
+    stored, recomputed = ([getattr(one, side) for one in explained.values] for side in ("stored", "recomputed"))
     for one in explained.values:
-        yield one.name, _text(one.stored), _text(one.recomputed)
+        yield (
+            one.name,
+            _text(one.stored) if any(value is not None for value in stored) else "",
+            _text(one.recomputed) if any(value is not None for value in recomputed) else "",
+        )
 
 
 def _checks(explained: Explanation) -> Iterator[str]:
