@@ -20,9 +20,9 @@ from sklearn.utils.parallel import Parallel, delayed
 from bench.gate import CHALLENGERS, ROOT, read
 from flight_delays.core.ab_test import FEWEST_DAYS
 from flight_delays.core.backtest import History
+from flight_delays.core.drawn import BLOCK, ab_differences, drawn_days, first_shown
 from flight_delays.core.markdown import percent, table
 from flight_delays.core.metrics import Floats
-from flight_delays.core.policy_study import BLOCK, ab_differences, drawn_days, first_shown
 
 DAYS, CONFIDENCE = 120, 0.95
 AMOUNTS = (0.01, 0.02, 0.04, 0.06)  # of loss

@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from flight_delays.core.backtest import level_at
+from flight_delays.core.drawn import drawn_days, of_days
 from flight_delays.core.gates import DayTotals, Evidence, Outcome, by_day, judge_days
 from flight_delays.core.metrics import Floats
-from flight_delays.core.policy_study import drawn_days, of_days
 from flight_delays.core.releases import Promotion, served_recently
 from flight_delays.core.settings import Policy
 

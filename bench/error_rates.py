@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from flight_delays.core.bootstrap import Interval
+from flight_delays.core.drawn import drawn_days, of_days
 from flight_delays.core.gates import DayTotals, Evidence, Outcome, at_most, by_day, judge_days
 from flight_delays.core.metrics import Floats
-from flight_delays.core.policy_study import drawn_days, of_days
 from flight_delays.core.settings import Policy
 
 GATE, OLD_GATE = "the gate", "the old gate"

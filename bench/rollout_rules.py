@@ -12,8 +12,8 @@ import numpy.typing as npt
 from scipy import stats
 
 from flight_delays.core.backtest import History
+from flight_delays.core.drawn import Ended
 from flight_delays.core.metrics import Floats
-from flight_delays.core.policy_study import Ended
 from flight_delays.core.quality import EFFECT_SIZE, PairedDay, confidence_sequence, reach
 from flight_delays.core.settings import RolloutPolicy
 
@@ -51,6 +51,11 @@ def pair(history: History, challenger: Floats, champion: Floats) -> Pair:
         champion=means[1],
         challenger=means[0],
     )
+
+
+def held_at(policy: RolloutPolicy) -> int:
+    """The share at which a rollout waits for quality, %."""
+    return max(stage for stage in policy.rollout_stages if stage < policy.quality_needed_for)
 
 
 Known = npt.NDArray[np.bool_]
@@ -95,12 +100,11 @@ def _ended(good: Known, worse: Known, every_row: Floats, policy: RolloutPolicy) 
     each = np.arange(len(stops))
     days = np.where(some, at + 2, policy.quality_limit_days)
     rows = every_row[each, days - 1]
-    held = max(stage for stage in policy.rollout_stages if stage < policy.quality_needed_for) / 100
     return Ended(
         promoted=some & ~worse[each, at],
         rolled_back=some & worse[each, at],
         days=days.astype(np.float64),
-        exposed=rows * held,
+        exposed=rows * held_at(policy) / 100,
         rows=rows,
     )
 

@@ -34,12 +34,13 @@ from bench.rollout_rules import (
     autocorrelated,
     by_rule,
     first_above,
+    held_at,
     pair,
 )
 from flight_delays.core.backtest import History
+from flight_delays.core.drawn import Ended, drawn_days, rolled_out
 from flight_delays.core.markdown import percent, table
 from flight_delays.core.metrics import Floats
-from flight_delays.core.policy_study import Ended, drawn_days, rolled_out
 from flight_delays.core.quality import reach
 from flight_delays.core.settings import RolloutPolicy
 
@@ -233,7 +234,7 @@ every day? Made by `python -m bench.rollouts`, with the code that decides rollou
   {np.median(equal.days[equal.promoted]):.0f} days, and undecided in {undecided(EQUAL)}. One that is 0.02 better is
   promoted in {percent(better.promoted.mean())}, half of those within
   {np.median(better.days[better.promoted]):.0f} days.
-- **Requests are not the price.** Quality is waited for at {_held(policy)} % of the requests: one that is 0.02 worse
+- **Requests are not the price.** Quality is waited for at {held_at(policy)} % of the requests: one that is 0.02 worse
   answers {worse.exposed.mean():,.0f} rows of {worse.rows.mean():,.0f} until its rollout ends. A larger share would not
   save a day ([below](#rows-to-the-challenger)).
 
@@ -243,7 +244,7 @@ every day? Made by `python -m bench.rollouts`, with the code that decides rollou
 
 The champion and the challengers of [the gate's study](error-rates.md), made worse or better by an exact amount of log
 loss over 184 days. An equal one differs flight by flight: its daily difference varies by 0.007 to 0.03, depending on
-the pair. Rollouts go through `rollout_stages`, an hour each, and wait at {_held(policy)} % for quality. Labels
+the pair. Rollouts go through `rollout_stages`, an hour each, and wait at {held_at(policy)} % for quality. Labels
 of a day are known a day after it ended; each midnight is a look. Days are drawn in blocks of {BLOCK} that follow each
 other, {replicates:,} rollouts for each pair and amount: {drawn:,} for each rate, whose standard error is at most
 {percent(0.5 / drawn**0.5)}. The other clocks are taken to be good.
@@ -341,10 +342,6 @@ def policy_line(policy: RolloutPolicy) -> str:
 def _waits(policy: RolloutPolicy) -> list[tuple[int, int]]:
     stages = policy.rollout_stages
     return [(after, before) for before, after in pairwise(stages)]
-
-
-def _held(policy: RolloutPolicy) -> int:
-    return max(stage for stage in policy.rollout_stages if stage < policy.quality_needed_for)
 
 
 def _seen(days: Floats, limit: int, share: float) -> str:

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
-from pyspark.sql.pandas.types import to_arrow_schema
 from tests.contexts import ROLLOUT, MemoryDecisions, make_context, printed
+from tests.spark.test_performance import write
 
 from flight_delays.core.rollout import Action, Entry, Signal, state_of
 from flight_delays.core.settings import ABTestStatus, Rollout
@@ -25,12 +24,6 @@ BEGUN = datetime(2013, 7, 1, 12, tzinfo=UTC)
 DAYS = 12
 NOW = BEGUN + timedelta(days=DAYS + 2)
 STATUS = ABTestStatus(model_name=NAME, days=2, quality_min_label_coverage=0.9)
-
-
-def write(tables: Tables, table: str, rows: pd.DataFrame) -> None:
-    schema = tables.read(table).schema
-    arrow = pa.Table.from_pandas(rows.reindex(columns=schema.names), to_arrow_schema(schema), preserve_index=False)
-    tables.append(table, tables.spark.createDataFrame(arrow))
 
 
 def day_of(version: int, day: date, loss: float, **changes: Any) -> dict[str, Any]:

@@ -35,9 +35,9 @@ from bench.gate import (
 )
 
 from flight_delays.core.backtest import worse_by
+from flight_delays.core.drawn import drawn_days, of_days
 from flight_delays.core.gates import Evidence, Outcome, judge, judge_days
 from flight_delays.core.objective import BinaryClassification, Regression
-from flight_delays.core.policy_study import drawn_days, of_days
 from flight_delays.core.settings import Policy
 
 DOCS = Path(__file__).parents[2] / "docs"

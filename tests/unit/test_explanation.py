@@ -23,10 +23,10 @@ from flight_delays.core.explanation import (
     Logged,
     Model,
     Outcome,
-    Prediction,
     Stored,
     explain,
 )
+from flight_delays.core.prediction import Recorded
 from flight_delays.core.scoring import inputs_of
 from flight_delays.core.signature import Column, Signature
 
@@ -63,7 +63,7 @@ def features() -> pa.Table:
 def evidence(source: str = "batch", **instead: object) -> Evidence:
     """Of a prediction of which nothing is lost, but for what is given `instead`."""
     (forecast,) = score(inputs_of(MODEL.signature, features()))["prediction"]
-    prediction = Prediction(
+    prediction = Recorded(
         prediction_id="id",
         entity_id=HOUR,
         prediction_ts=AT,

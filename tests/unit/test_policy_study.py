@@ -12,17 +12,15 @@ from tests.bike_tables import raw_tables
 from tests.bikes import USE_CASE
 
 from flight_delays.core.backtest import History, backtest
+from flight_delays.core.drawn import Ended, ab_differences, first_shown, within
 from flight_delays.core.errors import UserError
 from flight_delays.core.gates import Evidence
 from flight_delays.core.objective import Regression
 from flight_delays.core.policy_study import (
-    Ended,
     GateRates,
     Passed,
     RolloutRates,
     Spread,
-    ab_differences,
-    first_shown,
     gate_rates,
     loosened,
     recommended,
@@ -31,7 +29,6 @@ from flight_delays.core.policy_study import (
     try_gate,
     try_rollout,
     with_margin,
-    within,
 )
 from flight_delays.core.settings import PolicyStudy
 from flight_delays.tasks.policy_study import studied

@@ -29,9 +29,9 @@ from bench.rollouts import AMOUNTS, CORRELATIONS, EFFECT, fixed_length, page, pi
 from scipy import stats
 
 from flight_delays.core.backtest import History
+from flight_delays.core.drawn import Ended, rolled_out
 from flight_delays.core.gates import Evidence
 from flight_delays.core.objective import BinaryClassification
-from flight_delays.core.policy_study import Ended, rolled_out
 from flight_delays.core.quality import CALIBRATION, PairedDay
 from flight_delays.core.settings import RolloutPolicy
 

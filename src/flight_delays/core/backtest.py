@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from flight_delays.core.errors import UserError
@@ -40,11 +39,14 @@ class History:
 
     def paired(self, challenger: Floats, champion: Floats) -> tuple[PairedDay, ...]:
         """Both forecasts compared by day; the day itself is left open."""
-        order = np.argsort(self.evidence.days, kind="stable")
-        ends = np.cumsum(np.bincount(self.evidence.days))[:-1]
-        labels, own, other = (np.split(values[order], ends) for values in (self.evidence.labels, champion, challenger))
+        labels, own, other = map(self.by_day, (self.evidence.labels, champion, challenger))
         objective = self.evidence.objective
         return tuple(paired_day(date.min, *one, objective) for one in zip(labels, own, other, strict=True))
+
+    def by_day(self, values: Floats) -> list[Floats]:
+        """Rows' values, day by day."""
+        order = np.argsort(self.evidence.days, kind="stable")
+        return np.split(values[order], np.cumsum(np.bincount(self.evidence.days))[:-1])
 
     @property
     def days(self) -> int:
@@ -101,7 +103,7 @@ def backtest(use_case: UseCase, rows: pd.DataFrame, *, on_model: Callable[[str],
             objective=use_case.objective,
             labels=labels,
             forecasts=forecasts("the champion", split.training),
-            days=_numbers(split.test[DAY]),
+            days=pd.factorize(split.test[DAY], sort=True)[0].astype(np.int64),
             baseline=float(split.training[LABEL].mean()),
             champion=None,
             slices=use_case.slices(split.test),
@@ -109,10 +111,6 @@ def backtest(use_case: UseCase, rows: pd.DataFrame, *, on_model: Callable[[str],
         challengers={what: forecasts(what, *given) for what, given in made.items()},
         weak=forecasts("a model that knows the request alone", split.training, *looked_up),
     )
-
-
-def _numbers(days: pd.Series) -> npt.NDArray[np.int64]:
-    return np.unique(days, return_inverse=True)[1].astype(np.int64)
 
 
 def worse_by(

@@ -145,8 +145,8 @@ def agreement(
         reason = f"{rows:,} requests were scored by both versions, at least {policy.rollout_min_requests:,} needed"
         return [Finding(name="agreement", signal=Signal.UNKNOWN, reason=reason)]
     moved, z = challenger - champion, NormalDist().inv_cdf(policy.rollout_confidence)
-    by_entity = {str(entities[at]): at for at in np.argsort(np.abs(moved), kind="stable")}  # its furthest
-    furthest = sorted(by_entity.values(), key=lambda at: -abs(moved[at]))[:3]
+    ordered = np.argsort(-np.abs(moved), kind="stable")
+    furthest = ordered[np.sort(np.unique(entities[ordered], return_index=True)[1])[:3]]  # each entity once
     most = ", ".join(f"{entities[at]} {champion[at]:.3g} to {challenger[at]:.3g}" for at in furthest)
     shift, distance = abs(float(moved.mean())), _distance(champion, challenger)
     of_shift = z * float(moved.std()) / math.sqrt(rows)

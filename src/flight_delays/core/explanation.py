@@ -16,6 +16,7 @@ import pyarrow as pa
 from flight_delays.core.as_of import Newest, Question, names, prepared, taken
 from flight_delays.core.columns import Column, Columns, from_arrow
 from flight_delays.core.feature_set import PREDICTION_TIME
+from flight_delays.core.prediction import Recorded
 from flight_delays.core.scoring import SERVING, inputs_of
 from flight_delays.core.scoring_request import BadRequestError, RequestParser
 from flight_delays.core.signature import Signature
@@ -23,22 +24,6 @@ from flight_delays.core.use_case import UseCase
 
 _MAX_ROWS = 1_000_000  # of one request
 _ABSENT = "no such column"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """A row of table predictions, whose SQL says what each column holds."""
-
-    prediction_id: str
-    entity_id: str
-    prediction_ts: datetime
-    model_name: str
-    model_version: int
-    scored_at: datetime
-    probability: float | None
-    prediction: float
-    source: str
-    run_id: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +79,7 @@ class Evidence:
     version's files, if anything was.
     """
 
-    prediction: Prediction
+    prediction: Recorded
     model: Model | Gone
     known: Sequence[Known | Gone]
     stored: Sequence[Stored | Gone]

@@ -19,8 +19,9 @@ from pyspark.sql import functions as F
 from flight_delays.core.as_of import tables_of
 from flight_delays.core.contract import Documentation
 from flight_delays.core.errors import UserError
-from flight_delays.core.explanation import Evidence, Gone, Known, Logged, Model, Prediction, Stored
+from flight_delays.core.explanation import Evidence, Gone, Known, Logged, Model, Stored
 from flight_delays.core.feature_set import ENTITY, PREDICTION_TIME, Features
+from flight_delays.core.prediction import Recorded
 from flight_delays.core.scoring import SERVING, served_id
 from flight_delays.core.stream import TableVersion
 from flight_delays.core.use_case import UseCase
@@ -108,17 +109,17 @@ def _or_gone(what: str, found: Callable[[], T]) -> T | Gone:
         return Gone(what=what, why="the version, or files of it, were vacuumed or lost")
 
 
-def _prediction(tables: Tables, prediction_id: str, use_case: UseCase) -> Prediction:
+def _prediction(tables: Tables, prediction_id: str, use_case: UseCase) -> Recorded:
     rows = tables.read("predictions").where(F.col("prediction_id") == prediction_id)
-    for row in collected(rows.select(*(field.name for field in fields(Prediction))).limit(1)):
-        return Prediction(**row)
+    for row in collected(rows.select(*(field.name for field in fields(Recorded))).limit(1)):
+        return Recorded(**row)
     raise UserError(
         f"there is no prediction {prediction_id}; {tables.schema}.predictions has the prediction_id of each "
         f"{use_case.entity}'s, by entity_id"
     )
 
 
-def _run(tables: Tables, prediction: Prediction) -> Run | Gone | None:
+def _run(tables: Tables, prediction: Recorded) -> Run | Gone | None:
     if prediction.run_id is None:
         return None
     rows = tables.read("runs").where(F.col("run_id") == prediction.run_id).limit(1)
@@ -149,7 +150,7 @@ def _documentation(registry: Registry, name: str, number: int) -> Documentation 
         return Gone(what=f"the training record of version {number}", why=str(error))
 
 
-def _features_then(tables: Tables, prediction: Prediction, of: TableVersion) -> Stored | Gone:
+def _features_then(tables: Tables, prediction: Recorded, of: TableVersion) -> Stored | Gone:
     """The row that was scored."""
     place = f"features at version {of.version}"
 
@@ -162,7 +163,7 @@ def _features_then(tables: Tables, prediction: Prediction, of: TableVersion) -> 
     return _or_gone(place, found)
 
 
-def _features_now(tables: Tables, prediction: Prediction) -> Stored | Gone:
+def _features_now(tables: Tables, prediction: Recorded) -> Stored | Gone:
     """The row of the same key, which may have been changed since."""
     place = "features as they are now"
 
@@ -173,7 +174,7 @@ def _features_now(tables: Tables, prediction: Prediction) -> Stored | Gone:
     return _or_gone(place, found)
 
 
-def _newest_features(tables: Tables, prediction: Prediction) -> Stored | Gone:
+def _newest_features(tables: Tables, prediction: Recorded) -> Stored | Gone:
     """The entity's newest row by the time of a request, which the online store may have had."""
     place = "the newest row of features by then, as it is now"
 
@@ -185,7 +186,7 @@ def _newest_features(tables: Tables, prediction: Prediction) -> Stored | Gone:
     return _or_gone(place, found)
 
 
-def _is_of(prediction: Prediction, entity_id: str, prediction_ts: str) -> Column:
+def _is_of(prediction: Recorded, entity_id: str, prediction_ts: str) -> Column:
     """Whether a row is of what was forecast, as of when; by the columns that say so."""
     return (F.col(entity_id) == prediction.entity_id) & (F.col(prediction_ts) == F.lit(prediction.prediction_ts))
 
@@ -196,7 +197,7 @@ def _only(rows: pa.Table) -> pa.Table:
     return rows
 
 
-def _known_now(use_case: UseCase, raw: Tables, prediction: Prediction) -> Known | Gone:
+def _known_now(use_case: UseCase, raw: Tables, prediction: Recorded) -> Known | Gone:
     place, features = "the raw tables as they are now", use_case.features
     return _or_gone(
         place,
@@ -206,7 +207,7 @@ def _known_now(use_case: UseCase, raw: Tables, prediction: Prediction) -> Known 
     )
 
 
-def _known_then(adapters: Adapters, prediction: Prediction, run: Run) -> Known | Gone:
+def _known_then(adapters: Adapters, prediction: Recorded, run: Run) -> Known | Gone:
     """What the micro-batch had in memory: the raw tables at its versions, and the events since those were landed."""
     tables, landed, batch_id = adapters.tables, run.landed, run.batch_id
     read = ", ".join(f"{name} at version {of.version}" for name, of in run.tables.items())
@@ -227,7 +228,7 @@ def _known_then(adapters: Adapters, prediction: Prediction, run: Run) -> Known |
     return _or_gone(place, found)
 
 
-def _known(use_case: UseCase, place: str, tables: Mapping[str, DataFrame], prediction: Prediction) -> Known:
+def _known(use_case: UseCase, place: str, tables: Mapping[str, DataFrame], prediction: Recorded) -> Known:
     """Read into memory; raises UserError unless one raw row asks."""
     features, at = use_case.features, prediction.prediction_ts
     asking = tables[features.table].where(_is_of(prediction, features.raw(ENTITY), features.raw(PREDICTION_TIME)))
@@ -257,7 +258,7 @@ def _is_asked_for(features: Features, table: str, columns: Sequence[str], asked:
     return reduce(Column.__or__, same)
 
 
-def _logged(tables: Tables, payload_table: str, prediction: Prediction) -> Logged | Gone:
+def _logged(tables: Tables, payload_table: str, prediction: Recorded) -> Logged | Gone:
     """The request whose id and row make the prediction's id."""
     at = prediction.scored_at
 

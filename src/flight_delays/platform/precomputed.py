@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,32 +11,12 @@ from typing import Any
 import psycopg
 
 from flight_delays.core.errors import UserError
+from flight_delays.core.prediction import Prediction
 from flight_delays.platform.online_table import ONLINE_TABLE, OnlineStore, online_store
 
 PREDICTIONS_TABLE = "predictions_online"
 NO_TABLE = f"nothing is precomputed yet: the online store has no table {PREDICTIONS_TABLE}; run the job score_batch"
 NOT_FOUND = "there is no precomputed prediction of this id; table predictions has those that there are"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """The newest of an entity, as latest_predictions has it; times in UTC, `probability` None unless classified."""
-
-    entity_id: str
-    prediction_ts: datetime
-    model_name: str
-    model_version: int
-    scored_at: datetime
-    probability: float | None
-    prediction: float
-    source: str
-
-    def as_json(self) -> dict[str, str | int | float | None]:
-        """Its fields by name; times in ISO 8601."""
-        return {
-            name: f"{value:%Y-%m-%dT%H:%M:%SZ}" if isinstance(value, datetime) else value
-            for name, value in vars(self).items()
-        }
 
 
 COLUMNS = tuple(field.name for field in fields(Prediction))

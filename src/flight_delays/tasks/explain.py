@@ -7,12 +7,12 @@ from itertools import groupby
 
 from rich.console import Console
 
-from flight_delays.core.explanation import Explanation, Fact, Gone, Prediction, explain
+from flight_delays.core.explanation import Explanation, Fact, Gone, explain
 from flight_delays.core.gates import Outcome as Verdict
+from flight_delays.core.prediction import Recorded
 from flight_delays.core.scoring import SERVING
 from flight_delays.core.settings import Explain
 from flight_delays.core.use_case import UseCase
-from flight_delays.platform import precomputed
 from flight_delays.platform.context import Adapters
 from flight_delays.platform.decision_log import PROMOTION, Decision
 from flight_delays.platform.explained import Read, Run, read
@@ -33,8 +33,7 @@ def run(adapters: Adapters, settings: Explain) -> bool:
 def show_explanation(console: Console, use_case: UseCase, found: Read, *, rows: int) -> bool:
     """The same of what was read; of raw rows that were counted together `rows` are shown."""
     explained, prediction = explain(use_case, found.evidence), found.evidence.prediction
-    told = {name: getattr(prediction, name) for name in precomputed.COLUMNS}
-    console.print(ask.precomputed(use_case, precomputed.Prediction(**told)))
+    console.print(ask.precomputed(use_case, prediction))
     show(console, "Where it comes from", ("", ""), [*_origin(prediction, found), *_release(found.release)])
     if explained.facts:
         _say(console, ["What was known, in UTC:", *(f"  {line}" for line in _facts(explained.facts, rows))])
@@ -48,7 +47,7 @@ def _say(console: Console, lines: Iterable[str]) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _origin(prediction: Prediction, found: Read) -> Iterator[tuple[str, str]]:
+def _origin(prediction: Recorded, found: Read) -> Iterator[tuple[str, str]]:
     chance = "" if prediction.probability is None else f"probability {prediction.probability!r}, "
     yield "forecast", f"{chance}prediction {prediction.prediction!r} ({prediction.prediction_id})"
     yield "version", f"{prediction.model_version} of {prediction.model_name}"

@@ -61,11 +61,10 @@ def run(context: Context, settings: PolicyStudy) -> None:
 def studied(use_case: UseCase, history: History, settings: PolicyStudy, console: Console) -> Study:
     """All rates, over every core: margins that rise, until one holds that is not below twice the policy's."""
     gate, rollout, n = settings.gate, settings.rollout, settings.replicates
-    margins = [
-        _margins(history, *one)
-        for one in (("loss_margin", gate.loss_margin), ("max_loss_increase", rollout.max_loss_increase))
-    ]
-    lengths = sorted({days for days in (*HOLDOUTS, settings.holdout_days) if _can_be_judged(days, history, gate)})
+    loss_margins = _margins(history, "loss_margin", gate.loss_margin)
+    max_loss_increases = _margins(history, "max_loss_increase", rollout.max_loss_increase)
+    holdouts = {*HOLDOUTS, settings.holdout_days}
+    lengths = sorted(days for days in holdouts if gate.min_holdout_days <= days <= history.days)
     limits = sorted({*LIMITS, rollout.quality_limit_days})
     every_core = Parallel(n_jobs=-1)
 
@@ -76,12 +75,12 @@ def studied(use_case: UseCase, history: History, settings: PolicyStudy, console:
 
     now = judged(gate, [min(settings.holdout_days, history.days)])
     loose, passed, ended = loosened(gate, now), list[Passed](), list[RolledOut]()
-    for margin in margins[0]:
+    for margin in loss_margins:
         passed += judged(replace(loose, loss_margin=margin), lengths)
         if margin >= 2 * gate.loss_margin and recommended(gate_rates(passed)):
             break
     spread, calibration = spread_of(history), dict[float, float]()
-    for margin in margins[1]:
+    for margin in max_loss_increases:
         tried = replace(with_margin(rollout, margin, spread), quality_limit_days=limits[-1])
         calibration[margin] = tried.max_calibration_increase
         console.print(f"Rolling out on drawn days by a max_loss_increase of {margin:g} ...")
@@ -102,10 +101,6 @@ def studied(use_case: UseCase, history: History, settings: PolicyStudy, console:
         calibration=calibration,
         ab_test=try_ab_test(history, rollout, n),
     )
-
-
-def _can_be_judged(days: int, history: History, policy: Policy) -> bool:
-    return policy.min_holdout_days <= days <= history.days
 
 
 def _margins(history: History, name: str, margin: float) -> list[float]:

@@ -32,7 +32,6 @@ _ORDERS = {
     "stop": Action.ROLL_BACK,
     "ab-test": Action.AB_TEST,
 }
-_SHARES = {Action.PROMOTE: 100, Action.ROLL_BACK: 0}
 Clock = Callable[[Context, Rollout, Logged], list[Finding]]
 _COMPARED = 20_000  # of the newest requests, both versions' forecasts
 LATE = timedelta(hours=1)  # that a payload may be: https://docs.databricks.com/ai-gateway/inference-tables
@@ -328,13 +327,14 @@ def _ordered(context: Context, settings: Rollout, logged: Logged) -> Decided | N
         return None
     if settings.order in ("promote", "ab-test"):
         require(context, settings, logged.challenger)
-    action, share, until = _ORDERS[settings.order], logged.state.percentage, None
-    if action in _SHARES:
-        share = _SHARES[action]
-    if action is Action.AB_TEST:
-        share = settings.policy.ab_test_share
-        until = context.as_of + timedelta(days=settings.policy.ab_test_days)
-    return Decided(action=action, percentage=share, reasons=(settings.reason,), until=until)
+    action, policy = _ORDERS[settings.order], settings.policy
+    shares = {Action.PROMOTE: 100, Action.ROLL_BACK: 0, Action.AB_TEST: policy.ab_test_share}
+    return Decided(
+        action=action,
+        percentage=shares.get(action, logged.state.percentage),
+        reasons=(settings.reason,),
+        until=context.as_of + timedelta(days=policy.ab_test_days) if action is Action.AB_TEST else None,
+    )
 
 
 def _gone(context: Context, logged: Logged) -> list[Finding]:

@@ -7,10 +7,10 @@ from rich.table import Table
 
 from flight_delays.core.errors import UserError
 from flight_delays.core.objective import BinaryClassification
+from flight_delays.core.prediction import Prediction
 from flight_delays.core.scoring_request import BadRequestError, RequestParser
 from flight_delays.core.use_case import UseCase
 from flight_delays.platform.endpoints import Endpoints
-from flight_delays.platform.precomputed import Prediction
 
 
 def columns_in(text: str | None) -> dict[str, object] | None:

@@ -7,10 +7,10 @@ from statistics import fmean
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from flight_delays.core.drawn import BLOCK
 from flight_delays.core.markdown import percent, table
 from flight_delays.core.objective import Regression
 from flight_delays.core.policy_study import (
-    BLOCK,
     LIMIT_OF,
     MAX_PASSED,
     MAX_PROMOTED,
@@ -213,8 +213,7 @@ How they end; what is left stays undecided for `quality_limit_days`. In brackets
 A champion was fitted on the first half of the labelled days; it forecast the second: {study.rows:,} rows of
 {study.days} days. The other models differ as releases do. Each is set apart from the champion by an exact amount of
 loss ({unit}) over all these days, by blending the better one with a model that knows the request alone. So an equal one
-is equal on average, and differs row by row. The standard
-deviation of its difference by day:
+is equal on average, and differs row by row. The standard deviation of its difference by day:
 
 {spread}
 
@@ -224,9 +223,11 @@ to be complete.
 
 Recommended is the smallest margin, and for it the fewest days, at which
 
-- the gate lets at most {passed} of worse models pass, whichever the model, and at least {kept} of equal ones;
-- at most {rolled_back} of equal versions are rolled back and at most {promoted} of worse ones promoted, whichever the
-  model, and at least {kept_too} of equal ones promoted.
+- the gate lets at most {passed} of worse models pass and at least {kept} of equal ones;
+- at most {rolled_back} of equal versions are rolled back, at most {promoted} of worse ones promoted, and at least
+  {kept_too} of equal ones.
+
+These are means over the models; one of them may do worse.
 
 A season that is not among these days is not in these rates. With {study.replicates:,} draws a rate of 5 % is known to
 about {percent(2 * math.sqrt(0.05 * 0.95 / study.replicates))} for one model, half that for the mean of four.
