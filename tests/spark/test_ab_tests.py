@@ -16,7 +16,7 @@ from flight_delays.core.settings import ABTestStatus, Rollout
 from flight_delays.platform.context import Context
 from flight_delays.platform.delta import Tables
 from flight_delays.platform.rollout_log import Logged, write_step
-from flight_delays.tasks import rollout
+from flight_delays.tasks import rollout_clocks
 from flight_delays.views.ab_test import show_ab_test
 
 NAME = "tested"
@@ -111,7 +111,7 @@ def settings() -> Rollout:
 
 
 def test_the_clock_finds_a_challenger_worse_on_the_tests_own_days(context: Context) -> None:
-    (found,) = rollout.ab_test(context, settings(), logged_in(MemoryDecisions()))
+    (found,) = rollout_clocks.ab_test(context, settings(), logged_in(MemoryDecisions()))
     assert found.signal is Signal.WORSE
     assert found.reason.startswith("Version 3 is worse than version 2: its log loss is 0.0500 higher (between 0.0")
     assert "on 12 days" in found.reason
@@ -119,7 +119,9 @@ def test_the_clock_finds_a_challenger_worse_on_the_tests_own_days(context: Conte
 
 def test_without_a_test_the_clock_says_nothing(context: Context) -> None:
     logged = logged_in(MemoryDecisions())
-    assert rollout.ab_test(context, settings(), replace(logged, state=replace(logged.state, test_until=None))) == []
+    assert (
+        rollout_clocks.ab_test(context, settings(), replace(logged, state=replace(logged.state, test_until=None))) == []
+    )
 
 
 def test_callers_latency_is_that_of_seven_days_and_other_versions_and_sources_stay_apart(context: Context) -> None:
