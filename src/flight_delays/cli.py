@@ -37,6 +37,7 @@ def app(context: click.Context, target: str | None) -> None:
         context.default_map = {
             "status": options.get("promote", {}),
             "approve": options.get("promote", {}),
+            "incidents": options.get("promote", {}),
             "approvers": {"runs_as": runs_as(context.obj)},
             "explain": {**options.get("features", {}), **options.get("score-served", {})},
             **options,
@@ -163,6 +164,12 @@ def _explain(scope: InSchema, given: settings.Explain) -> None:
 
     if not explain.run(_opened(scope), given):
         raise click.exceptions.Exit(1)
+
+
+def _incidents(scope: InSchema, given: settings.Incidents) -> None:
+    from flight_delays.tasks import retraining
+
+    retraining.incidents(_opened(scope), given)
 
 
 def _checkpoint(action: str) -> Callable[[settings.StreamStop | settings.StreamReset], None]:
@@ -333,6 +340,7 @@ _add(app, "approvers", _approvers, settings.Approvers)
 _add(ab_test, "start", _order("ab-test"), AsOf, settings.Rollout)
 _add(ab_test, "status", _ab_test_status, AsOf, settings.ABTestStatus)
 _add(ab_test, "stop", _order("stop"), AsOf, settings.Rollout)
+_add(app, "incidents", _incidents, InSchema, settings.Incidents)
 _add(app, "explain", _explain, InSchema, settings.Explain)
 _add(stream, "start", _task("score-stream"), *settings.TASKS["score-stream"])
 _add(stream, "status", _stream_status, InSchema, settings.StreamStatus)

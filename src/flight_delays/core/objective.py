@@ -57,6 +57,10 @@ class Objective(ABC):
     def correction(self, labels: Floats, forecasts: Floats) -> tuple[float, float]:
         """Slope and intercept of the best correction, on the scale of `link`."""
 
+    @abstractmethod
+    def expected_loss(self, labels: Floats, forecasts: Floats, asked: Floats) -> Floats:
+        """That of each forecast `asked`, if such forecasts turn out as the known ones did."""
+
     def learnable(self, labels: Floats) -> bool:
         """Whether labels differ."""
         return len(np.unique(labels)) > 1
@@ -127,6 +131,11 @@ class BinaryClassification(Objective):
         fitted.fit(self.link(forecasts)[:, None], labels)
         return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
 
+    def expected_loss(self, labels: Floats, forecasts: Floats, asked: Floats) -> Floats:
+        """The loss of each outcome by its probability, which is the forecast as the known ones correct it."""
+        p = corrected(self, asked, *self.correction(labels, forecasts))
+        return p * self.loss(np.ones_like(asked), asked) + (1 - p) * self.loss(np.zeros_like(asked), asked)
+
     def learnable(self, labels: Floats) -> bool:
         """Whether both classes are there, and no other."""
         return len(np.unique(labels)) == 2
@@ -189,6 +198,18 @@ class Regression(Objective):
 
         fitted = LinearRegression().fit(forecasts[:, None], labels)
         return float(fitted.coef_[0]), float(fitted.intercept_)
+
+    def expected_loss(self, labels: Floats, forecasts: Floats, asked: Floats) -> Floats:
+        """The mean loss of known forecasts of the same size, in equally filled bins."""
+        edges = np.quantile(forecasts, np.linspace(0, 1, CALIBRATION_BINS + 1)[1:-1])
+        of_known, of_asked = (np.searchsorted(edges, each, side="right") for each in (forecasts, asked))
+        losses, counts = (
+            np.bincount(of_known, weights=each, minlength=CALIBRATION_BINS)
+            for each in (self.loss(labels, forecasts), np.ones(len(labels)))
+        )
+        means = np.where(counts > 0, losses / np.maximum(counts, 1), losses.sum() / len(labels))
+        expected: Floats = means[of_asked]
+        return expected
 
     def resampled(
         self, labels: Floats, forecasts: Floats, days: npt.NDArray[np.int64], drawn: Floats

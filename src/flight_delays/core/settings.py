@@ -218,6 +218,60 @@ class RolloutPolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Watch:
+    """What the monitor calls an alarm. A value with a default is no option: the rates in docs/monitoring.md hold."""
+
+    false_alarms_per_month: Above0 = Field(
+        description="Policy. How many false alarms of drift a month are accepted, over all columns, while nothing "
+        "changes."
+    )
+    watch_reference_days: Count = Field(description="Policy. How many days before a window it is compared with.")
+    watch_tolerance: Above0 = Field(
+        description="Policy. How far beyond the range of the reference days a day's mean or share may be, in widths of "
+        "that range."
+    )
+    quality_min_label_coverage: LabelCoverage
+    max_decay: Above0 = Field(
+        description="Policy. How much higher a week's loss may be than the forecasts themselves let expect."
+    )
+    windows: tuple[Count, ...] = (7, 28)  # days; whole weeks, so that weekdays are the same as in the reference
+    min_reference_days: Count = 28
+    min_rows: Count = 20  # of a day that counts
+    block_days: Count = 3  # days that resemble each other are drawn together
+    permutations: Count = 999
+    quiet_days: Count = 7  # without an alarm, before an incident is over
+    seed: int = 20130101
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainPolicy:
+    """When a new version is trained."""
+
+    retrain_alarms: Count = Field(
+        description="Policy. A new version is trained if this many of the last retrain_windows weeks raised an alarm."
+    )
+    retrain_windows: Count = Field(description="Policy. How many weeks count for retrain_alarms.")
+    retrain_on_drift: Truth = Field(
+        description="Policy. Whether a week whose data drifted counts as one with an alarm, beside one of decay."
+    )
+    retrain_after_days: Annotated[int, Field(ge=0)] = Field(
+        description="Policy. A new version is trained at the latest so many days after the last one; 0: no limit."
+    )
+    retrain_cooldown_days: Annotated[int, Field(ge=0)] = Field(
+        description="Policy. Minimum time between two trainings, days."
+    )
+    retrains_per_month: Count = Field(description="Policy. Maximum number of trainings in 30 days.")
+
+    @model_validator(mode="after")
+    def _can_be_met(self) -> Self:
+        if self.retrain_alarms > self.retrain_windows:
+            raise ValueError(
+                f"retrain_alarms {self.retrain_alarms} is more than retrain_windows {self.retrain_windows}; lower it"
+            )
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
 class Limits:
     """What a service must keep under load."""
 
@@ -419,6 +473,23 @@ class Performance:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Signals:
+    """Look at the data and at the champion's forecasts, as far as it was not done. Sets alarms."""
+
+    model_name: ModelName
+    watch: Watch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retraining:
+    """Decide whether a new version is needed, and open or close incidents. Sets retraining and incidents."""
+
+    model_name: ModelName
+    watch: Watch
+    policy: RetrainPolicy
+
+
+@dataclass(frozen=True, kw_only=True)
 class Parity:
     """Compare the endpoint's answers with the batch's. Sets compared."""
 
@@ -467,6 +538,8 @@ TASKS: Mapping[str, tuple[type[InSchema], type]] = {
     "score-stream": (InSchema, ScoreStream),
     "score-served": (AsOf, ScoreServed),
     "performance": (AsOf, Performance),
+    "signals": (AsOf, Signals),
+    "retraining": (AsOf, Retraining),
     "parity": (AsOf, Parity),
     "load-test": (AsOf, LoadTest),
     "policy-study": (AsOf, PolicyStudy),
@@ -480,6 +553,21 @@ class Status:
     model_name: ModelName
     endpoint: Endpoint
     last: Count = Field(default=5, description="How many decisions to show.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Incidents:
+    """Show the open incidents, or acknowledge one: what changed, since when, and what to do."""
+
+    model_name: ModelName
+    acknowledge: str = Field(default="", description="Id of the incident that you look after, or how it begins.")
+    reason: str = Field(default="", description="What you do about it; needed to acknowledge.")
+
+    @model_validator(mode="after")
+    def _said_why(self) -> Self:
+        if self.acknowledge and not self.reason.strip():
+            raise ValueError("reason is missing; say what you do about it")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from flight_delays.platform.delta import Tables, collected
 
-VERDICT, APPROVAL, PROMOTION, ROLLBACK = "verdict", "approval", "promotion", "rollback"  # kinds
+VERDICT, APPROVAL, PROMOTION, ROLLBACK, RETRAINING = "verdict", "approval", "promotion", "rollback", "retraining"
 
 
 @dataclass(frozen=True, kw_only=True)

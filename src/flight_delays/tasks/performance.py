@@ -2,23 +2,31 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from datetime import date
+from datetime import date, timedelta
+from io import BytesIO
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 
+from flight_delays.core.columns import to_pandas
 from flight_delays.core.errors import UserError
+from flight_delays.core.estimation import CALIBRATED_ON_DAYS, LossByForecast, estimates
 from flight_delays.core.feature_set import DAY
-from flight_delays.core.performance import ALL, Evidence, Group, Quality, to_measure
+from flight_delays.core.performance import ALL, FORECAST, Evidence, Group, Quality, in_order, to_measure
 from flight_delays.core.settings import Performance
+from flight_delays.core.use_case import LABEL
 from flight_delays.platform.context import Context
 from flight_delays.platform.delta import collected
 from flight_delays.platform.outcomes import DIGEST, GROUP, digests, forecasts, measured
 from flight_delays.tasks.printing import show
+from flight_delays.tasks.record import FOLDS_FILE
 
+_ESTIMATED_DAYS = 92  # further back nothing is estimated any more: it would not be an estimate
 _KEY = ("model_name", *GROUP, "dimension", "slice")
 
 
@@ -44,6 +52,7 @@ def run(context: Context, settings: Performance) -> None:
     }
     due = to_measure(found, before, unseen, as_of)
     context.task_values.set("days", f"{len({group.day for group in due}):,}")
+    _estimate(context, name, made, [group for group in found if group.model_version in unseen and group.day < end])
     if not due:
         context.console.print(f"No prediction or label of {name} has changed since it was measured")
         return
@@ -64,6 +73,50 @@ def run(context: Context, settings: Performance) -> None:
         ("version", "source", "days measured", "rows", "coverage", f"mean {context.use_case.objective.loss_name}"),
         _summary(results),
     )
+
+
+def _estimate(context: Context, name: str, made: DataFrame, groups: list[Group]) -> None:
+    """Say how good forecasts will turn out of which that was not said, newest days only. What was said once stays."""
+    tables, use_case = context.tables, context.use_case
+    last = max((group.day for group in groups), default=None)
+    if last is None:
+        return
+    said = tables.read("estimated_performance").where(F.col("model_name") == name).select(*GROUP)
+    before = {_group(row) for row in collected(said)}
+    due = [group for group in groups if group not in before and group.day > last - timedelta(days=_ESTIMATED_DAYS)]
+    if not due:
+        return
+    since = min(group.day for group in due) - timedelta(days=CALIBRATED_ON_DAYS)
+    versions = sorted({group.model_version for group in due})
+    ours = made.where(F.col("model_version").isin(versions) & F.col(DAY).between(F.lit(since), F.lit(last)))
+    rows = in_order(to_pandas(ours.toArrow()))
+    found = []
+    for version, source in sorted({(group.model_version, group.source) for group in due}):
+        days = sorted(one.day for one in due if (one.model_version, one.source) == (version, source))
+        forecasts = rows[(rows["model_version"] == version) & (rows["source"] == source)]
+        folds = _folds(context, name, version)
+        made_of = {"model_name": name, "model_version": version, "source": source, "as_of": context.as_of}
+        for one in estimates(
+            use_case.objective, forecasts, days, folds=folds, reach=CALIBRATED_ON_DAYS, zone=use_case.zone
+        ):
+            found.append({**asdict(one), **made_of})
+    schema = to_arrow_schema(tables.read("estimated_performance").schema)
+    added = tables.append_new(
+        "estimated_performance",
+        tables.spark.createDataFrame(pa.Table.from_pylist(found, schema)),
+        key=("model_name", *GROUP),
+    )
+    context.console.print(f"{tables.schema}.estimated_performance of {name}: {added.inserted:,} days new")
+
+
+def _folds(context: Context, name: str, version: int) -> LossByForecast | None:
+    """What the folds of a version's training forecast and how it turned out; None of a version that kept neither."""
+    try:
+        kept = pd.read_parquet(BytesIO(context.registry.kept(context.registry.version(name, version), FOLDS_FILE)))
+        labels, forecasts = (kept[each].to_numpy(dtype=np.float64) for each in (LABEL, FORECAST))
+    except (UserError, KeyError):
+        return None
+    return LossByForecast(objective=context.use_case.objective, labels=labels, forecasts=forecasts)
 
 
 def _group(row: Mapping[str, Any]) -> Group:

@@ -15,8 +15,11 @@ from flight_delays.core.evaluation import evaluate
 from flight_delays.core.feature_set import DAY
 from flight_delays.core.golden import choose_golden_requests, golden_json
 from flight_delays.core.learner import Learner
+from flight_delays.core.objective import corrected
+from flight_delays.core.performance import FORECAST
+from flight_delays.core.profiles import bins_json, bins_of_all
 from flight_delays.core.splits import Split
-from flight_delays.core.training import FOLDS, GAP_DAYS, Fitted
+from flight_delays.core.training import FOLDS, GAP_DAYS, REPEATS, Fitted, columns_of
 from flight_delays.core.use_case import LABEL
 from flight_delays.platform import online_table
 from flight_delays.platform.registry import DIGEST, Training, digest_of
@@ -24,6 +27,7 @@ from flight_delays.views import plots
 from flight_delays.views.model_card import model_card
 
 SEARCH, FOLDS_FILE = "search.json", "folds.parquet"  # of the search: what was found, and what its folds forecast
+BINS_FILE = "bins.json"  # of what the model is given, what it forecasts and how that turned out: core/profiles.py
 _SHELL_NEEDS = ("mlflow", "numpy", "pandas")
 _SEARCHED_WITH = ("optuna", "scikit-learn")
 
@@ -52,6 +56,8 @@ def record(
     use_case, learner = fitted.use_case, fitted.use_case.learner
     found = evaluate(use_case, split.test, fitted.forecast(split.test))
     labels = split.training[LABEL].to_numpy(dtype=np.float64)
+    forecasts = corrected(use_case.objective, fitted.judged[REPEATS[0]].to_numpy(dtype=np.float64), **fitted.correction)
+    judged = fitted.judged.assign(**{FORECAST: forecasts})
     figures = {
         f"{name}.png": figure
         for name, figure in {
@@ -106,8 +112,11 @@ def record(
                     "columns": [*fitted.model.importance()],
                 }
             ),
+            BINS_FILE: bins_json(
+                bins_of_all({**columns_of(use_case, split.training), FORECAST: forecasts, LABEL: labels})
+            ),
         },
-        frames={FOLDS_FILE: fitted.judged},
+        frames={FOLDS_FILE: judged},
         trials=fitted.trials,
         inputs=versions,
         artifacts=kept,
