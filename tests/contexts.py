@@ -17,7 +17,7 @@ from databricks.sdk.config import Config
 from rich.console import Console
 
 from flight_delays.core.feature_set import DAY, PREDICTION_TIME
-from flight_delays.core.settings import Policy, Promote, RolloutPolicy
+from flight_delays.core.settings import Policy, Promote, RetrainPolicy, RolloutPolicy, Watch
 from flight_delays.core.use_case import LABEL_KNOWN_AT, UseCase
 from flight_delays.platform.approvals import Approvals
 from flight_delays.platform.context import Context
@@ -77,6 +77,23 @@ ROLLOUT = RolloutPolicy(
     ab_test_share=20,
     ab_test_days=28,
     when_undecided="ask",
+)
+
+WATCH = Watch(
+    false_alarms_per_month=0.5,
+    watch_reference_days=56,
+    watch_tolerance=2,
+    quality_min_label_coverage=0.9,
+    max_decay=0.02,
+)
+
+RETRAINING = RetrainPolicy(
+    retrain_alarms=3,
+    retrain_windows=4,
+    retrain_on_drift=False,
+    retrain_after_days=28,
+    retrain_cooldown_days=14,
+    retrains_per_month=2,
 )
 
 

@@ -14,7 +14,6 @@ from flight_delays.core.signals import Kind, Level, Signal, unknown
 
 ROWS = "rows"
 _SHARE = 0.05  # a share that hardly varied may still vary by so much
-_ROWS_TOLERANCE = 1.0  # of the logarithm of rows: its range is narrow
 
 
 def check_rows(
@@ -55,9 +54,9 @@ def check_rows(
     if len(before) < policy.min_reference_days:
         signals.append(_too_few(Kind.VOLUME, ROWS, day, len(before), policy))
         return signals
-    logs = [math.log(count) for count in before.values()]
-    room = _ROWS_TOLERANCE * (max(logs) - min(logs))
-    lowest, highest = math.exp(min(logs) - room), math.exp(max(logs) + room)
+    fewest, most = min(before.values()), max(before.values())
+    # Beyond the range by its width, as a ratio; days with twice as many rows as others are rare.
+    lowest, highest = fewest * fewest / most, most * most / fewest
     signals.append(
         Signal(
             kind=Kind.VOLUME,
@@ -66,8 +65,7 @@ def check_rows(
             level=Level.OK if lowest <= found <= highest else Level.ALARM,
             value=found,
             allowed=lowest if found < lowest else highest,
-            reason=f"{found:,} rows; {min(before.values()):,} to {max(before.values()):,} a day before, "
-            f"{lowest:,.0f} to {highest:,.0f} allowed",
+            reason=f"{found:,} rows; {fewest:,} to {most:,} on the days before",
         )
     )
     return signals

@@ -7,6 +7,7 @@ window from all days anew. How often this cries wolf, beside others, is in docs/
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from flight_delays.core.settings import Watch
 from flight_delays.core.signals import Kind, Level, Signal, unknown
 
 DAYS_PER_MONTH = 30
+_ROUNDED = 1e-18  # squared: less than this is no difference
 _LEAST_SHARE = 1e-4  # a level that hardly any row has must not outweigh all others
 
 
@@ -181,24 +183,29 @@ def _p_values(columns: Sequence[_Column], policy: Watch) -> Floats:
     by_days: dict[tuple[date, ...], list[int]] = {}
     for at, column in enumerate(columns):
         by_days.setdefault(tuple(profile.day for profile in column.profiles), []).append(at)
-    for group in by_days.values():
-        weights = _weights(columns[group[0]].in_window, policy)
+    for days, group in by_days.items():
+        weights = _weights(len(days), int(columns[group[0]].in_window.sum()), policy)
         for at in group:
             squared = np.square(weights @ columns[at].places).sum(axis=1)
-            p_values[at] = upper_tail(float(squared[0]), squared[1:])
+            if squared[0] > _ROUNDED:
+                p_values[at] = upper_tail(float(squared[0]), squared[1:])
     return p_values
 
 
-def _weights(in_window: npt.NDArray[np.bool_], policy: Watch) -> Floats:
-    """Draws x days: minus the mean of the other days, plus the mean of the window's; first as it is, then as drawn."""
-    days, length = len(in_window), int(in_window.sum())
+@lru_cache(maxsize=16)
+def _weights(days: int, length: int, policy: Watch) -> Floats:
+    """Draws x days: plus the mean of a window's days, minus that of all others; first of the last days, then as drawn.
+
+    Cached, and therefore read-only.
+    """
     block = min(policy.block_days, length)
     weights = np.full((policy.permutations + 1, days), -1 / (days - length))
-    weights[0, in_window] = 1 / length
+    weights[0, -length:] = 1 / length
     random = np.random.default_rng(policy.seed)
     for row in weights[1:]:
         successive = (np.arange(days) + random.integers(days)) % days
         blocks = np.array_split(successive, range(block, days, block))
         drawn = np.concatenate([blocks[at] for at in random.permutation(len(blocks))])[:length]
         row[drawn] = 1 / length
+    weights.flags.writeable = False
     return weights

@@ -236,7 +236,7 @@ class Watch:
     )
     windows: tuple[Count, ...] = (7, 28)  # days; whole weeks, so that weekdays are the same as in the reference
     min_reference_days: Count = 28
-    min_rows: Count = 20  # of a day that counts
+    min_rows: Count = 5  # of a day that counts
     block_days: Count = 3  # days that resemble each other are drawn together
     permutations: Count = 999
     quiet_days: Count = 7  # without an alarm, before an incident is over
