@@ -58,8 +58,8 @@ the window needs. Share of windows with an alarm in any column:
 
 "Promised" is what `false_alarms_per_month` leaves for one window. A window of one day has no drift test, but the checks
 of nulls, levels, ranges, volume and duplicates, whose rate follows from `watch_tolerance`. PSI is that of deciles of
-the reference, above {psi}. Evidently's defaults choose a test by the number of rows, and call a column drifted by it; it
-was tried on {evidently} of the windows of each kind.
+the reference, above {psi}. Evidently's defaults choose a test by the number of rows, and call a column drifted by it;
+tried on {evidently} windows of each kind.
 
 On the days as they were, from the first with a whole reference to the end of the year: {real}. These are changes that
 happened, like seasons, schedules and holidays; whether they matter, the loss tells.
@@ -84,6 +84,7 @@ class History:
 
     @property
     def days(self) -> int:
+        """How many there are."""
         return len(self.bounds) - 1
 
     def rows(self, day: int, rows: int | None, random: np.random.Generator) -> npt.NDArray[np.int64]:

@@ -104,20 +104,20 @@ def test_a_missing_table_is_one_line_that_says_which_job_makes_it(spark: SparkSe
 
 def test_every_declared_table_exists_and_declaring_it_again_changes_nothing(tables: Tables) -> None:
     before = {table: tables.version(table) for table in DECLARED}
-    assert (len(before), len(VIEWS)) == (14, 5)
+    assert (len(before), len(VIEWS)) == (18, 6)
     assert tables.apply_ddl(USE_CASE.sql) == [*DECLARED, *VIEWS]
     assert {table: tables.version(table) for table in DECLARED} == before
 
 
 def test_a_log_of_decisions_made_before_there_were_rollouts_takes_them(tables: Tables) -> None:
     log = f"{tables.schema}.decisions"
-    tables.spark.sql(f"ALTER TABLE {log} DROP CONSTRAINT known_outcomes")
+    tables.spark.sql(f"ALTER TABLE {log} DROP CONSTRAINT allowed_outcomes")
     tables.spark.sql(f"ALTER TABLE {log} ADD CONSTRAINT known_outcome CHECK (outcome IN ('PASS', 'DONE'))")
     tables.apply_ddl(USE_CASE.sql)
     kept = [
         row["key"] for row in tables.spark.sql(f"SHOW TBLPROPERTIES {log}").collect() if "constraints" in row["key"]
     ]
-    assert kept == ["delta.constraints.known_outcomes"]
+    assert kept == ["delta.constraints.allowed_outcomes"]
 
 
 @pytest.mark.parametrize("table", DECLARED)

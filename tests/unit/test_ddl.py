@@ -1,7 +1,12 @@
 """What of the SQL that declares tables is run where."""
 
+import re
+
 import pytest
 
+from flight_delays.core.gates import Outcome
+from flight_delays.core.retraining import Choice
+from flight_delays.core.rollout import Action
 from flight_delays.platform.ddl import declarations, is_view
 from flight_delays.platform.delta import Tables
 from flight_delays.use_case import USE_CASE
@@ -15,7 +20,10 @@ ALTER TABLE {schema}.a ADD CONSTRAINT positive CHECK (x > 0);
 """
 DECLARED = declarations(USE_CASE.sql)
 TABLES = [name for name, sql in DECLARED.items() if not is_view(sql)]
-VIEWS = ["daily_performance", "late_events", "latest_predictions", "served_performance", "stream_progress"]
+VIEWS = [
+    *("daily_performance", "late_events", "latest_predictions", "open_incidents", "served_performance"),
+    "stream_progress",
+]
 # What was delivered, more than once maybe, has no key.
 LOGS = {"flight_events", "weather_events", "stream_events"}
 
@@ -63,3 +71,8 @@ def test_every_table_but_a_log_has_a_primary_key_in_unity_catalog_and_only_there
     assert ("TIMESERIES" in ours) == (name == "features")
     assert "{schema}" not in ours
     assert "--" not in ours + elsewhere
+
+
+def test_the_log_of_decisions_takes_every_outcome_that_code_writes() -> None:
+    taken = {*re.findall(r"'(\w+)'", DECLARED["decisions"].rpartition("CHECK")[2])}
+    assert taken == {"DONE", *map(str, [*Outcome, *Action, *Choice])}
