@@ -86,9 +86,16 @@ class OfTheBundle:
     deployment_folder: Text = Field(
         description="Where the CLI keeps this deployment, known to resources/mutators.py by this; leave it as it is."
     )
-    notification_email: Text = Field(description="Where a failed or slow job is reported.")
+    notification_email: Text = Field(
+        description="Where a failed or slow job and an open incident are reported; for the latter it has to be the "
+        "e-mail address of a user of the workspace."
+    )
     schedule_pause_status: Literal["PAUSED", "UNPAUSED"] = Field(
         description="For every schedule. Development mode pauses them in any case."
+    )
+    warehouse_id: Text = Field(
+        description="Id of the SQL warehouse, serverless or pro, that evaluates the alert and fills the dashboard; "
+        "looked up by name unless given. Not needed on a laptop."
     )
     compute: dict[Literal["environment_key", "environments", "job_cluster_key", "job_clusters", "libraries"], Any] = (
         Field(description="What every job runs on: ${var.serverless} or ${var.job_cluster}.")
@@ -195,12 +202,13 @@ Generated from `src/flight_delays/core/settings.py`, `resources/variables.py`, `
 
 
 def defaults(root: Path = Path()) -> dict[str, object]:
-    """What the bundle's files say of each variable."""
+    """What the bundle's files say of each variable: its value, or what it is looked up by."""
     import yaml  # not where the Databricks CLI runs this
 
     files = [root / "databricks.yml", *sorted((root / "resources").glob("*.yml"))]
     trees = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in files]
-    return {name: one.get("default") for tree in trees for name, one in tree.get("variables", {}).items()}
+    variables = {name: one for tree in trees for name, one in tree.get("variables", {}).items()}
+    return {name: one.get("default", one.get("lookup")) for name, one in variables.items()}
 
 
 def page(defaults: Mapping[str, object]) -> str:

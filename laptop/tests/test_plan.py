@@ -166,7 +166,7 @@ def test_synced_tables_are_deployed_whichever_job_runs(project: Any) -> None:
 IF = {"op": "EQUAL_TO", "left": "a", "right": "b"}
 VALUES = "{{tasks.t.values.k}}"
 PARAMETERS = {"parameters": [{"name": "a", "default": "x"}]}
-KINDS = "python_wheel_task, spark_python_task, notebook_task, condition_task, run_job_task, for_each_task"
+KINDS = "python_wheel_task, spark_python_task, notebook_task, condition_task, run_job_task, for_each_task, alert_task"
 
 
 @pytest.mark.parametrize(

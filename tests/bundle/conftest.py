@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
+from databricks.bundles.alerts import Alert
+from databricks.bundles.dashboards import Dashboard
 from databricks.bundles.experiments import MlflowExperiment
 from databricks.bundles.jobs import Job
 from databricks.bundles.model_serving_endpoints import ModelServingEndpoint
@@ -23,12 +25,15 @@ from bundle_laptop.completed import with_kinds
 from bundle_laptop.references import Resolver
 
 SERVICE_PRINCIPAL = "00000000-0000-0000-0000-000000000000"
+WAREHOUSE = "0123456789abcdef"  # which the CLI looks up by its name
 TREES = {
     path.relative_to(ROOT): yaml.safe_load(path.read_text())
     for path in [ROOT / "databricks.yml", *sorted((ROOT / "resources").rglob("*.yml"))]
 }
 
 TYPES = {
+    "alerts": Alert,
+    "dashboards": Dashboard,
     "experiments": MlflowExperiment,
     "jobs": Job,
     "model_serving_endpoints": ModelServingEndpoint,
@@ -137,7 +142,7 @@ def resolver_on(target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """The laptop's, with the target's own variables and this value of the variable `compute`."""
     monkeypatch.delenv("BUNDLE_VAR_service_principal", raising=False)
     bundle = _loaded(target)
-    given = {} if target == "dev" else {"service_principal": SERVICE_PRINCIPAL}
+    given = {"warehouse_id": WAREHOUSE} | ({} if target == "dev" else {"service_principal": SERVICE_PRINCIPAL})
 
     def on(compute: object) -> Resolver:
         tree: Any = deepcopy(bundle.tree)

@@ -74,6 +74,7 @@ def test_a_task_has_a_limit_and_is_retried_unless_its_file_says_else(
         {"condition_task": {"op": "EQUAL_TO", "left": "1", "right": "1"}},
         {"pipeline_task": {"pipeline_id": "1"}},
         {"dashboard_task": {"dashboard_id": "1"}},
+        {"alert_task": {"alert_id": "1"}},
     ],
 )
 def test_a_task_of_another_type_is_left_alone(kind: dict[str, Any]) -> None:

@@ -108,6 +108,15 @@ def test_a_job_started_by_another_is_not_retried_twice(jobs):
     assert not [task["task_key"] for task in others if "max_retries" in task]
 
 
+def test_an_alert_is_evaluated_by_a_job_alone_and_nothing_waits_for_it(jobs, resources):
+    (alert,) = [resource for resource in resources if resource.kind == "alerts"]
+    assert alert.config["schedule"]["pause_status"] == "PAUSED"
+    assert alert.config["evaluation"]["empty_result_state"] == "OK"
+    tasks = {task["task_key"]: task for task in jobs["monitor"]["tasks"]}
+    assert tasks["alert"]["alert_task"]["alert_id"] == f"${{resources.alerts.{alert.key}.id}}"
+    assert "alert" not in {other["task_key"] for task in tasks.values() for other in task.get("depends_on", [])}
+
+
 def test_as_of_reaches_every_task_from_its_job(wheel_task):
     given = [text for text in wheel_task.config["python_wheel_task"]["parameters"] if text.startswith("--as-of")]
     assert given in ([], ["--as-of={{job.parameters.as_of}}"])  # test_tasks.py says which take it

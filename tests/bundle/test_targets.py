@@ -133,12 +133,12 @@ def test_dev_needs_no_group_and_writes_to_nobody_on_call(resolved):
     assert "permissions" not in resolved
     data = [config for kind in DATA for config in resolved["resources"][kind].values()]
     assert not any(config.get("grants") or config.get("permissions") for config in data)
-    recipients = {
-        address
-        for job in resolved["resources"]["jobs"].values()
-        for addresses in job["email_notifications"].values()
-        for address in addresses
-    }
+    jobs = resolved["resources"]["jobs"].values()
+    recipients = {one for job in jobs for those in job["email_notifications"].values() for one in those}
+    (alert,) = resolved["resources"]["alerts"].values()
+    recipients |= {one["user_email"] for one in alert["evaluation"]["notification"]["subscriptions"]}
+    evaluated = [task["alert_task"] for job in jobs for task in job["tasks"] if "alert_task" in task]
+    recipients |= {one["user_name"] for task in evaluated for one in task["subscribers"]}
     assert recipients == {"local"}, "the current user on a laptop"
 
 

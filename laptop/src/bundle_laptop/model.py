@@ -4,7 +4,8 @@ Stated differences from a workspace:
 - a timeout cannot interrupt a task that runs in this process: timeouts are not enforced;
 - attempts are at most MAX_RETRY_WAIT_S apart: nobody else uses the laptop's resources meanwhile;
 - serverless auto-optimization's retries, beyond max_retries, do not happen;
-- tasks run one after the other, in this Python environment, whatever compute and libraries the bundle gives them.
+- tasks run one after the other, in this Python environment, whatever compute, warehouse and libraries the bundle gives
+  them.
 """
 
 from typing import Annotated, Literal
@@ -26,24 +27,26 @@ TASK_KEYS_WITHOUT_EFFECT = frozenset(
 )
 KINDS = (
     *("python_wheel_task", "spark_python_task", "notebook_task"),
-    *("condition_task", "run_job_task", "for_each_task"),
+    *("condition_task", "run_job_task", "for_each_task", "alert_task"),
 )
 
 Text = Annotated[str, BeforeValidator(as_text)]
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """Of a job or another resource; a key that it does not know is an error."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Dependency(_Part):
+class Dependency(Part):
     """One entry of depends_on; `outcome` ("true" or "false") only for a condition task."""
 
     task_key: Text
     outcome: Annotated[Text, Field(pattern="^(true|false)$")] | None = None
 
 
-class WheelTask(_Part):
+class WheelTask(Part):
     """Calls an entry point of an installed package."""
 
     package_name: Text
@@ -57,7 +60,7 @@ class WheelTask(_Part):
         return (*self.parameters, *(f"--{name}={value}" for name, value in self.named_parameters.items()))
 
 
-class PythonTask(_Part):
+class PythonTask(Part):
     """Runs a file of the bundle."""
 
     python_file: Text
@@ -65,7 +68,7 @@ class PythonTask(_Part):
     source: Literal["WORKSPACE"] = "WORKSPACE"
 
 
-class NotebookTask(_Part):
+class NotebookTask(Part):
     """Runs a notebook of the bundle; its widgets are the base parameters and the job's."""
 
     notebook_path: Text
@@ -73,7 +76,7 @@ class NotebookTask(_Part):
     source: Literal["WORKSPACE"] = "WORKSPACE"
 
 
-class ConditionTask(_Part):
+class ConditionTask(Part):
     """Compares two texts, or two numbers."""
 
     op: Op
@@ -81,14 +84,32 @@ class ConditionTask(_Part):
     right: Text
 
 
-class RunJobTask(_Part):
+class RunJobTask(Part):
     """Runs another job of the bundle."""
 
     job_id: Text
     job_parameters: dict[str, Text] = {}
 
 
-class ForEachTask(_Part):
+class Subscriber(Part):
+    """Whom an alert tells: a user, or a notification destination."""
+
+    user_name: Text = ""  # as a task has it
+    user_email: Text = ""  # as an alert has it
+    destination_id: Text = ""
+
+    def __str__(self) -> str:
+        return self.user_name or self.user_email or f"destination {self.destination_id}"
+
+
+class AlertTask(Part):
+    """Evaluates an alert of the bundle; without subscribers those of the alert are told."""
+
+    alert_id: Text
+    subscribers: tuple[Subscriber, ...] = ()
+
+
+class ForEachTask(Part):
     """Runs a task once for each of the inputs, a list as JSON; one after the other, whatever the concurrency."""
 
     inputs: Text
@@ -96,7 +117,7 @@ class ForEachTask(_Part):
     task: "Task"
 
 
-class Task(_Part):
+class Task(Part):
     """One node of a job's graph; exactly one of KINDS is set."""
 
     task_key: Text = ""  # of a for_each_task's own task
@@ -108,6 +129,7 @@ class Task(_Part):
     condition_task: ConditionTask | None = None
     run_job_task: RunJobTask | None = None
     for_each_task: ForEachTask | None = None
+    alert_task: AlertTask | None = None
     max_retries: int = Field(default=0, ge=0)
     min_retry_interval_millis: int = Field(default=0, ge=0)
 
@@ -117,18 +139,24 @@ class Task(_Part):
         return bool(self.python_wheel_task or self.spark_python_task or self.notebook_task)
 
 
-class Parameter(_Part):
+class Parameter(Part):
     """A job parameter."""
 
     default: Text
 
 
-class Job(_Part):
+class Job(Part):
     """One job; tasks by task_key, parameters by name."""
 
     name: Text = ""
     parameters: dict[str, Parameter] = {}
     tasks: dict[str, Task] = Field(min_length=1)
+
+    @property
+    def alerts(self) -> list[str]:
+        """Keys of the alerts that its tasks evaluate, also each time of a loop."""
+        called = [task.for_each_task.task if task.for_each_task else task for task in self.tasks.values()]
+        return [task.alert_task.alert_id for task in called if task.alert_task]
 
     @property
     def graph(self) -> Graph:

@@ -4,9 +4,12 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from bundle_laptop.alerts import KEYS_WITHOUT_EFFECT as ALERT_KEYS_WITHOUT_EFFECT
+from bundle_laptop.alerts import Alert
 from bundle_laptop.bundle import Bundle, KeyPath
 from bundle_laptop.calls import find_entry_point
 from bundle_laptop.expressions import Expression, expressions
@@ -18,6 +21,7 @@ from bundle_laptop.yaml_file import Json, Tree
 NOTEBOOK_ENDINGS = (".py", ".ipynb")
 # `branch` and `postgres_database` say where in Lakebase a table is synced to: here there is one online store.
 _NOT_DEPLOYED = ("lifecycle", "permissions", "grants", "branch", "postgres_database")
+_M = TypeVar("_M", bound=BaseModel)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +39,11 @@ class Deployment:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Checked jobs by key: those asked for and those that they run."""
+    """Checked jobs by key: those asked for and those that they run; and the alerts that these evaluate."""
 
     bundle: Bundle
     jobs: Mapping[str, Job]
+    alerts: Mapping[str, Alert]
     deployment: Deployment
 
 
@@ -52,7 +57,8 @@ def make_plan(resolver: Resolver, names: Iterable[str]) -> Plan:
     jobs: dict[str, Job] = {}
     for name in names:
         _add(resolver, name, jobs, ())
-    return Plan(bundle=resolver.bundle, jobs=jobs, deployment=_deployment(resolver))
+    alerts = {key: _alert(resolver, key) for job in jobs.values() for key in job.alerts}
+    return Plan(bundle=resolver.bundle, jobs=jobs, alerts=alerts, deployment=_deployment(resolver))
 
 
 def check_parameters(plan: Plan, job: str, given: Mapping[str, str]) -> None:
@@ -96,18 +102,34 @@ def _parse(resolver: Resolver, name: str) -> Job:
     # What has no effect here is not even resolved: it may need variables that a laptop lacks.
     raw: Tree = {key: value for key, value in bundle.map_at(path).items() if key not in JOB_KEYS_WITHOUT_EFFECT}
     raw["tasks"] = {task: _with_effect(its) for task, its in bundle.map_at((*path, "tasks")).items()}
+    return _validated(resolver, Job, raw, path)
+
+
+def _alert(resolver: Resolver, name: str) -> Alert:
+    bundle, path = resolver.bundle, ("resources", "alerts", name)
+    known = bundle.map_at(("resources", "alerts"))
+    if name not in known:
+        raise bundle.error(path, f"no such alert; there are: {', '.join(sorted(known)) or 'none'}")
+    raw: Tree = {key: value for key, value in bundle.map_at(path).items() if key not in ALERT_KEYS_WITHOUT_EFFECT}
+    return _validated(resolver, Alert, raw, path)
+
+
+def _validated(resolver: Resolver, model: type[_M], raw: Tree, path: KeyPath) -> _M:
     try:
-        return Job.model_validate(resolver.resolve(raw, path))
+        return model.model_validate(resolver.resolve(raw, path))
     except ValidationError as invalid:
         error = invalid.errors()[0]
         problem = {"extra_forbidden": "not supported on a laptop", "missing": "is missing"}
-        raise bundle.error((*path, *error["loc"]), problem.get(error["type"], error["msg"])) from None
+        said = problem.get(error["type"], error["msg"]).removeprefix("Value error, ")
+        raise resolver.bundle.error((*path, *error["loc"]), said) from None
 
 
 def _with_effect(task: Json) -> Json:
     if not isinstance(task, dict):
         return task
     rest = {key: value for key, value in task.items() if key not in TASK_KEYS_WITHOUT_EFFECT}
+    if isinstance(alert := rest.get("alert_task"), dict):
+        rest["alert_task"] = {key: value for key, value in alert.items() if key != "warehouse_id"}
     if isinstance(loop := rest.get("for_each_task"), dict):
         rest["for_each_task"] = {**loop, "task": _with_effect(loop.get("task"))}
     return rest

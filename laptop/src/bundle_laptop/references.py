@@ -6,7 +6,7 @@ alone keeps the value's type.
 
 Stated differences from a workspace:
 - the current user is `local`: development mode prefixes names with `[dev local] ` or `dev_local_`;
-- a job's id is its key;
+- a job's or an alert's id is its key;
 - a volume's path is a folder of the world, and the workspace's file path is the bundle's own folder.
 """
 
@@ -36,6 +36,7 @@ REFERENCES = (
 """All that is supported; `<field>` is one that the file sets, or an id of IDS."""
 
 IDS = {
+    "alerts": {"id": "{key}"},
     "jobs": {"id": "{key}"},
     "registered_models": {"id": "{catalog_name}.{schema_name}.{name}"},
     "schemas": {"id": "{catalog_name}.{name}"},

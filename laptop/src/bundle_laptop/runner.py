@@ -12,13 +12,23 @@ from typing import TypeVar
 from pydantic import BaseModel
 from rich.console import Console
 
+from bundle_laptop.alerts import AlertState
 from bundle_laptop.bundle import KeyPath
 from bundle_laptop.calls import TaskError, call_entry_point, call_file
 from bundle_laptop.dbutils import TASK, give, values_in
 from bundle_laptop.errors import LaptopError
 from bundle_laptop.expressions import MAX_VALUE_BYTES, Expression, as_parameter, facts, fill_in
 from bundle_laptop.graph import State, decide, holds, job_failed, ordered
-from bundle_laptop.model import MAX_RETRY_WAIT_S, ConditionTask, Dependency, ForEachTask, NotebookTask, RunJobTask, Task
+from bundle_laptop.model import (
+    MAX_RETRY_WAIT_S,
+    AlertTask,
+    ConditionTask,
+    Dependency,
+    ForEachTask,
+    NotebookTask,
+    RunJobTask,
+    Task,
+)
 from bundle_laptop.plan import NOTEBOOK_ENDINGS, Plan, list_in, task_path
 from bundle_laptop.results import Result, ended_line, live_line
 from bundle_laptop.world import environment_of
@@ -113,6 +123,8 @@ class _JobRun:
             return self._compare(key, self._filled(task.condition_task, (*path, "condition_task"), key, given))
         if task.run_job_task:
             return self._run_job(key, self._filled(task.run_job_task, (*path, "run_job_task"), key, given))
+        if task.alert_task:
+            return self._evaluate(key, self._filled(task.alert_task, (*path, "alert_task"), key, given))
         return self._run_code(key, self._filled(task, path, key, given), path)
 
     def _run_code(self, key: str, task: Task, path: KeyPath) -> Result:
@@ -161,6 +173,21 @@ class _JobRun:
             raise TaskError(why, by_user=True) from None
         note = f"{task.left} {task.op} {task.right}: {outcome}"
         return Result(name=key, state=State.SUCCESS, outcome=outcome, note=note)
+
+    def _evaluate(self, key: str, task: AlertTask) -> Result:
+        from pyspark.sql import SparkSession
+
+        alert, label = self.runner.plan.alerts[task.alert_id], f"{self.label} > {key}"
+        with live_line(self.runner.console, label):
+            state, why = alert.evaluated(SparkSession.builder.getOrCreate())
+        note = f"{state}: {why}" if why else str(state)
+        if state is AlertState.ERROR:
+            raise TaskError(note, by_user=True)
+        if state is AlertState.TRIGGERED:
+            told = ", ".join(map(str, task.subscribers or alert.evaluation.notification.subscriptions))
+            line = f"{label}: a workspace would tell {told or 'nobody'}"
+            self.runner.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        return Result(name=key, state=State.SUCCESS, note=note)
 
     def _run_job(self, key: str, task: RunJobTask) -> Result:
         # As documented, a job's parameters are pushed down to a job that has parameters of the same name.
