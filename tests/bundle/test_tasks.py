@@ -87,7 +87,7 @@ def test_every_task_value_that_is_read_is_set_upstream(jobs):
                 assert upstream in _upstream(tasks_of_job, task)
                 assert value in values_set_by(tasks_of_job[upstream]["python_wheel_task"]["parameters"][0])
                 read.add(value)
-    assert read == {"model_name", "model_version", "verdict", "verdict_id"}
+    assert read == {"model_name", "model_version", "retraining", "verdict", "verdict_id"}
 
 
 def test_a_value_that_no_task_sets_is_noticed():
