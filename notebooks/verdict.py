@@ -2,7 +2,7 @@
 # MAGIC %md
 # MAGIC # May this version serve?
 # MAGIC
-# MAGIC The latest verdict on the model, every verdict before it, and every change of the version that serves.
+# MAGIC The latest verdict on the model, and the last decisions: verdicts before it, and changes of the version that serves.
 
 # COMMAND ----------
 
@@ -64,7 +64,7 @@ display(verdict.figures["slices"])
 
 # COMMAND ----------
 
-# MAGIC %md All decisions, newest first: verdicts, and which version served from when on.
+# MAGIC %md The last decisions, newest first, with a sentence on each: verdicts, and which version served from when on.
 
 # COMMAND ----------
 

@@ -144,6 +144,16 @@ def test_what_a_notebook_shows_is_kept_as_a_page_and_beside_it_as_a_notebook(run
     assert 'src="http' not in page  # nothing is fetched
 
 
+def test_a_page_shows_a_text_whole_and_no_warning_that_it_has_no_widgets(run: Run) -> None:
+    text = "a text longer than pandas shows by itself, which are 50 characters"
+    ended = run(
+        "import sys\nsys.modules['ipywidgets'] = None\nfrom tqdm.auto import tqdm",
+        f"import pandas as pd\ndisplay(pd.DataFrame({{'text': ['{text}']}}))",
+    )
+    assert printed(ended) == ""
+    assert f"<td>{text}</td>" in ended.page.read_text(encoding="utf-8")
+
+
 def test_a_notebook_has_its_parameters_as_widgets_and_values_of_other_tasks(run: Run) -> None:
     ended = run(
         "from databricks.sdk.runtime import dbutils as imported",

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from tests.contexts import RETRAINING, WATCH, make_context, printed
-from tests.faults.seams import killed, writes_of
+from tests.faults.seams import KilledError, Killer, Seam
 from tests.spark.test_performance import predictions, write
 
 from flight_delays.core.errors import UserError
@@ -205,13 +205,17 @@ def test_killed_before_any_write_the_next_run_leaves_what_an_undisturbed_one_doe
         signals.run(context, LOOK)
         retraining.run(context, DECIDE)
 
-    undisturbed = ready("undisturbed")
-    writes = writes_of(look_and_decide, undisturbed)
-    assert [*dict.fromkeys(writes)] == ["upsert profiles", "upsert signals", "append", "append_new incidents"]
-    disturbed = ready("disturbed")
-    for number, write_of in enumerate(writes, 1):
-        killed(lambda seen, number=number: len(seen) == number, look_and_decide, disturbed)
-        assert write_of
+    def around(killer: Killer, context: Context) -> Context:
+        decisions: Any = Seam(context.decisions, killer, {"append"}.__contains__)
+        return replace(context, tables=killer.of_tables(context.tables), decisions=decisions)
+
+    undisturbed, disturbed, all_of_them = ready("undisturbed"), ready("disturbed"), Killer()
+    look_and_decide(around(all_of_them, undisturbed))
+    writes = ["upsert profiles", "upsert signals", "append", "append_new incidents"]
+    assert all_of_them.writes == writes
+    for write_of in writes:
+        with pytest.raises(KilledError, match=write_of):
+            look_and_decide(around(Killer(lambda seen, last=write_of: seen[-1] == last), disturbed))
     look_and_decide(disturbed)
     assert kept(disturbed.tables) == kept(undisturbed.tables)
 

@@ -396,3 +396,89 @@ def test_forecast_numbers_are_counted_between_the_lowest_and_the_highest_and_zer
     assert (first.get_x(), last.get_x() + last.get_width()) == (pytest.approx(low), pytest.approx(high))
     assert sum(bar.get_height() * bar.get_width() for bar in axes.patches) == pytest.approx(1 if forecasts else 0)
     assert axes.get_xlabel() == "forecast prediction"
+
+
+MEASURED = pd.DataFrame(
+    {
+        "complete": [1.0, 1, 0, NAN],
+        "coverage": [1.0, 0.9, 0.4, NAN],
+        "loss": [0.5, NAN, 0.6, NAN],
+        "loss_28_days": [0.5, 0.5, 0.55, NAN],
+        "loss_28_days_low": [NAN, 0.4, 0.45, NAN],
+        "loss_28_days_high": [NAN, 0.6, 0.65, NAN],
+        "estimated_loss": [0.5, 0.52, 0.54, 0.56],
+    },
+    index=[date(2013, 1, day) for day in range(1, 5)],
+)
+
+
+def test_performance_shows_each_day_its_mean_with_a_band_the_estimate_and_how_many_have_an_outcome() -> None:
+    axes, coverage = drawn(plots.performance(MEASURED, "version 2, batch", "log loss")).axes
+    assert (axes.get_title(loc="left"), axes.get_ylabel()) == ("version 2, batch", "log loss")
+    lines = {line.get_label(): line for line in axes.lines}
+    assert list(lines["28-day mean"].get_ydata()) == pytest.approx([0.5, 0.5, 0.55, NAN], nan_ok=True)
+    assert list(lines["estimated"].get_ydata()) == [0.5, 0.52, 0.54, 0.56]
+    assert lines["estimated"].get_linestyle() == "--"
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        "day",
+        "day, outcomes to come",
+        "95 % band",
+        "28-day mean",
+        "estimated",
+    ]
+    whole, begun, band = axes.collections
+    assert whole.get_offsets()[:, 1].tolist() == [0.5, None]  # masked
+    assert begun.get_offsets()[0, 1] == 0.6
+    assert len(begun.get_facecolors()) == 0
+    assert (band.get_paths()[0].vertices[:, 1].min(), band.get_paths()[0].vertices[:, 1].max()) == (0.4, 0.65)
+    assert coverage.get_ylim() == (0, pytest.approx(1.05))
+
+
+def test_performance_of_which_nothing_was_measured_shows_the_estimate() -> None:
+    unknown = MEASURED.assign(**{name: NAN for name in MEASURED if name != "estimated_loss"})
+    axes, _ = drawn(plots.performance(unknown, "version 2, batch", "log loss")).axes
+    assert "estimated" in {line.get_label() for line in axes.lines}
+    assert "day" not in {text.get_text() for text in axes.get_legend().get_texts()}
+
+
+def drift(*levels: list[float], alarms: list[list[bool]] | None = None) -> Figure:
+    columns = [date(2013, 1, day + 1) for day in range(len(levels[0]))]
+    table = pd.DataFrame(levels, columns=columns, index=[f"column {n}" for n in range(len(levels))])
+    marked = pd.DataFrame(False if alarms is None else alarms, columns=columns, index=table.index)
+    return drawn(plots.drift(table, marked, 7))
+
+
+def test_drift_is_a_map_with_columns_down_windows_across_and_a_dot_at_each_alarm() -> None:
+    axes, bar = drift([0.5, 3.5, NAN], [math.inf, 1, 2], alarms=[[False, True, False], [True, False, False]]).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["column 0", "column 1"]
+    assert axes.yaxis_inverted()
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["01-03", "01-02", "01-01"]
+    mesh, dots = axes.collections
+    assert mesh.get_array().filled(-1).tolist() == [[0.5, 3.5, -1], [99, 1, 2]]
+    assert sorted(map(tuple, dots.get_offsets().tolist())) == [(0.5, 1.5), (1.5, 0.5)]
+    assert axes.get_xlabel() == "last of 7 days"
+    assert bar.get_ylabel() == "-log10 p; dot: alarm"
+
+
+@pytest.mark.parametrize(
+    ("highest", "top"), [(NAN, 3), (0.0, 3), (3.0, 3), (4.0, 4), (6.0, 6), (7.0, 6), (math.inf, 6)]
+)
+def test_the_colours_of_drift_reach_from_a_tenth_to_at_least_a_thousandth(highest: float, top: float) -> None:
+    (mesh, _) = drift([highest]).axes[0].collections
+    assert mesh.get_clim() == (1, top)
+
+
+def test_many_windows_have_fewer_dates_the_newest_among_them() -> None:
+    labels = [label.get_text() for label in drift([0.0] * 30).axes[0].get_xticklabels()]
+    assert len(labels) == 15
+    assert labels[0] == "01-30"
+
+
+def test_a_rollouts_share_stays_until_the_next_step() -> None:
+    times = pd.DatetimeIndex(["2013-01-01 06:00", "2013-01-02 06:00", "2013-01-05 06:00"], tz="UTC")
+    steps = pd.Series([0, 5, 100], index=times)
+    (axes,) = drawn(plots.shares({"version 3": steps, "version 4": steps.head(1)})).axes
+    assert [line.get_drawstyle() for line in axes.lines] == ["steps-post"] * 2
+    assert list(axes.lines[0].get_ydata()) == [0, 5, 100]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["version 3", "version 4"]
+    assert axes.get_ylim() == (-4, 104)

@@ -2,10 +2,12 @@
 
 import json
 import math
+import os
 import re
 from base64 import b64decode
 from datetime import date
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,9 +18,9 @@ from matplotlib.figure import Figure
 from bundle_laptop.pytest_plugin import LaptopWorkspace
 from flight_delays.core.gates import Outcome
 from flight_delays.views.look import Look
-from flight_delays.views.report import Part, Ran, last_runs, render
+from flight_delays.views.report import Part, Ran, keep_earlier, last_runs, render
 
-VOID = {"meta", "img"}
+VOID = {"meta", "img", "input"}
 RAN = Ran(depth=0, name="train", state="SUCCESS")
 DECISIONS = pd.DataFrame(
     {
@@ -84,7 +86,7 @@ def page_of(*parts: Part, ran: tuple[Ran, ...] = (RAN,)) -> Page:
 
 
 def html_of(*parts: Part, ran: tuple[Ran, ...] = (RAN,)) -> str:
-    return render(title="flights, main.flights", subtitle="as of 2014", ran=ran, parts=parts)
+    return render(title="flights, main.flights", subtitle="as of 2014", headline="All is well.", ran=ran, parts=parts)
 
 
 def part(look: Look, text: str = "What it shows.") -> Part:
@@ -98,14 +100,14 @@ def table(title: str = "rows", **columns: object) -> Part:
 def shown(value: object) -> tuple[str, str]:
     """Text and style of the cell of a table that shows the value."""
     page = page_of(table(column=pd.Series([value], dtype=None if isinstance(value, int | float) else object)))
-    (head,), (cell,) = page.rows[-2:]
+    (head,), (cell,) = page.rows[:2]
     assert head[0] == "column"
     return cell
 
 
 def run_rows(page: Page) -> list[tuple[str, ...]]:
-    """What ran, row by row: the first table."""
-    return [tuple(text for text, _ in row) for row in page.rows[1:] if len(row) == 5]
+    """What ran, row by row."""
+    return [tuple(text for text, _ in row) for row in page.rows if len(row) == 5][1:]
 
 
 def test_nothing_that_is_shown_is_taken_for_html() -> None:
@@ -115,6 +117,8 @@ def test_nothing_that_is_shown_is_taken_for_html() -> None:
         render(
             title=evil,
             subtitle=evil,
+            headline=evil,
+            earlier=[evil],
             ran=[Ran(depth=depth, name=evil, state=evil, note=evil) for depth in (0, 1)],
             parts=[
                 Part(title=evil, text=evil, look=Look()),
@@ -122,6 +126,8 @@ def test_nothing_that_is_shown_is_taken_for_html() -> None:
                     title=evil,
                     text=evil,
                     look=Look(
+                        notes=[evil],
+                        choices={evil: Look(notes=[evil])},
                         tables={
                             evil: pd.DataFrame({evil: [evil], "list": [[evil]]}),
                             "decisions": pd.DataFrame({"kind": ["verdict"], "outcome": [evil]}),
@@ -136,8 +142,8 @@ def test_nothing_that_is_shown_is_taken_for_html() -> None:
     assert "script" not in {tag for tag, _ in page.tags}
     assert all(set(attributes) == {"src", "alt"} for tag, attributes in page.tags if tag == "img")
     assert [attributes["alt"] for tag, attributes in page.tags if tag == "img"] == [evil, f"{evil}2"]
-    # The head, the tiles, what ran, a part without and one with tables.
-    assert sum(text == evil for _, text in page.texts) == 3 + 2 + 6 + 2 + 7
+    # The head, contents, the tiles, what ran, a part without and one with tables and choices, earlier pages.
+    assert sum(text == evil for _, text in page.texts) == 4 + 2 + 2 + 6 + 2 + (8 + 2) + 1
 
 
 def test_nothing_is_fetched_when_the_page_is_opened() -> None:
@@ -147,9 +153,9 @@ def test_nothing_is_fetched_when_the_page_is_opened() -> None:
     assert [tag for tag, _ in Page(page).tags if tag in {"script", "link", "iframe", "object", "base"}] == []
     sources = [
         value
-        for _, attributes in Page(page).tags
+        for tag, attributes in Page(page).tags
         for name, value in attributes.items()
-        if name in {"src", "href", "srcset", "background", "action", "data"}
+        if tag != "a" and name in {"src", "href", "srcset", "background", "action", "data"}
     ]
     assert len(sources) == 2
     assert all(source is not None and source.startswith("data:image/") for source in sources)
@@ -157,10 +163,17 @@ def test_nothing_is_fetched_when_the_page_is_opened() -> None:
 
 
 def test_pictures_are_within_the_page_and_wide_ones_have_a_line_of_their_own() -> None:
-    figures = {"by day": Figure(figsize=(1, 1)), "roc": Figure(figsize=(1, 1))}
-    page = page_of(part(Look(figures=figures, recorded={"kept": b"an image"})))
+    figures = {f"{width} inches": Figure(figsize=(width, 1)) for width in (7.9, 8, 10.9, 11)}
+    page = page_of(part(Look(figures={"roc": Figure(figsize=(1, 1)), **figures}, recorded={"kept": b"an image"})))
     images = {attributes["alt"]: attributes for tag, attributes in page.tags if tag == "img"}
-    assert {name: image.get("class") for name, image in images.items()} == {"by day": "full", "roc": None, "kept": None}
+    assert {name: image.get("class") for name, image in images.items()} == {
+        "roc": None,
+        "7.9 inches": None,
+        "8 inches": "full",
+        "10.9 inches": "full",
+        "11 inches": "full times",
+        "kept": None,
+    }
     kind, _, content = str(images["kept"]["src"]).partition(";base64,")
     assert (kind, b64decode(content)) == ("data:image/png", b"an image")
     kind, _, content = str(images["roc"]["src"]).partition(";base64,")
@@ -170,8 +183,9 @@ def test_pictures_are_within_the_page_and_wide_ones_have_a_line_of_their_own() -
 
 def test_what_is_not_there_yet_says_why_in_place_of_what_it_would_show() -> None:
     page = page_of(part(Look(), "no version serves yet; run the train job"), table(a=[1]))
-    assert page.within("h2") == ["What ran", "A part", "A part"]
-    assert page.within("p") == ["as of 2014", "no version serves yet; run the train job", "What it shows."]
+    assert page.within("h2") == ["A part", "A part", "What ran"]
+    said = ["as of 2014", "All is well.", "no version serves yet; run the train job", "What it shows."]
+    assert page.within("p") == said
     assert page.within("h3") == ["rows"]
 
 
@@ -286,8 +300,11 @@ def test_a_champion_that_was_never_judged_has_no_tiles_of_the_holdout(metrics: p
         ("a" * 64, "a" * 12, ""),
         ("0123456789" * 4, "012345678901", ""),
         ("a" * 39, "a" * 39, ""),
-        ("g" * 40, "g" * 40, ""),
+        ("g" * 40, "g" * 40, "long"),
         ("", "", ""),
+        ("x" * 39, "x" * 39, ""),
+        ("x" * 40, "x" * 40, "long"),
+        ("x" * 41, "x" * 41, "long"),
         (["distance is negative", "no carrier"], "distance is negative, no carrier", ""),
         (np.array(["distance is negative"]), "distance is negative", ""),
         ([], "", ""),
@@ -328,7 +345,7 @@ def test_a_head_stands_where_its_cells_do() -> None:
 def test_a_table_without_rows_says_so() -> None:
     page = page_of(table("rejects", reasons=[]))
     assert page.within("h3") == ["rejects"]
-    assert page.within("p")[-1] == "none"
+    assert "none" in page.within("p")
     assert "reasons" not in page.within("th")
 
 
@@ -339,3 +356,100 @@ def test_the_page_is_named_by_its_title() -> None:
 
 def test_before_anything_ran_there_is_no_tile_of_a_last_run() -> None:
     assert page_of(ran=()).tiles == {}
+
+
+def luminance(colour: str) -> float:
+    """As WCAG 2 has it."""
+    channels = [
+        int(part, 16) / 255 for part in re.findall("..", colour if len(colour) == 6 else colour.replace("f", "ff"))
+    ]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_text_can_be_read_in_light_and_in_the_dark() -> None:
+    (css,) = page_of().within("style")
+    schemes = [dict(re.findall(r"--(\w+): #(\w+)", colours)) for colours in re.findall(r":root \{([^}]+)\}", css)]
+    assert len(schemes) == 2
+    for scheme in schemes:
+        for ink in ("ink", "soft", "accent", "good", "bad", "open"):
+            for ground in ("ground", "card"):
+                darker, lighter = sorted([luminance(scheme[ink]), luminance(scheme[ground])])
+                assert (lighter + 0.05) / (darker + 0.05) >= 4.5, (ink, ground)
+
+
+def test_what_to_know_first_comes_first() -> None:
+    page = page_of(table(a=[1]))
+    assert [text for tag, text in page.texts if tag == "p"][:2] == ["as of 2014", "All is well."]
+
+
+def test_every_link_of_the_contents_leads_to_its_part() -> None:
+    named = [Part(title=title, text="", look=Look()) for title in ("Drift, and data", "Decisions")]
+    page = Page(render(title="t", subtitle="", headline="", ran=[], parts=named, earlier=["report-1.html", "a b.html"]))
+    links = [str(attributes["href"]) for tag, attributes in page.tags if tag == "a"]
+    assert links == ["#drift-and-data", "#decisions", "#ran", "#earlier", "report-1.html", "a%20b.html"]
+    anchors = {f"#{attributes['id']}" for _, attributes in page.tags if "id" in attributes}
+    assert {link for link in links if link.startswith("#")} <= anchors
+
+
+def test_before_there_are_earlier_pages_there_is_no_word_of_them() -> None:
+    assert "earlier" not in html_of().lower()
+
+
+def test_one_of_several_looks_is_picked_without_a_script_and_all_can_be_seen() -> None:
+    choices = {f"version {number}": Look(notes=[f"note {number}"]) for number in (3, 2)}
+    page = page_of(part(Look(choices=choices)))
+    inputs = [attributes for tag, attributes in page.tags if tag == "input"]
+    assert page.within("label") == ["version 3", "version 2", "all"]
+    assert ["checked" in attributes for attributes in inputs] == [True, False, False]
+    labelled = [attributes["for"] for tag, attributes in page.tags if tag == "label"]
+    assert [attributes["id"] for attributes in inputs] == labelled
+    assert len({attributes["name"] for attributes in inputs}) == 1
+    assert [text for text in page.within("p") if text.startswith("note")] == ["note 3", "note 2"]
+    (css,) = page.within("style")
+    hides = re.findall(r"nth-of-type\((\d)\):checked ~ div:not\(:nth-of-type\((\d)\)\)", css)
+    assert hides == [("1", "1"), ("2", "2")]
+
+
+def test_a_row_with_much_to_read_names_its_cells_where_there_is_no_room_for_a_head() -> None:
+    page = page_of(table("short", day=["2013"]), table("long", day=["2013"], reason=["x" * 40]))
+    assert [attributes.get("class") for tag, attributes in page.tags if tag == "table"] == [None, "stack", None]
+    named = [attributes["data-label"] for tag, attributes in page.tags if "data-label" in attributes]
+    assert named == ["day", "reason"]
+
+
+def test_a_table_or_picture_that_does_not_fit_scrolls_in_a_box_that_a_keyboard_reaches() -> None:
+    page = page_of(part(Look(tables={"rows": pd.DataFrame({"a": [1]})}, figures={"f": Figure(figsize=(11, 1))})))
+    boxes = [attributes for tag, attributes in page.tags if attributes.get("class") in ("wide", "pictures")]
+    assert [box["aria-label"] for box in boxes] == ["rows", "A part: pictures", "What ran"]
+    assert all((box["role"], box["tabindex"]) == ("region", "0") for box in boxes)
+
+
+def written(file: Path, at: int) -> Path:
+    file.write_text(str(at))
+    os.utime(file, (at, at))
+    return file
+
+
+def test_the_page_that_was_there_is_kept_under_the_time_at_which_it_was_written(tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    assert keep_earlier(file) == []
+    written(file, 1_388_620_800)
+    assert keep_earlier(file) == ["page-20140102T000000Z.html"]
+    assert not file.exists()
+    assert (tmp_path / "page-20140102T000000Z.html").read_text() == "1388620800"
+    written(file, 1_388_620_801)
+    assert keep_earlier(file) == ["page-20140102T000001Z.html", "page-20140102T000000Z.html"]
+
+
+@pytest.mark.parametrize("pages", [29, 30, 31])
+def test_the_last_30_pages_are_kept_and_nothing_else_is_deleted(tmp_path: Path, pages: int) -> None:
+    others = [tmp_path / name for name in ("page.html.txt", "page-2.html", "my-page-20140102T000000Z.html")]
+    for other in others:
+        other.write_text("mine")
+    for at in range(pages):
+        written(tmp_path / "page.html", at)
+        kept = keep_earlier(tmp_path / "page.html")
+    assert len(kept) == min(pages, 30)
+    assert kept[0] == f"page-19700101T0000{pages - 1:02}Z.html"
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted([*kept, *(other.name for other in others)])

@@ -129,10 +129,12 @@ def namespace() -> dict[str, object]:
 
 def display(shown: object) -> None:
     """Show a table or a picture; of a Spark DataFrame the first rows."""
+    import pandas as pd
     from IPython.display import display as display_in_cell
 
     limited = getattr(shown, "limit", None)  # Spark's, classic or Connect, has both
-    display_in_cell(limited(_MAX_ROWS).toPandas() if limited and hasattr(shown, "toPandas") else shown)
+    with pd.option_context("display.max_colwidth", None):  # a workspace shows a text whole
+        display_in_cell(limited(_MAX_ROWS).toPandas() if limited and hasattr(shown, "toPandas") else shown)
 
 
 def _exit(value: str = "") -> NoReturn:

@@ -1,11 +1,14 @@
 """What the first cell of a notebook imports: what a workspace gives every notebook."""
 
 import os
+import warnings
 from contextlib import ExitStack
 from pathlib import Path
 
 from bundle_laptop.dbutils import namespace
 from bundle_laptop.world import FOLDER_VARIABLE, entered
+
+warnings.filterwarnings("ignore", "IProgress not found")  # by tqdm: a page has no widgets
 
 if "SPARK_REMOTE" not in os.environ and os.environ.get(FOLDER_VARIABLE):
     # Nobody's session to share: opened by itself, it has one of its own.

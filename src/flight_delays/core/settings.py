@@ -683,7 +683,7 @@ class Explain:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Write a page to look at: the version that serves and why, its predictions, the data, and the jobs' last runs."""
+    """Write a page to look at: what serves and why, incidents, performance, drift, decisions, data, and what ran."""
 
     raw_schema: RawSchema
     model_name: ModelName

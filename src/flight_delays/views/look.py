@@ -1,7 +1,7 @@
 """What happened, for people: tables and pictures that notebooks and the report show. Nothing is written."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import reduce
@@ -24,6 +24,7 @@ from flight_delays.core.use_case import LABEL
 from flight_delays.platform.context import Context
 from flight_delays.platform.dataset import features_as_of, labels_known, with_labels
 from flight_delays.views import plots
+from flight_delays.views.production import decision_table
 
 _TIMES = {
     "features": "prediction_ts",
@@ -32,6 +33,10 @@ _TIMES = {
     "latest_predictions": "prediction_ts",
     "shadow_predictions": "prediction_ts",
     "performance": "as_of",
+    "estimated_performance": "as_of",
+    "profiles": "as_of",
+    "signals": "as_of",
+    "incidents": "as_of",
     "runs": "as_of",
     "stream_events": "event_time",
     "late_events": "event_time",
@@ -42,11 +47,16 @@ _TIMES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """Tables and pictures by title, in the order to read them. `recorded` are PNG images that a run has kept."""
+    """Tables and pictures by title, in the order to read them. `recorded` are PNG images that a run has kept.
 
+    `notes` are lines to read first, `choices` looks of which one at a time is enough.
+    """
+
+    notes: Sequence[str] = ()
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     figures: Mapping[str, Figure] = field(default_factory=dict)
     recorded: Mapping[str, bytes] = field(default_factory=dict)
+    choices: Mapping[str, "Look"] = field(default_factory=dict)
 
 
 def data(context: Context, raw_schema: str) -> Look:
@@ -55,12 +65,15 @@ def data(context: Context, raw_schema: str) -> Look:
     known = [(raw, source.contract.table, "known_at") for source in context.use_case.sources]
     known += [(raw, one.table, "event_time") for _, one in context.use_case.told]
     known += [(context.tables, table, time) for table, time in _TIMES.items()]
-    counts = [
-        tables.read(table)
-        .agg(F.count("*").alias("rows"), F.min(time).alias("first"), F.max(time).alias("last"))
-        .select(F.lit(table).alias("table"), "rows", "first", "last")
-        for tables, table, time in known
-    ]
+    counts, missing = [], []
+    for tables, table, time in known:
+        try:
+            rows = tables.read(table)
+        except UserError:  # as in a schema made before it was declared
+            missing.append(table)
+            continue
+        counted = rows.agg(F.count("*").alias("rows"), F.min(time).alias("first"), F.max(time).alias("last"))
+        counts.append(counted.select(F.lit(table).alias("table"), "rows", "first", "last"))
     rejects = context.tables.read("raw_rejects").select("table_name", "reasons", "source_row").limit(20)
     days = (
         context.tables.read("features")
@@ -74,6 +87,7 @@ def data(context: Context, raw_schema: str) -> Look:
     )
     shares = context.use_case.objective.kind == "binary"
     return Look(
+        notes=[f"Not there yet, the features job makes them: {', '.join(missing)}."] if missing else [],
         tables={"rows": reduce(DataFrame.unionByName, counts).toPandas(), "rejects": rejects.toPandas()},
         figures={} if days.empty else {"by day": plots.daily(days, shares=shares)},
     )
@@ -155,14 +169,13 @@ def champion(context: Context, model_name: str) -> Look:
 
 
 def verdict(context: Context, model_name: str) -> Look:
-    """The verdict recorded last on a model: its `checks` and `slices`; all `decisions`, newest first."""
-    decisions = context.decisions.find(model_name=model_name)[::-1]
-    logged = pd.DataFrame([vars(one) for one in decisions])
+    """The verdict recorded last on a model: its `checks` and `slices`; `decisions`, newest first."""
+    decisions = context.decisions.find(model_name=model_name)
     verdicts = [one for one in decisions if one.kind == "verdict"]
     if not verdicts:
         raise UserError(f"no verdict on {model_name} yet; run the train job, which has each version judged")
     loss = context.use_case.objective.loss_name
-    evidence = json.loads(verdicts[0].evidence)
+    evidence = json.loads(verdicts[-1].evidence)
     checks = TypeAdapter(list[Check]).validate_python(evidence["checks"])
     slices = TypeAdapter(list[Slice]).validate_python(evidence["slices"])
     return Look(
@@ -180,9 +193,7 @@ def verdict(context: Context, model_name: str) -> Look:
                     "outcome": [str(one.outcome) for one in slices],
                 }
             ),
-            "decisions": logged.assign(as_of=logged["as_of"].dt.tz_localize(None))[
-                ["kind", "model_version", "outcome", "other_version", "as_of", "decision_id", "allowed_by"]
-            ],
+            "decisions": decision_table(decisions),
         },
         figures={"intervals": plots.intervals(checks), "slices": plots.slices(slices, loss)},
     )

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from sklearn.metrics import auc, roc_curve
@@ -186,6 +187,70 @@ def distribution(groups: Mapping[str, Floats], what: str) -> Figure:
     axes.legend()
     axes.set(xlabel=f"forecast {what}", ylabel="density")
     return figure
+
+
+def performance(days: pd.DataFrame, title: str, loss: str) -> Figure:
+    """By day, the index: loss, its mean over 28 days with a band, the estimate, and below it the share with an outcome.
+
+    All columns are float, NaN where nothing was measured; an open dot is a day whose outcomes are not all in.
+    """
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    axes, coverage = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    at, whole = pd.DatetimeIndex(days.index), (days["complete"] == 1).to_numpy()
+    for these, fill, label in ((whole, "tab:grey", "day"), (~whole, "none", "day, outcomes to come")):
+        if days["loss"][these].notna().any():
+            axes.scatter(at[these], days["loss"][these], s=12, facecolors=fill, edgecolors="tab:grey", label=label)
+    low, high = (days[f"loss_28_days_{end}"].to_numpy() for end in ("low", "high"))
+    axes.fill_between(at, low, high, color="tab:blue", alpha=0.2, linewidth=0, label="95 % band")
+    axes.plot(at, days["loss_28_days"], color="tab:blue", linewidth=2, label="28-day mean")
+    axes.plot(at, days["estimated_loss"], color="tab:orange", linestyle="--", linewidth=1.5, label="estimated")
+    axes.legend(loc="upper right", ncols=5, fontsize=8)
+    axes.margins(y=0.2)
+    axes.set_ylabel(loss)
+    axes.set_title(title, loc="left", fontsize=10)
+    coverage.fill_between(at, 0.0, days["coverage"].to_numpy(), step="mid", color="tab:grey", alpha=0.6)
+    coverage.set(ylim=(0, 1.05), ylabel="labelled")
+    coverage.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    _mark_times(coverage)
+    return figure
+
+
+def drift(levels: pd.DataFrame, alarms: pd.DataFrame, days: int) -> Figure:
+    """-log10 of p-values by column, down, and last day of a window, across; a dot is an alarm, hatched not measured."""
+    figure, axes = _figure(height=1.5 + 0.22 * len(levels), width=11)
+    axes.set_facecolor("none")
+    axes.patch.set(hatch="////", edgecolor="tab:grey")
+    shown = np.ma.masked_invalid(np.where(np.isposinf(levels), 99.0, levels.to_numpy()))
+    top = float(np.clip(shown.max() if shown.count() else 0.0, 3.0, 6.0))
+    mesh = axes.pcolormesh(shown, cmap="YlOrRd", vmin=1.0, vmax=top, edgecolors="white", linewidth=0.5)
+    rows, columns = np.nonzero(alarms.to_numpy())
+    axes.scatter(columns + 0.5, rows + 0.5, s=20, color="black", label="alarm")
+    axes.set_yticks(np.arange(len(levels)) + 0.5, [str(name) for name in levels.index], fontsize=8)
+    every = -(-levels.shape[1] // 15)
+    axes.set_xticks(np.arange(levels.shape[1])[::-every] + 0.5, [f"{day:%m-%d}" for day in levels.columns[::-every]])
+    axes.yaxis.tick_right()  # the names beside the newest windows
+    axes.invert_yaxis()
+    axes.tick_params(axis="x", labelsize=8)
+    axes.set_xlabel(f"last of {days} days")
+    figure.colorbar(mesh, ax=axes, location="left", label="-log10 p; dot: alarm", extend="both", aspect=40)
+    return figure
+
+
+def shares(rollouts: Mapping[str, pd.Series]) -> Figure:
+    """Shares in % over time, the index, as steps; one line for each rollout by its name."""
+    figure, axes = _figure(height=2.6, width=11)
+    for name, steps in rollouts.items():
+        axes.step(pd.DatetimeIndex(steps.index), steps.to_numpy(), where="post", marker="o", markersize=3, label=name)
+    axes.set(ylim=(-4, 104), ylabel="share of the requests (%)")
+    axes.legend(fontsize=8)
+    _mark_times(axes)
+    return figure
+
+
+def _mark_times(axes: Axes) -> None:
+    locator = AutoDateLocator()  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
 
 
 def _ends(values: Floats, room: float) -> tuple[float, float]:

@@ -1,13 +1,14 @@
-"""A page to look at: what ran, what it made, and why a version serves. One file, nothing to fetch."""
+"""A page to look at: what serves and why, how that goes, and what ran. One file, nothing to fetch."""
 
 import io
 import re
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from importlib.resources import files
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,13 +22,16 @@ from flight_delays.core.errors import UserError
 from flight_delays.core.gates import Outcome
 from flight_delays.core.settings import Report
 from flight_delays.platform.context import Context
-from flight_delays.views import look
+from flight_delays.views import look, watched
 from flight_delays.views.look import Look
+from flight_delays.views.watched import Watched
 
 _RUNS = 25  # as many as one page of the API has
 _NOTHING = "-"
 _DIGEST = re.compile(r"[0-9a-f]{40,64}")
-_WIDE = {"by day", "mean label", "intervals"}
+_WIDE, _TIMES = 8.0, 11.0  # inches, from which on a picture has a line of its own, and shows time
+_LONG = 40  # characters, from which on a cell is one to read
+_EARLIER = 30  # pages
 _METRICS = {
     "auc": "AUC on the holdout",
     "brier": "Brier score",
@@ -45,6 +49,11 @@ class Part:
     text: str
     look: Look
 
+    @property
+    def anchor(self) -> str:
+        """What a link to it ends with."""
+        return "-".join(re.findall(r"[a-z0-9]+", self.title.lower()))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ran:
@@ -59,31 +68,53 @@ class Ran:
 
 
 def write_report(context: Context, settings: Report) -> None:
-    """Write the page to its file. A part with nothing to show yet says why."""
+    """Write the page to its file. A part with nothing to show yet says why; the page that was there is kept beside."""
+    found = watched.watch(context, settings.model_name)
+    ran, parts = list(last_runs(context.endpoints().client)), list(_parts(context, settings, found))
+    settings.file.parent.mkdir(parents=True, exist_ok=True)
     page = render(
         title=f"{context.use_case.name}, {context.tables.schema}",
         subtitle=f"{datetime.now(tz=UTC):%Y-%m-%d %H:%M} UTC, as of {context.as_of:%Y-%m-%d %H:%M}",
-        ran=list(last_runs(context.endpoints().client)),
-        parts=list(_parts(context, settings)),
+        headline=found.headline,
+        ran=ran,
+        parts=parts,
+        earlier=keep_earlier(settings.file),
     )
-    settings.file.parent.mkdir(parents=True, exist_ok=True)
     settings.file.write_text(page, encoding="utf-8")
 
 
-def render(*, title: str, subtitle: str, ran: Sequence[Ran], parts: Sequence[Part]) -> str:
-    """The page: what ran, then each part."""
+def keep_earlier(file: Path) -> list[str]:
+    """Rename the page that is there by when it was written; names of all that are kept, newest first.
+
+    Older ones are deleted.
+    """
+    if file.exists():
+        written = datetime.fromtimestamp(file.stat().st_mtime, tz=UTC)
+        file.replace(file.with_stem(f"{file.stem}-{written:%Y%m%dT%H%M%SZ}"))
+    name = re.compile(rf"{re.escape(file.stem)}-\d{{8}}T\d{{6}}Z{re.escape(file.suffix)}")
+    kept = sorted((one for one in file.parent.iterdir() if name.fullmatch(one.name)), reverse=True)
+    for one in kept[_EARLIER:]:
+        one.unlink()
+    return [one.name for one in kept[:_EARLIER]]
+
+
+def render(
+    *, title: str, subtitle: str, headline: str, ran: Sequence[Ran], parts: Sequence[Part], earlier: Sequence[str] = ()
+) -> str:
+    """The page: the sentence to read first, each part, what ran, and links to earlier pages."""
     environment = Environment(autoescape=True, undefined=StrictUndefined)
-    environment.filters.update(cell=_cell, is_number=_is_number, images=_images)
+    environment.filters.update(cells=_cells, images=_images)
     template = environment.from_string(files("flight_delays.views").joinpath("report.html").read_text("utf-8"))
     tables = {name: table for part in parts for name, table in part.look.tables.items()}
     return template.render(
         title=title,
         subtitle=subtitle,
+        headline=headline,
         tiles=list(_tiles(ran, tables)),
         ran=ran,
         parts=parts,
-        outcomes=list(Outcome),
-        wide=_WIDE,
+        earlier=earlier,
+        most_choices=max([len(part.look.choices) for part in parts], default=0),
     )
 
 
@@ -112,9 +143,13 @@ def _ran_line(depth: int, name: str, state: RunState | None, milliseconds: int, 
     )
 
 
-def _parts(context: Context, settings: Report) -> Iterator[Part]:
+def _parts(context: Context, settings: Report, found: Watched) -> Iterator[Part]:
     model_name = settings.model_name
     parts: list[tuple[str, str, Callable[[], Look]]] = [
+        ("Incidents", "What changed so much that a person should know.", lambda: watched.incidents(found)),
+        ("Performance", "Of versions that served in the last 90 days.", lambda: watched.performance(found)),
+        ("Drift and data", "Drift of each column, and other alarms.", lambda: watched.signals(found)),
+        ("Decisions", "The newest, and rollouts; times in UTC.", lambda: watched.decisions(found)),
         (
             "The version that serves",
             "As the run that made it recorded it. Test and holdout are the same days until newer ones are judged.",
@@ -123,7 +158,7 @@ def _parts(context: Context, settings: Report) -> Iterator[Part]:
         (
             "The latest verdict",
             "Bars are 95 % bounds from resampled days; a check passes whose whole bar is at or left of the black line.",
-            lambda: look.verdict(context, model_name),
+            lambda: _without_decisions(look.verdict(context, model_name)),
         ),
         (
             "Predictions",
@@ -143,14 +178,18 @@ def _parts(context: Context, settings: Report) -> Iterator[Part]:
             yield Part(title=title, text=str(nothing), look=Look())
 
 
+def _without_decisions(verdict: Look) -> Look:
+    return replace(verdict, tables={name: table for name, table in verdict.tables.items() if name != "decisions"})
+
+
 def _tiles(ran: Sequence[Ran], tables: dict[str, pd.DataFrame]) -> Iterator[tuple[str, str, str]]:
     """Name, value and CSS class of the figures at the top."""
     for job in [line for line in ran if not line.depth][-1:]:
         yield "last run", job.state, job.state
     if "decisions" in tables:
         decisions = tables["decisions"]
-        latest = str(decisions.loc[decisions["kind"] == "verdict", "outcome"].iloc[0])
-        yield "latest verdict", latest, latest
+        for latest in decisions.loc[decisions["kind"] == "verdict", "outcome"].head(1):
+            yield "latest verdict", latest, latest
     if "version" in tables:
         yield "champion", f"version {tables['version']['version'].iloc[0]}", ""
         # A version that serves without having been judged has no metrics of the holdout.
@@ -158,18 +197,33 @@ def _tiles(ran: Sequence[Ran], tables: dict[str, pd.DataFrame]) -> Iterator[tupl
         yield from ((name, _cell(metrics[key]), "") for key, name in _METRICS.items() if key in metrics)
 
 
-def _images(found: Look) -> Iterator[tuple[str, str]]:
-    """Title and data URL of each picture."""
+def _images(found: Look) -> Iterator[tuple[str, str, str]]:
+    """Title, data URL and CSS class of each picture."""
     for title, figure in found.figures.items():
-        yield title, f"data:image/svg+xml;base64,{b64encode(_svg(figure)).decode()}"
+        width = figure.get_figwidth()
+        style = "full times" if width >= _TIMES else "full" if width >= _WIDE else ""
+        yield title, f"data:image/svg+xml;base64,{b64encode(_svg(figure)).decode()}", style
     for title, image in found.recorded.items():
-        yield title, f"data:image/png;base64,{b64encode(image).decode()}"
+        yield title, f"data:image/png;base64,{b64encode(image).decode()}", ""
 
 
 def _svg(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg")
+    figure.savefig(buffer, format="svg", transparent=True)
     return buffer.getvalue()
+
+
+def _cells(table: pd.DataFrame) -> Iterator[list[tuple[str, str]]]:
+    """Text and CSS class of each cell, row by row, the head first."""
+    numbers = ["number" if _is_number(dtype) else "" for dtype in table.dtypes]
+    yield list(zip(map(str, table), numbers, strict=True))
+    for row in table.itertuples(index=False, name=None):
+        texts = map(_cell, row)
+        yield [(text, number or _style(text)) for text, number in zip(texts, numbers, strict=True)]
+
+
+def _style(text: str) -> str:
+    return f"state {text}" if text in list(Outcome) else "long" if len(text) >= _LONG else ""
 
 
 def _is_number(dtype: np.dtype | ExtensionDtype) -> bool:
