@@ -29,7 +29,7 @@ class Decided:
 def decide(
     signals: Sequence[Signal], *, trained: date | None, ordered: Sequence[date], day: date, policy: RetrainPolicy
 ) -> Decided:
-    """By the signals of the champion up to `day`, in any order.
+    """By the signals of the champion, in any order; `day` is today.
 
     `trained` is when a version was trained last, by whomever, `ordered` when this rule had one trained. RETRAIN if
 
@@ -39,7 +39,8 @@ def decide(
 
     but not before `retrain_cooldown_days` have passed since, nor beyond `retrains_per_month` in 30 days.
     """
-    begin = day - timedelta(days=WEEK * policy.retrain_windows)
+    last = max((one.day for one in signals if one.days == WEEK), default=day)
+    begin = last - timedelta(days=WEEK * policy.retrain_windows)
     since = max(begin, trained) if trained else begin
     kinds = {Kind.DECAY, *([Kind.DRIFT] if policy.retrain_on_drift else [])}
     weeks = [one for one in signals if one.days == WEEK and one.kind in kinds and since < one.day <= day]

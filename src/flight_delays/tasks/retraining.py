@@ -24,6 +24,7 @@ def run(context: Context, settings: Retraining) -> None:
     """
     name, watch, policy = settings.model_name, settings.watch, settings.policy
     zone, day = context.use_case.zone, context.use_case.holdout(context.as_of, 1).first
+    today = context.as_of.astimezone(zone).date()
     champion = context.registry.aliases(name).get("champion")
     if champion is None:
         context.task_values.set("retraining", Choice.KEEP)
@@ -43,7 +44,7 @@ def run(context: Context, settings: Retraining) -> None:
         decided = Decided(choice=Choice(logged[0].outcome), reasons=logged[0].reasons)
     else:
         ours = [one.signal for one in signals if one.model_version == champion]
-        decided = decide(ours, trained=max(trained, default=None), ordered=ordered, day=day, policy=policy)
+        decided = decide(ours, trained=max(trained, default=None), ordered=ordered, day=today, policy=policy)
         context.decisions.append(
             Decision(
                 decision_id=decision_id,
