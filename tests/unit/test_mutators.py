@@ -28,7 +28,8 @@ MAIN = yaml.safe_load((ROOT / "databricks.yml").read_text())
 PYTHON = MAIN["python"]
 OF_CORE = ("settings.py", "errors.py")  # what it imports of this package
 GOOD = {name: "any" if value is None else value for name, value in variables.defaults(ROOT).items()} | {
-    "service_principal": ""
+    "service_principal": "",
+    "warehouse_id": "0123",  # looked up before
 }
 
 DECLARED: Any = {

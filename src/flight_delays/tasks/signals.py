@@ -11,6 +11,7 @@ from flight_delays.core.decay import DayLoss, coverage, decay
 from flight_delays.core.drift import drift, windows_due
 from flight_delays.core.errors import UserError
 from flight_delays.core.feature_set import DAY
+from flight_delays.core.incidents import subject_of
 from flight_delays.core.performance import ALL
 from flight_delays.core.profiles import Bins, bins_from
 from flight_delays.core.retraining import WEEK
@@ -22,6 +23,8 @@ from flight_delays.platform.profiled import TURNED_OUT, Profiled, profiled
 from flight_delays.platform.signal_log import SignalLog
 from flight_delays.tasks.printing import show
 from flight_delays.tasks.record import BINS_FILE
+
+_SHOWN = 30
 
 
 def run(context: Context, settings: Signals) -> None:
@@ -128,9 +131,12 @@ def _tell(context: Context, version: int, signals: Sequence[Signal], alarms: Seq
     if alarms:
         show(
             context.console,
-            "Alarms",
+            f"Alarms, the first {_SHOWN} of {len(alarms)}" if len(alarms) > _SHOWN else "Alarms",
             ("window", "signal", "what was found"),
-            [(f"{one.days} days to {one.day}", f"{one.kind} of {one.subject}", one.reason) for one in alarms],
+            [
+                (f"{one.days} days to {one.day}" if one.days > 1 else str(one.day), subject_of(one), one.reason)
+                for one in alarms[:_SHOWN]
+            ],
         )
     for kind in Kind:
         reasons = [one.reason for one in unmeasured if one.kind is kind]
