@@ -13,6 +13,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from scipy import stats
 from tests.contexts import make_context, printed
 
+from flight_delays.core.errors import UserError
 from flight_delays.core.settings import Performance
 from flight_delays.platform.context import Context
 from flight_delays.platform.delta import Tables
@@ -37,6 +38,9 @@ class Tags:
         if number not in TRAINED_UNTIL:
             raise NotThereError(f"model {name} has no version {number}")
         return Version(name=name, number=number, run_id="run", tags={"trained_until": TRAINED_UNTIL[number]})
+
+    def kept(self, version: Version, file: str) -> bytes:
+        raise UserError(f"version {version.number} has kept no {file}")
 
 
 def write(tables: Tables, table: str, rows: pd.DataFrame) -> None:
