@@ -1,5 +1,6 @@
 """The arguments of wheel tasks, as far as they are known before a run."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from importlib import import_module
@@ -41,13 +42,13 @@ def known_arguments(plan: Plan, given: Mapping[str, str]) -> Iterator[tuple[str,
 
 
 def option_values(plan: Plan) -> dict[str, str]:
-    """What the bundle gives the options of its wheel tasks, by their names in snake case."""
-    found = {}
+    """What the bundle gives the options of its wheel tasks, by their names in snake case; of several what most get."""
+    found: dict[str, Counter[str]] = {}
     for _, _, arguments in known_arguments(plan, {}):
         for name, _, text in (argument.removeprefix("--").partition("=") for argument in arguments):
             if text:
-                found[name.replace("-", "_")] = text
-    return found
+                found.setdefault(name.replace("-", "_"), Counter())[text] += 1
+    return {name: texts.most_common(1)[0][0] for name, texts in found.items()}
 
 
 def check_arguments(plan: Plan, given: Mapping[str, str], check: str, user_errors: Collection[str]) -> None:
