@@ -106,20 +106,9 @@ def history() -> History:
     bins = bins_of_all({name: values[half] for name, values in columns.items()})
     codes = np.empty((len(rows), len(bins)), dtype=np.uint8)
     for place, one in enumerate(bins):
-        codes[:, place] = in_bins(one, columns[one.column])
+        codes[:, place] = one.place(columns[one.column])
     day = pd.factorize(rows["day"], sort=True)[0]
     return History(bins=bins, columns=columns, bounds=np.searchsorted(day, np.arange(day.max() + 2)), codes=codes)
-
-
-def in_bins(bins: Bins, values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """The bin of each value."""
-    unknown = np.asarray(pd.isna(values))
-    if bins.levels is None:
-        at = np.searchsorted(bins.edges, values.astype(np.float64), side="right")
-    else:
-        places = {level: place for place, level in enumerate(bins.levels)}
-        at = np.array([places.get(value, len(places)) for value in values.tolist()])
-    return np.where(unknown, bins.size - 1, at).astype(np.uint8)
 
 
 def season(days: int, of: History, random: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -275,7 +264,7 @@ def power(of: History, shift: float, columns: int, watch: Watch, tries: int) -> 
             if number >= watch.watch_reference_days:
                 for place in places:
                     values = of.columns[of.bins[place].column].astype(np.float64)
-                    codes[:, place] = in_bins(of.bins[place], values[at] + shift * spread(of, place))
+                    codes[:, place] = of.bins[place].place(values[at] + shift * spread(of, place))
             counts.append(of.counts(at, codes))
         noticed = None
         for after in range(1, MOST_DAYS + 1):

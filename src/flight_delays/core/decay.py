@@ -24,11 +24,15 @@ class DayLoss:
     estimated: float | None
     expected: float | None
 
+    @property
+    def coverage(self) -> float:
+        """Share of the entities with a label."""
+        return self.labelled / self.rows if self.rows else 0.0
+
 
 def excess(day: DayLoss, policy: Watch) -> float | None:
     """How much more than expected was lost: realised if enough have a label, else as estimated; None if neither."""
-    covered = day.rows > 0 and day.labelled / day.rows >= policy.quality_min_label_coverage
-    found = day.realised if covered else day.estimated
+    found = day.realised if day.coverage >= policy.quality_min_label_coverage else day.estimated
     return None if found is None or day.expected is None else found - day.expected
 
 
@@ -38,12 +42,12 @@ def decay(days: Mapping[date, DayLoss], day: date, length: int, policy: Watch) -
     What a day is worth is in its expected loss, so that a hard season is no decay. An ALARM above `max_decay`.
     """
     window = [days[at] for back in reversed(range(length)) if (at := day - timedelta(days=back)) in days]
-    found = [value for one in window if (value := excess(one, policy)) is not None]
+    found = [(value, one.coverage) for one in window if (value := excess(one, policy)) is not None]
     if 2 * len(found) < length:
         why = f"the losses of {len(found)} of {length} days, and what to expect, are known; {-(-length // 2)} needed"
         return unknown(Kind.DECAY, FORECASTS, day, length, why)
-    mean = sum(found) / len(found)
-    estimated = sum(1 for one in window if one.labelled < policy.quality_min_label_coverage * one.rows)
+    mean = sum(value for value, _ in found) / len(found)
+    estimated = sum(covered < policy.quality_min_label_coverage for _, covered in found)
     return Signal(
         kind=Kind.DECAY,
         subject=FORECASTS,
@@ -62,13 +66,12 @@ def coverage(days: Mapping[date, DayLoss], day: date, policy: Watch) -> Signal:
     found = days.get(day)
     if found is None or not found.rows:
         return unknown(Kind.COVERAGE, "labels", day, 1, "nothing was forecast")
-    share = found.labelled / found.rows
     return Signal(
         kind=Kind.COVERAGE,
         subject="labels",
         day=day,
-        level=Level.OK if share >= policy.quality_min_label_coverage else Level.ALARM,
-        value=share,
+        level=Level.OK if found.coverage >= policy.quality_min_label_coverage else Level.ALARM,
+        value=found.coverage,
         allowed=policy.quality_min_label_coverage,
         reason=f"{found.labelled:,} of {found.rows:,} entities have a label, {policy.quality_min_label_coverage:.0%} "
         "needed",

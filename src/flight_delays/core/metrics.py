@@ -10,7 +10,12 @@ CALIBRATION_BINS = 20
 
 def calibration_bins(forecasts: Floats, bins: int = CALIBRATION_BINS) -> npt.NDArray[np.int64]:
     """Bin of each row: as equally filled as ties allow, by rising forecast."""
-    edges = np.quantile(forecasts, np.linspace(0, 1, bins + 1)[1:-1])
+    return bins_like(forecasts, forecasts, bins)
+
+
+def bins_like(others: Floats, forecasts: Floats, bins: int = CALIBRATION_BINS) -> npt.NDArray[np.int64]:
+    """Bin of each row of `forecasts`, of those that `others` fill equally."""
+    edges = np.quantile(others, np.linspace(0, 1, bins + 1)[1:-1])
     return np.searchsorted(edges, forecasts, side="right").astype(np.int64)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flight_delays.core.bootstrap import Interval, day_weights, interval
-from flight_delays.core.metrics import CALIBRATION_BINS, Floats, calibration_bins, pairs_ranked
+from flight_delays.core.metrics import CALIBRATION_BINS, Floats, bins_like, calibration_bins, pairs_ranked
 
 _DRAWS = 1_000
 _SEED = 20130101
@@ -201,15 +201,10 @@ class Regression(Objective):
 
     def expected_loss(self, labels: Floats, forecasts: Floats, asked: Floats) -> Floats:
         """The mean loss of known forecasts of the same size, in equally filled bins."""
-        edges = np.quantile(forecasts, np.linspace(0, 1, CALIBRATION_BINS + 1)[1:-1])
-        of_known, of_asked = (np.searchsorted(edges, each, side="right") for each in (forecasts, asked))
-        losses, counts = (
-            np.bincount(of_known, weights=each, minlength=CALIBRATION_BINS)
-            for each in (self.loss(labels, forecasts), np.ones(len(labels)))
-        )
-        means = np.where(counts > 0, losses / np.maximum(counts, 1), losses.sum() / len(labels))
-        expected: Floats = means[of_asked]
-        return expected
+        losses, binned = self.loss(labels, forecasts), calibration_bins(forecasts)
+        sums, counts = (np.bincount(binned, each, CALIBRATION_BINS) for each in (losses, np.ones_like(losses)))
+        means = np.where(counts > 0, sums / np.maximum(counts, 1), losses.mean())
+        return np.asarray(means[bins_like(forecasts, asked)])
 
     def resampled(
         self, labels: Floats, forecasts: Floats, days: npt.NDArray[np.int64], drawn: Floats

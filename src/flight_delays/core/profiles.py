@@ -35,18 +35,21 @@ class Bins:
         """How many there are."""
         return 2 + len(self.edges if self.levels is None else self.levels)
 
-    def count(self, values: npt.NDArray[Any]) -> Counts:
-        """Rows in each bin; a number that is NaN is null."""
+    def place(self, values: npt.NDArray[Any]) -> Counts:
+        """The bin of each row, from 0; a number that is NaN is null."""
         unknown = np.asarray(pd.isna(values))
+        places = np.full(len(values), self.size - 1, dtype=np.int64)
         known = values[~unknown]
         if self.levels is None:
-            at = np.searchsorted(self.edges, known.astype(np.float64), side="right")
+            places[~unknown] = np.searchsorted(self.edges, known.astype(np.float64), side="right")
         else:
-            places = {level: at for at, level in enumerate(self.levels)}
-            at = np.array([places.get(value, len(places)) for value in known.tolist()], dtype=np.int64)
-        counts = np.bincount(at, minlength=self.size).astype(np.int64)
-        counts[-1] = unknown.sum()
-        return counts
+            at = {level: number for number, level in enumerate(self.levels)}
+            places[~unknown] = [at.get(value, len(at)) for value in known.tolist()]
+        return places
+
+    def count(self, values: npt.NDArray[Any]) -> Counts:
+        """Rows in each bin."""
+        return np.bincount(self.place(values), minlength=self.size).astype(np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from flight_delays.platform.delta import Tables, collected
 
+# Kinds.
 VERDICT, APPROVAL, PROMOTION, ROLLBACK, RETRAINING = "verdict", "approval", "promotion", "rollback", "retraining"
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -58,24 +59,13 @@ def profiled(
     of_version = (F.col("model_name") == model_name) & (F.col("model_version") == version)
     within = F.col(DAY).between(F.lit(first), F.lit(last))
     known = tables.read("profiles").where(of_version & within)
-    before = {
-        (row["column_name"] in TURNED_OUT, row[DAY]): row[DIGEST]
-        for row in collected(known.select(DAY, "column_name", DIGEST))
-    }
+    before = collected(known.select(DAY, "column_name", DIGEST))
     features = features_known(tables, as_of).where(within)
     turned_out = forecasts(tables, use_case, model_name, as_of).where((F.col("model_version") == version) & within)
     rows = collected(_digests(features, KEY))
-    counted = [(features, False, rows), (turned_out.select(DAY, *TURNED_OUT), True, None)]
-    new: list[dict[str, object]] = []
-    for frame, late, digests in counted:
-        found = collected(_digests(frame, ())) if digests is None else digests
-        due = [row for row in found if before.get((late, row[DAY])) != row[DIGEST]]
-        if due:
-            ours = [one for one in bins if (one.column in TURNED_OUT) == late]
-            some = frame.where(F.col(DAY).isin([row[DAY] for row in due]))
-            by_day = {row[DAY]: row[DIGEST] for row in due}
-            counts = some.groupBy(DAY).applyInArrow(_count(ours), from_arrow_schema(_PROFILES)).toArrow()
-            new += [{**row, DIGEST: by_day[row[DAY]]} for row in counts.to_pylist()]
+    given, late = ([one for one in bins if (one.column in TURNED_OUT) is later] for later in (False, True))
+    outcomes = turned_out.select(DAY, *TURNED_OUT)
+    new = [*_counted(features, rows, before, given), *_counted(outcomes, collected(_digests(outcomes)), before, late)]
     if new:
         same = {"model_name": model_name, "model_version": version, "as_of": as_of}
         schema = to_arrow_schema(known.schema)
@@ -97,7 +87,7 @@ def profiled(
     )
 
 
-def _digests(frame: DataFrame, key: Sequence[str]) -> DataFrame:
+def _digests(frame: DataFrame, key: Sequence[str] = ()) -> DataFrame:
     """By day: rows, distinct keys if there is a key, and a digest of all values, whatever their order."""
     distinct = [F.count_distinct(*key).alias("distinct")] if key else []
     return (
@@ -105,6 +95,20 @@ def _digests(frame: DataFrame, key: Sequence[str]) -> DataFrame:
         .groupBy(DAY)
         .agg(F.count(F.lit(1)).alias("rows"), *distinct, F.bit_xor("_digest").alias(DIGEST))
     )
+
+
+def _counted(
+    frame: DataFrame, found: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]], bins: Sequence[Bins]
+) -> list[dict[str, Any]]:
+    """Profiles, with their digest, of the days that were `found` to have another digest than before."""
+    columns = {one.column for one in bins}
+    known = {row[DAY]: row[DIGEST] for row in before if row["column_name"] in columns}
+    due = {row[DAY]: row[DIGEST] for row in found if known.get(row[DAY]) != row[DIGEST]}
+    if not due:
+        return []
+    some = frame.where(F.col(DAY).isin([*due]))
+    counts = some.groupBy(DAY).applyInArrow(_count(bins), from_arrow_schema(_PROFILES)).toArrow()
+    return [{**row, DIGEST: due[row[DAY]]} for row in counts.to_pylist()]
 
 
 def _count(bins: Sequence[Bins]) -> Callable[[pa.Table], pa.Table]:

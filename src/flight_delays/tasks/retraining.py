@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date, timedelta
 from hashlib import sha256
 from zoneinfo import ZoneInfo
@@ -113,16 +113,7 @@ def incidents(adapters: Adapters, settings: Incidents) -> None:
                 f"there are {', '.join(one.incident_id[:12] for one in still) or 'none'}"
             )
         (one,) = meant
-        log.add(
-            Happened(
-                **{
-                    **vars(one),
-                    "number": one.number + 1,
-                    "event": Event.ACKNOWLEDGED,
-                    "reason": settings.reason,
-                }
-            )
-        )
+        log.add(replace(one, number=one.number + 1, event=Event.ACKNOWLEDGED, reason=settings.reason))
         adapters.console.print(f"Incident {one.incident_id[:12]} is acknowledged: nobody is called for it any more")
         return
     acknowledged = {one.incident_id for one in events if one.event is Event.ACKNOWLEDGED}

@@ -48,11 +48,9 @@ def run(context: Context, settings: Signals) -> None:
     log = SignalLog(context.tables, name)
     reach = max(watch.windows)
     first = last - timedelta(days=reach - 1)
-    measured = {
-        (one.signal.kind, one.signal.days, one.signal.day)
-        for one in log.signals(first)
-        if one.model_version == champion and one.signal.level is not Level.UNKNOWN
-    }
+    logged = [one.signal for one in log.signals(first) if one.model_version == champion]
+    measured = {_what(one) for one in logged if one.level is not Level.UNKNOWN}
+    done = frozenset({_window(one) for one in logged} - {_window(one) for one in logged if one.level is Level.UNKNOWN})
     days = [first + timedelta(days=ahead) for ahead in range(reach)]
     begin = first - timedelta(days=reach + watch.watch_reference_days)
     found = profiled(
@@ -66,26 +64,36 @@ def run(context: Context, settings: Signals) -> None:
         as_of=context.as_of,
     )
     losses = _losses(context, name, champion, begin)
-    signals = [
-        one
-        for one in _signals(bins, found, losses, days, watch)
-        if (one.kind, one.days, one.day) not in measured or one.level is Level.UNKNOWN
-    ]
+    signals = [one for one in _signals(bins, found, losses, days, done, watch) if _what(one) not in measured]
     log.write(signals, champion, context.as_of)
     alarms = [one for one in signals if one.level is Level.ALARM]
     context.task_values.set("alarms", str(len(alarms)))
     _tell(context, champion, signals, alarms)
 
 
+def _window(signal: Signal) -> tuple[int, date]:
+    return signal.days, signal.day
+
+
+def _what(signal: Signal) -> tuple[Kind, str, int, date]:
+    return signal.kind, signal.subject, *_window(signal)
+
+
 def _signals(
-    bins: Sequence[Bins], found: Profiled, losses: Mapping[date, DayLoss], days: Sequence[date], watch: Watch
+    bins: Sequence[Bins],
+    found: Profiled,
+    losses: Mapping[date, DayLoss],
+    days: Sequence[date],
+    done: frozenset[tuple[int, date]],
+    watch: Watch,
 ) -> Iterator[Signal]:
+    """Of the windows that end on one of `days` and are not `done`."""
     given = [one for one in bins if one.column not in TURNED_OUT]
-    for day in days:
+    for day in (day for day in days if (1, day) not in done):
         yield from check_rows(found.rows, found.distinct, day, watch, last=days[-1])
         yield from check_columns(given, found.profiles, day, watch)
         yield coverage(losses, day, watch)
-    for length, day in windows_due(days[-1], frozenset(), watch):
+    for length, day in windows_due(days[-1], done, watch):
         yield from drift(bins, found.profiles, day, length, watch)
         if length == WEEK:
             yield decay(losses, day, length, watch)

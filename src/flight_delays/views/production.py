@@ -13,7 +13,7 @@ import pandas as pd
 from flight_delays.core.gates import Outcome
 from flight_delays.core.releases import Promotion, served_recently
 from flight_delays.core.rollout import Action
-from flight_delays.platform.decision_log import ROLLBACK, VERDICT, Decision, releases_in
+from flight_delays.platform.decision_log import RETRAINING, ROLLBACK, VERDICT, Decision, releases_in
 from flight_delays.platform.rollout_log import ROLLOUT, rollout_under_way
 
 RECENT_DAYS = 90
@@ -26,8 +26,7 @@ def headline(decisions: Sequence[Decision], health: str) -> str:
     """One sentence: what serves since when and why, how that goes, what is being rolled out."""
     serves = "No version serves yet"
     for one in releases_in(decisions)[-1:]:
-        instead = f" in place of version {one.other_version}" if one.other_version else ""
-        serves = f"Version {one.model_version} serves since {_time(one.as_of)} UTC{instead} ({one.kind}: {why(one)})"
+        serves = f"V{serves_since(one)[1:]} ({one.kind}: {why(one)})"
     rolled, rollout = "no version is being rolled out", rollout_under_way(decisions)
     if rollout is not None:
         state = rollout.state
@@ -35,6 +34,12 @@ def headline(decisions: Sequence[Decision], health: str) -> str:
         rolled = f"version {rollout.challenger} is being rolled out{how}: {state.percentage} % of the requests"
         rolled += f" since {_time(state.since)} UTC"
     return f"{serves}; {health}; {rolled}."
+
+
+def serves_since(release: Decision) -> str:
+    """Which version does, since when and in place of which."""
+    instead = f" in place of version {release.other_version}" if release.other_version else ""
+    return f"version {release.model_version} serves since {_time(release.as_of)} UTC{instead}"
 
 
 def health(incidents: pd.DataFrame | None, unmeasured: Sequence[str], *, looked_at: bool) -> str:
@@ -82,7 +87,7 @@ def incident_table(incidents: pd.DataFrame, decisions: Sequence[Decision]) -> pd
 
 
 def _done(decisions: Sequence[Decision], since: date) -> str:
-    acts = [one for one in decisions if one.kind in ("retraining", ROLLBACK) and one.as_of.date() >= since]
+    acts = [one for one in decisions if one.kind in (RETRAINING, ROLLBACK) and one.as_of.date() >= since]
     if not acts:
         return "nothing yet"
     return f"{acts[-1].kind} {acts[-1].outcome}, {_time(acts[-1].as_of)} UTC: {why(acts[-1])}"
@@ -154,15 +159,8 @@ def drift_windows(signals: pd.DataFrame) -> dict[int, tuple[pd.DataFrame, pd.Dat
 def alarm_table(signals: pd.DataFrame) -> pd.DataFrame:
     """The newest alarms that are not of drift."""
     found = signals[(signals["outcome"] == "ALARM") & (signals["kind"] != "drift")]
-    columns = {
-        "day": "day",
-        "kind": "kind",
-        "subject": "of",
-        "value": "value",
-        "allowed": "allowed",
-        "reason": "reason",
-    }
-    return found.sort_values("day", ascending=False, kind="stable").head(_ALARMS)[[*columns]].rename(columns=columns)
+    newest = found.sort_values("day", ascending=False, kind="stable").head(_ALARMS)
+    return newest[["day", "kind", "subject", "value", "allowed", "reason"]].rename(columns={"subject": "of"})
 
 
 def decision_table(decisions: Sequence[Decision]) -> pd.DataFrame:

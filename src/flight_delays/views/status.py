@@ -9,6 +9,7 @@ from flight_delays.core.traffic import in_words
 from flight_delays.platform.context import Adapters
 from flight_delays.platform.decision_log import Decision, champion_in, releases_in
 from flight_delays.platform.rollout_log import ROLLOUT, rollout_under_way
+from flight_delays.views.production import serves_since
 
 
 def show_status(adapters: Adapters, settings: Status) -> bool:
@@ -18,8 +19,7 @@ def show_status(adapters: Adapters, settings: Status) -> bool:
     newest = releases_in(decisions)[-1:]
     aliases, served = adapters.registry.aliases(name), adapters.endpoints().configuration(settings.endpoint)
     for one in newest:
-        instead = f" in place of version {one.other_version}" if one.other_version else ""
-        console.print(f"{name} version {one.model_version} serves since {one.as_of:%Y-%m-%d %H:%M} UTC{instead}")
+        console.print(f"{name} {serves_since(one)}")
         console.print(f"by a {one.kind}: {'; '.join(one.reasons)}")
     if not newest:
         console.print(f"No version of {name} serves yet; run the train job, which releases one that passes.")
