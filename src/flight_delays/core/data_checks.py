@@ -79,11 +79,12 @@ def check_columns(
     for one in bins:
         column = profiles.get(one.column, {})
         now = column.get(day)
+        if now is None and column:
+            found.append(unknown(Kind.SCHEMA, one.column, day, 1, "no rows"))
+            continue
         if now is None:
-            if column:
-                found.append(unknown(Kind.SCHEMA, one.column, day, 1, "no rows"))
-            else:
-                found.append(_lacking(one.column, day))
+            why = "the model takes it, and table features has no such column"
+            found.append(Signal(kind=Kind.SCHEMA, subject=one.column, day=day, level=Level.ALARM, reason=why))
             continue
         before = [
             profile
@@ -119,54 +120,33 @@ def _check_column(bins: Bins, now: Profile, before: Sequence[Profile], policy: W
     )
     means = [profile.mean for profile in before if profile.mean is not None]
     if len(means) >= policy.min_reference_days:
-        lowest, highest, outside = _beyond(now.mean, means, 0.0, policy)
-        found.append(
-            Signal(
-                kind=Kind.RANGE,
-                subject=now.column,
-                day=now.day,
-                level=Level.ALARM if outside else Level.OK,
-                value=now.mean,
-                allowed=lowest if now.mean < lowest else highest,
-                reason=f"mean {now.mean:.4g}; {min(means):.4g} to {max(means):.4g} on the days before",
-            )
-        )
+        room = policy.watch_tolerance * (max(means) - min(means))
+        reason = f"mean {now.mean:.4g}; {min(means):.4g} to {max(means):.4g} on the days before"
+        found.append(_ranged(Kind.RANGE, now, now.mean, min(means) - room, max(means) + room, reason))
     return found
 
 
 def _share(kind: Kind, now: Profile, before: Sequence[Profile], place: int, what: str, policy: Watch) -> Signal:
     value, shares = now.counts[place] / now.rows, [profile.counts[place] / profile.rows for profile in before]
-    lowest, highest, outside = _beyond(value, shares, _SHARE, policy)
+    room = policy.watch_tolerance * max(max(shares) - min(shares), _SHARE)
+    reason = f"{value:.1%} of rows {what}; {min(shares):.1%} to {max(shares):.1%} on the days before"
+    return _ranged(kind, now, value, max(min(shares) - room, 0.0), min(max(shares) + room, 1.0), reason)
+
+
+def _ranged(kind: Kind, now: Profile, value: float, lowest: float, highest: float, reason: str) -> Signal:
     return Signal(
         kind=kind,
         subject=now.column,
         day=now.day,
-        level=Level.ALARM if outside else Level.OK,
+        level=Level.OK if lowest <= value <= highest else Level.ALARM,
         value=value,
-        allowed=max(lowest, 0.0) if value < lowest else min(highest, 1.0),
-        reason=f"{value:.1%} of rows {what}; {min(shares):.1%} to {max(shares):.1%} on the days before",
+        allowed=lowest if value < lowest else highest,
+        reason=reason,
     )
-
-
-def _beyond(value: float, before: Sequence[float], least_width: float, policy: Watch) -> tuple[float, float, bool]:
-    """What is allowed, and whether the value is beyond."""
-    room = policy.watch_tolerance * max(max(before) - min(before), least_width)
-    lowest, highest = min(before) - room, max(before) + room
-    return lowest, highest, not lowest <= value <= highest
 
 
 def _in_reference(at: date, day: date, policy: Watch) -> bool:
     return day - timedelta(days=policy.watch_reference_days) <= at < day
-
-
-def _lacking(column: str, day: date) -> Signal:
-    return Signal(
-        kind=Kind.SCHEMA,
-        subject=column,
-        day=day,
-        level=Level.ALARM,
-        reason="the model takes it, and table features has no such column",
-    )
 
 
 def _too_few(kind: Kind, subject: str, day: date, days: int, policy: Watch) -> Signal:

@@ -98,15 +98,16 @@ class SignalLog:
         return written.inserted > 0
 
 
-def newest(events: Iterable[Happened]) -> dict[str, Happened]:
-    """The last event of each incident, by its id, the oldest incident first."""
-    return {one.incident_id: one for one in events}
+def unresolved(events: Iterable[Happened]) -> list[Happened]:
+    """The last event of each incident that is not resolved, the oldest incident first."""
+    newest = {one.incident_id: one for one in events}
+    return [one for one in newest.values() if one.event is not Event.RESOLVED]
 
 
 def open_incident(events: Iterable[Happened], family: Family) -> Incident | None:
     """That of a family which is not resolved; there is one at most."""
-    for one in newest(events).values():
-        if one.family is family and one.event is not Event.RESOLVED:
+    for one in unresolved(events):
+        if one.family is family:
             return Incident(
                 incident_id=one.incident_id,
                 family=family,

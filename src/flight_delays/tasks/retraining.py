@@ -13,7 +13,7 @@ from flight_delays.core.retraining import MONTH, WEEK, Choice, Decided, decide
 from flight_delays.core.settings import Incidents, Retraining
 from flight_delays.platform.context import Adapters, Context
 from flight_delays.platform.decision_log import RETRAINING, VERDICT, Decision
-from flight_delays.platform.signal_log import Happened, Logged, SignalLog, newest, open_incident, resolved_at
+from flight_delays.platform.signal_log import Happened, Logged, SignalLog, open_incident, resolved_at, unresolved
 from flight_delays.tasks.printing import show
 
 
@@ -81,30 +81,29 @@ def _follow(
         found = change(family, opened, ours, day=day, quiet_days=quiet_days, done=done)
         if found is not None:
             begun = sha256(f"{log.model_name}|{family}|{day}".encode()).hexdigest()
-            log.add(
-                Happened(
-                    incident_id=opened.incident_id if opened else begun,
-                    number=opened.number + 1 if opened else 0,
-                    event=found.event,
-                    model_version=champion,
-                    family=family,
-                    subjects=found.subjects,
-                    since=found.since,
-                    day=day,
-                    reason=found.reason,
-                    as_of=context.as_of,
-                )
+            happened = Happened(
+                incident_id=opened.incident_id if opened else begun,
+                number=opened.number + 1 if opened else 0,
+                event=found.event,
+                model_version=champion,
+                family=family,
+                subjects=found.subjects,
+                since=found.since,
+                day=day,
+                reason=found.reason,
+                as_of=context.as_of,
             )
+            log.add(happened)
+            events.append(happened)
             context.console.print(f"Incident {found.event}: {found.reason}", soft_wrap=True)
-    still = [one for one in newest(log.events()).values() if one.event is not Event.RESOLVED]
-    context.task_values.set("incidents", str(len(still)))
+    context.task_values.set("incidents", str(len(unresolved(events))))
 
 
 def incidents(adapters: Adapters, settings: Incidents) -> None:
     """Show those that are open, or acknowledge one. Raises UserError for an id that names none, or several."""
     log = SignalLog(adapters.tables, settings.model_name)
     events = log.events()
-    still = [one for one in newest(events).values() if one.event is not Event.RESOLVED]
+    still = unresolved(events)
     if settings.acknowledge:
         meant = [one for one in still if one.incident_id.startswith(settings.acknowledge)]
         if len(meant) != 1:
