@@ -91,15 +91,15 @@ def texts(told: object) -> Iterator[str]:
             yield from texts(value)
 
 
-def mended(told: object) -> object:
+def corrected(told: object) -> object:
     """The rows of a body as its caller would correct them: 1.0 as the integer that it is, values that hold to rules."""
     if isinstance(told, dict):
         return {
-            key: RIGHT[key] if key in RIGHT and isinstance(value, float | int) else mended(value)
+            key: RIGHT[key] if key in RIGHT and isinstance(value, float | int) else corrected(value)
             for key, value in told.items()
         }
     if isinstance(told, list):
-        return [mended(value) for value in told]
+        return [corrected(value) for value in told]
     return int(told) if isinstance(told, float) and told.is_integer() else told
 
 
@@ -142,7 +142,7 @@ def test_made_up_requests_are_answered_as_described(
         assume(not is_rounded(case.body))
         response = case.call_and_validate(session=client, headers=TOKEN, excluded_checks=[acceptance])
         if mode is GenerationMode.POSITIVE and response.status_code == 400:
-            case.body = mended(case.body)
+            case.body = corrected(case.body)
             response = case.call_and_validate(session=client, headers=TOKEN, excluded_checks=[acceptance])
         answered[response.status_code] += 1
         assert response.status_code < 500
