@@ -1,12 +1,13 @@
 """What every task is given."""
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from rich.console import Console
 
+from flight_delays.core.errors import UserError
 from flight_delays.core.settings import AsOf, InSchema, made
 from flight_delays.core.use_case import UseCase
 from flight_delays.platform.approvals import Approvals
@@ -17,6 +18,7 @@ from flight_delays.platform.delta import Tables
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.endpoints import connect as connect_endpoints
 from flight_delays.platform.registry import Registry, connect
+from flight_delays.platform.serving_platform import PLATFORMS, Connect, ServingPlatform
 from flight_delays.platform.session import spark_session
 
 
@@ -52,7 +54,23 @@ class Adapters:
     console: Console
     endpoints: Callable[[], Endpoints] = connect_endpoints
     approvals: Callable[[], Approvals] = connect_approvals
+    platforms: Mapping[str, Connect] = field(default_factory=lambda: PLATFORMS)
     clock: Callable[[], datetime] = now
+
+    def serving(self, endpoint: str) -> ServingPlatform:
+        """Where an endpoint is: by the scheme of its address, without one in the workspace's Model Serving.
+
+        Raises UserError for an unknown scheme.
+        """
+        scheme, is_address, _ = endpoint.partition("://")
+        if not is_address:
+            return self.endpoints()
+        if scheme not in self.platforms:
+            raise UserError(
+                f"endpoint {endpoint}: {scheme} is no platform that serves; take the name of an endpoint in the "
+                f"workspace, or an address that begins with {' or '.join(f'{one}://' for one in self.platforms)}"
+            )
+        return self.platforms[scheme](self.registry)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,7 @@ from flight_delays.core.signature import Column, Signature
 from flight_delays.core.training import Trial
 
 DIGEST = "model_digest"  # tag of a run: the digest of what its version's answers come from
+IMAGE = "image"  # tag of a version: the container image that serves it, <repository>@sha256:<digest>
 _FINGERPRINT = "fingerprint"
 _SHELL = Path(__file__).with_name("shell.py")
 _PICTURES = "plots"
@@ -101,6 +102,13 @@ class Registry:
         if not found.run_id:
             raise UserError(f"model {name} version {number} was not made by a run; register it by the train job")
         return Version(name=name, number=number, run_id=found.run_id, tags=found.tags)
+
+    def image(self, name: str, number: int) -> str:
+        """The container image that serves a version. Raises UserError if none was made."""
+        found = self.version(name, number).tags.get(IMAGE)
+        if not found:
+            raise UserError(f"model {name} version {number} has no image; run the workflow image.yml for it")
+        return found
 
     def newest(self, name: str) -> int:
         """The highest number of a version. Raises NotThereError for a model without one."""

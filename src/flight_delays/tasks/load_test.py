@@ -38,7 +38,7 @@ def run(context: Context, settings: LoadTest) -> None:
 def put_under_load(context: Context, bodies: Sequence[bytes], settings: LoadTest) -> None:
     """Wake the endpoint, which may have scaled to zero, then measure and judge it."""
     endpoint, connections, seconds = settings.endpoint, settings.load_test_connections, settings.load_test_seconds
-    console, (url, headers) = context.console, context.endpoints().address(endpoint)
+    console, (url, headers) = context.console, context.serving(endpoint).address(endpoint)
     first = drive(url, headers, bodies, connections, 0, timeout_s=WAKE_S)
     if first.errors:
         raise UserError(

@@ -114,7 +114,7 @@ def _promote(context: Context, settings: Rollout, version: int, champion: int | 
 
 def _adopt(context: Context, settings: Rollout, logged: Logged | None, champion: int | None) -> None:
     """Decide what the endpoint serves: a share of the rollout under way, or one version alone."""
-    live = context.endpoints().configuration(settings.endpoint)
+    live = context.serving(settings.endpoint).configuration(settings.endpoint)
     shares = {one.model_version: one.percentage for one in live if one.model_name == settings.model_name}
     if logged is not None and shares and shares.keys() <= {logged.champion, logged.challenger}:
         share = shares.get(logged.challenger, 0)
@@ -186,7 +186,7 @@ def log_served(context: Context, settings: Serving, logged: Logged) -> None:
 def restore(context: Context, settings: Serving, aliases: Mapping[str, int], percentage: int = 0) -> None:
     """Put right what somebody has changed: the aliases, and the endpoint, that gives a challenger its `percentage`."""
     wanted = split(settings, aliases["champion"], aliases.get("challenger"), percentage)
-    served = context.endpoints().configuration(settings.endpoint)
+    served = context.serving(settings.endpoint).configuration(settings.endpoint)
     if {*served} != {*wanted}:
         context.console.print(f"Restored: {settings.endpoint} served {in_words(served)}.")
         serve(context, settings, aliases["champion"], aliases.get("challenger"), percentage)

@@ -42,7 +42,8 @@ def operations(context: Context, settings: Rollout, logged: Logged) -> list[Find
     newest = _requests(context, settings, logged).select("request").limit(policy.rollout_min_requests)
     asked = [row["request"] for row in collected(newest)]
     context.console.print(f"Replaying {len(asked):,} requests to each version ...")
-    champion, challenger = (replay(context.endpoints(), settings.endpoint, name, asked) for name in NAMES)
+    platform = context.serving(settings.endpoint)
+    champion, challenger = (replay(platform, settings.endpoint, name, asked) for name in NAMES)
     return _later(context, clocks.operations(champion, challenger, policy))
 
 

@@ -25,7 +25,7 @@ def serve(
     context: Context, settings: Serving, champion: int, challenger: int | None = None, percentage: int = 0
 ) -> None:
     """Let the endpoint serve the champion, and a challenger beside it, and wait until it does."""
-    context.endpoints().configure(
+    context.serving(settings.endpoint).configure(
         settings.endpoint,
         split(settings, champion, challenger, percentage),
         workload_size=settings.serving_workload_size,

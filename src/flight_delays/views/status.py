@@ -17,7 +17,10 @@ def show_status(adapters: Adapters, settings: Status) -> bool:
     console, name = adapters.console, settings.model_name
     decisions = adapters.decisions.find(model_name=name)
     newest = releases_in(decisions)[-1:]
-    aliases, served = adapters.registry.aliases(name), adapters.endpoints().configuration(settings.endpoint)
+    aliases, served = (
+        adapters.registry.aliases(name),
+        adapters.serving(settings.endpoint).configuration(settings.endpoint),
+    )
     for one in newest:
         console.print(f"{name} {serves_since(one)}")
         console.print(f"by a {one.kind}: {'; '.join(one.reasons)}")
