@@ -38,6 +38,7 @@ def app(context: click.Context, target: str | None) -> None:
             "status": options.get("promote", {}),
             "approve": options.get("promote", {}),
             "incidents": options.get("promote", {}),
+            "profile-tables": options.get("features", {}),
             "approvers": {"runs_as": runs_as(context.obj)},
             "explain": {**options.get("features", {}), **options.get("score-served", {})},
             **options,
@@ -170,6 +171,14 @@ def _incidents(scope: InSchema, given: settings.Incidents) -> None:
     from flight_delays.tasks import retraining
 
     retraining.incidents(_opened(scope), given)
+
+
+def _profile_tables(scope: InSchema, _: settings.ProfileTables) -> None:
+    from flight_delays.platform.data_quality import profile_tables
+    from flight_delays.platform.endpoints import connect
+
+    for table, done in profile_tables(connect().client, scope.schema, use_case().objective):
+        click.echo(f"{table} {done}")
 
 
 def _checkpoint(action: str) -> Callable[[settings.StreamStop | settings.StreamReset], None]:
@@ -341,6 +350,7 @@ _add(ab_test, "start", _order("ab-test"), AsOf, settings.Rollout)
 _add(ab_test, "status", _ab_test_status, AsOf, settings.ABTestStatus)
 _add(ab_test, "stop", _order("stop"), AsOf, settings.Rollout)
 _add(app, "incidents", _incidents, InSchema, settings.Incidents)
+_add(app, "profile-tables", _profile_tables, InSchema, settings.ProfileTables)
 _add(app, "explain", _explain, InSchema, settings.Explain)
 _add(stream, "start", _task("score-stream"), *settings.TASKS["score-stream"])
 _add(stream, "status", _stream_status, InSchema, settings.StreamStatus)

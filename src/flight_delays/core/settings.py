@@ -556,6 +556,11 @@ class Status:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProfileTables:
+    """Let Databricks profile features and predictions each day, beside this project's own signals; costs compute."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Incidents:
     """Show the open incidents, or acknowledge one: what changed, since when, and what to do."""
 
