@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import cached_property
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pandas as pd
@@ -201,9 +201,8 @@ def by_policy(year: Year, watch: Watch, policy: RetrainPolicy) -> Callable[[date
 
 def not_worth_it(year: Year, found: Run) -> int:
     """Trainings whose version was no better than the one before, over the next 28 days."""
-    before = [BEGIN, *found.trained[:-1]]
     wasted = 0
-    for old, new in zip(before, found.trained, strict=True):
+    for old, new in pairwise([BEGIN, *found.trained]):
         days = [day for number in range(28) if (day := new + timedelta(days=number + 1)) < END]
         if days:
             gains = [(year.days_of(old)[day].realised or 0) - (year.days_of(new)[day].realised or 0) for day in days]

@@ -38,6 +38,7 @@ def app(context: click.Context, target: str | None) -> None:
             "status": options.get("promote", {}),
             "approve": options.get("promote", {}),
             "incidents": options.get("promote", {}),
+            "drift-page": options.get("features", {}),
             "profile-tables": options.get("features", {}),
             "approvers": {"runs_as": runs_as(context.obj)},
             "explain": {**options.get("features", {}), **options.get("score-served", {})},
@@ -287,6 +288,14 @@ def _lookup(given: settings.Lookup) -> None:
     Console().print(precomputed(use_case(), found))
 
 
+def _drift_page(scope: AsOf, given: settings.DriftPage) -> None:
+    from flight_delays.tasks import drift_page
+
+    drift_page.check()
+    _task("drift-page")(scope, given)
+    click.echo(f"Page: {given.file.absolute().as_uri()}")
+
+
 def _report(scope: AsOf, given: settings.Report) -> None:
     from flight_delays.platform.context import open_context
     from flight_delays.views.report import write_report
@@ -361,6 +370,7 @@ _add(app, "try", _try, settings.Try)
 _add(app, "model-diff", _model_diff, settings.ModelDiff)
 _add(app, "query", _query, settings.Query)
 _add(app, "lookup", _lookup, settings.Lookup)
+_add(app, "drift-page", _drift_page, AsOf, settings.DriftPage)
 _add(app, "report", _report, AsOf, settings.Report)
 
 

@@ -695,6 +695,16 @@ class Report:
     file: Path = Field(description="Where to write the page.")
 
 
+@dataclass(frozen=True, kw_only=True)
+class DriftPage:
+    """Write a page by Evidently that compares the newest days' features with those before; it decides nothing."""
+
+    days: Count = Field(default=7, description="Length of the period that is looked at, days.")
+    reference_days: Count = Field(default=56, description="Length of the period before it, days.")
+    rows: Count = Field(default=20_000, description="The most rows to compare of each period.")
+    file: Path = Field(description="Where to write the page.")
+
+
 def option_of(name: str) -> str:
     """A setting's name on the command line."""
     return f"--{name.replace('_', '-')}"
