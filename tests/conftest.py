@@ -172,7 +172,7 @@ def training(flights: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) ->
             inputs={"spark_catalog.shared.features": 3},
             artifacts=artifacts(fitted, flights, tmp_path_factory.mktemp("model")),
             signature=USE_CASE.signature,
-            input_example=flights.head(2)[[*USE_CASE.inputs]],
+            input_example=flights.head(1)[[*USE_CASE.request]],
             requirements=(f"lightgbm=={installed('lightgbm')}",),
             version_tags={"trained_until": "2013-02-01", "baseline": "0.31"},
             description="A tiny model.",

@@ -121,7 +121,7 @@ def record(
         inputs=versions,
         artifacts=kept,
         signature=use_case.signature,
-        input_example=split.training[[*use_case.inputs]].tail(5).reset_index(drop=True),
+        input_example=split.training[[*use_case.request]].tail(1).reset_index(drop=True),
         requirements=tuple(
             f"{package}=={installed(package.partition('[')[0])}"
             for package in sorted({*_SHELL_NEEDS, "psycopg[binary]", *learner.requirements})
