@@ -177,10 +177,10 @@ def without_a_learner(folders: dict[str, Path], folder: Path) -> str:
 UNSERVABLE = [
     (missing, "champion at {0}: {0}/registered_model_meta is missing; download the version by "),
     (by_alias, "champion at models:/delay@champion: 'delay@champion' is no version number"),
-    (torn, "champion at {0} cannot be loaded: "),
+    (torn, "champion at {0}: it cannot be loaded: "),
     (other_answers, "champion at {0}: an answer to a golden request is "),
     (other_preparation, "champion at {0}: an answer to a golden request is "),
-    (without_a_learner, "champion at {0} cannot be loaded: "),
+    (without_a_learner, "champion at {0}: it cannot be loaded: "),
 ]
 
 
