@@ -130,6 +130,7 @@ HAS = (Package(name="mlflow-skinny", version="3.17.2"), Package(name="psycopg", 
     ("wanted", "told"),
     [
         ([], ()),
+        ([""], ()),
         (["mlflow==3.17.2", "psycopg[binary]==3.3.9"], ()),
         (["Mlflow_Skinny==3.17.2"], ()),
         (["psycopg"], ()),
@@ -346,6 +347,20 @@ def test_without_a_named_wheel_there_is_one_in_dist(
 def test_a_version_that_is_not_there_is_told(registry: Registry, settings: Callable[..., Image]) -> None:
     with pytest.raises(NotThereError, match="has no version 9"):
         run(registry, settings(model_version=9), created=MADE, check=refuse, console=Console(quiet=True))
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_the_last_package_that_a_version_needs_is_looked_at_too(
+    registry: Registry, settings: Callable[..., Image], end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def downloaded(_: Registry, name: str, number: int, folder: Path) -> Path:  # noqa: ARG001
+        folder.mkdir()
+        (folder / "requirements.txt").write_text(f"lightgbm==4.7.0\nno-such-package==1{end}")
+        return folder
+
+    monkeypatch.setattr(Registry, "download", downloaded)
+    with pytest.raises(UserError, match="the version needs no-such-package, which the image lacks"):
+        run(registry, settings(), created=MADE, check=print, console=Console(quiet=True))
 
 
 def test_nothing_is_left_of_a_context_whose_version_is_refused(

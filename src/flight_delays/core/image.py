@@ -74,13 +74,13 @@ def locked(lock: str, python: str) -> tuple[Package, ...]:
 
 
 def differences(wanted: Iterable[str], packages: Sequence[Package]) -> tuple[str, ...]:
-    """What a version was trained with and the image has in another version; its golden requests say if it matters.
+    """What the image has in another version than the `wanted` lines of the model's requirements.txt.
 
     Raises UserError for a package that the image lacks.
     """
     has = {package.name: package.version for package in packages}
     found: list[str] = []
-    for line in wanted:
+    for line in filter(None, wanted):
         try:
             requirement = Requirement(line)
         except InvalidRequirement:

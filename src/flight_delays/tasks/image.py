@@ -65,7 +65,7 @@ def run(
         model = unfinished / "model"
         shutil.move(registry.download(version.name, version.number, unfinished / "download"), model)
         shutil.rmtree(unfinished / "download", ignore_errors=True)
-        others = differences(_text(model / "requirements.txt").split("\n")[:-1], packages)
+        others = differences(_text(model / "requirements.txt").split("\n"), packages)
         check(model)
         for cache in [*model.rglob("__pycache__")]:
             shutil.rmtree(cache)
@@ -85,7 +85,7 @@ def run(
     rows = [(one.name, MEANINGS.get(one.name, "this project"), _size(one)) for one in sorted(folder.iterdir())]
     show(console, title, ("file", "what", "kB"), rows, decimals=1)
     if others:
-        console.print(f"Packages in another version than at training, with the same answers: {'; '.join(others)}.")
+        console.print(f"In another version than at training, so the build checks the answers: {'; '.join(others)}.")
     tag = tag_of(labels)
     console.print(f"{len(packages)} packages. Build it by one of:", soft_wrap=True)
     console.print(f"  docker build --tag {tag} {folder}", soft_wrap=True)
