@@ -36,6 +36,7 @@ LOCKED = (
     ("dev", "3.11", ("pyproject.toml", "--group", "dev")),
     ("workspace", "3.12", ("pyproject.toml", "--group", "workspace")),
     ("deploy", "3.11", ("--group", "deploy", "--constraints", "requirements/dev.txt")),
+    ("image", "3.11", ("--group", "image", "--constraints", "requirements/dev.txt")),
 )
 PARALLEL = ("-n", str(max(2, min(4, os.cpu_count() or 2))), "--no-loadscope-reorder")  # options of pytest
 JAVA_VERSIONS = (17, 21)

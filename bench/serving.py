@@ -36,7 +36,7 @@ from tests.store.stores import Postgresql, Sqlite, Store
 
 from bench.flights import AS_OF, MODEL, ROOT, SCHEMA, world
 from flight_delays.core.markdown import table
-from flight_delays.core.quarantine import rules_of
+from flight_delays.core.rules import rules_of
 from flight_delays.core.scoring_request import RequestParser
 from flight_delays.core.training import columns_of
 from flight_delays.platform.context import open_context

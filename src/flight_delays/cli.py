@@ -241,6 +241,29 @@ def _model_diff(given: settings.ModelDiff) -> None:
         raise click.exceptions.Exit(1)
 
 
+def _image(given: settings.Image) -> None:
+    from rich.console import Console
+
+    from flight_delays.platform.registry import connect
+    from flight_delays.serving.__main__ import loaded
+    from flight_delays.tasks import image
+
+    image.run(
+        connect(),
+        given,
+        created=datetime.now(UTC),
+        check=loaded,
+        console=Console(width=None if sys.stdout.isatty() else 140),
+    )
+
+
+def _image_made(given: settings.ImageMade) -> None:
+    from flight_delays.platform.registry import connect
+    from flight_delays.tasks.image import note
+
+    click.echo(note(connect(), given))
+
+
 def _query(given: settings.Query) -> None:
     from rich.console import Console
 
@@ -368,6 +391,8 @@ _add(stream, "reset", _checkpoint("reset"), settings.StreamReset)
 _add(app, "check-use-case", _check_use_case, settings.CheckUseCase)
 _add(app, "try", _try, settings.Try)
 _add(app, "model-diff", _model_diff, settings.ModelDiff)
+_add(app, "image", _image, settings.Image)
+_add(app, "image-made", _image_made, settings.ImageMade)
 _add(app, "query", _query, settings.Query)
 _add(app, "lookup", _lookup, settings.Lookup)
 _add(app, "drift-page", _drift_page, AsOf, settings.DriftPage)

@@ -15,7 +15,8 @@ from tests.bikes.prepare import ZONE, entity_ids
 
 from flight_delays.core.columns import UTC_TIME, Column, Columns
 from flight_delays.core.delivery import Batches
-from flight_delays.core.quarantine import Contract, Field, Rule
+from flight_delays.core.quarantine import Contract, Field
+from flight_delays.core.rules import Rule
 from flight_delays.core.use_case import Labels, Source
 
 HOUR = np.timedelta64(1, "h")

@@ -1,4 +1,4 @@
-"""The same requests to this project's service and to MLflow's own server, over HTTP."""
+"""The same requests to this project's service, to a version's image and to MLflow's own server, over HTTP."""
 
 import json
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 from mlflow.pyfunc import PyFuncModel, scoring_server
+from tests.serving.conftest import RunningImage
 from tests.serving.live import JSON, PATIENCE_S, entity, listening, live
 from tests.unit.test_scoring_request import ROW, WAYS
 
@@ -16,13 +17,15 @@ DOCUMENTED = ("2013-01-15T17:00:00", "2013-01-15T17:00:00.5")
 
 
 @pytest.fixture(scope="module")
-def both(models: dict[str, PyFuncModel], loaded_models: dict[str, LoadedModel]) -> Iterator[tuple[str, str]]:
-    """Addresses: ours, MLflow's."""
+def servers(
+    models: dict[str, PyFuncModel], loaded_models: dict[str, LoadedModel], running_image: RunningImage
+) -> Iterator[tuple[str, str, str]]:
+    """Addresses: ours, the image's, MLflow's."""
     with (
         live(entity("champion", loaded_models["champion"])) as ours,
         listening(scoring_server.init(models["champion"])) as theirs,
     ):
-        yield ours.url, theirs
+        yield ours.url, running_image.url, theirs
 
 
 def ask(address: str, body: object) -> requests.Response:
@@ -31,19 +34,24 @@ def ask(address: str, body: object) -> requests.Response:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("time", DOCUMENTED)
-def test_both_servers_answer_the_documented_request_alike(both: tuple[str, str], way: str, time: str) -> None:
-    ours, theirs = (ask(address, WAYS[way]([row | {"sched_dep_ts": time} for row in ROWS])) for address in both)
-    assert (ours.status_code, theirs.status_code) == (200, 200)
-    assert ours.json() == theirs.json()
+def test_all_servers_answer_the_documented_request_alike(servers: tuple[str, str, str], way: str, time: str) -> None:
+    ours, image, theirs = (
+        ask(address, WAYS[way]([row | {"sched_dep_ts": time} for row in ROWS])) for address in servers
+    )
+    assert (ours.status_code, image.status_code, theirs.status_code) == (200, 200, 200)
+    assert ours.json() == image.json() == theirs.json()
 
 
 @pytest.mark.filterwarnings("ignore:no explicit representation of timezones")
 @pytest.mark.parametrize("way", WAYS)
 def test_a_time_with_a_zone_is_not_the_documented_form_because_mlflow_refuses_it(
-    both: tuple[str, str], way: str
+    servers: tuple[str, str, str], way: str
 ) -> None:
-    ours, theirs = (ask(address, WAYS[way]([ROW | {"sched_dep_ts": "2013-01-15T17:00:00Z"}])) for address in both)
-    assert ours.status_code == 200
+    ours, image, theirs = (
+        ask(address, WAYS[way]([ROW | {"sched_dep_ts": "2013-01-15T17:00:00Z"}])) for address in servers
+    )
+    assert (ours.status_code, image.status_code) == (200, 200)
+    assert ours.json() == image.json()
     assert theirs.status_code == (200 if way in ("by column", "inputs", "instances") else 400)
     if theirs.status_code == 200:
         assert ours.json() == theirs.json()
@@ -60,8 +68,9 @@ def test_a_time_with_a_zone_is_not_the_documented_form_because_mlflow_refuses_it
     ],
     ids=["no form", "no rows", "a column is missing", "a text for a number", "no time"],
 )
-def test_what_both_servers_refuse_is_the_callers_fault(both: tuple[str, str], body: object) -> None:
-    ours, theirs = (ask(address, body) for address in both)
-    assert ours.status_code == 400
+def test_what_all_servers_refuse_is_the_callers_fault(servers: tuple[str, str, str], body: object) -> None:
+    ours, image, theirs = (ask(address, body) for address in servers)
+    assert (ours.status_code, image.status_code) == (400, 400)
     assert 400 <= theirs.status_code < 500
+    assert ours.json() == image.json()
     assert ours.json()["error_code"]

@@ -15,6 +15,7 @@ from flight_delays.serving.configuration import Settings, Source, settings, sour
 AUTH = "FLIGHT_DELAYS_SERVING_AUTH"
 HOST = "FLIGHT_DELAYS_SERVING_HOST"
 PORT = "FLIGHT_DELAYS_SERVING_PORT"
+HOSTS_PORT = "FUNCTIONS_CUSTOMHANDLER_PORT"
 SERVED = "FLIGHT_DELAYS_SERVED"
 TOKENS = "FLIGHT_DELAYS_SERVING_TOKEN_FILE"
 THREADS = "OMP_NUM_THREADS"
@@ -45,6 +46,14 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("environment", "port"),
+    [({}, 8080), ({HOSTS_PORT: "4711"}, 4711), ({PORT: "80", HOSTS_PORT: "4711"}, 80), ({PORT: "80"}, 80)],
+)
+def test_the_host_of_azure_functions_gives_the_port_if_nobody_else_does(environment: dict[str, str], port: int) -> None:
+    assert settings({AUTH: "off", **environment}).port == port
+
+
 def test_without_settings_everything_but_the_tokens_has_a_default() -> None:
     assert settings({AUTH: "off"}) == Settings(tokens=None)
     assert settings({AUTH: "off", "FLIGHT_DELAYS_PAYLOAD_TABLE": ""}) == Settings(tokens=None)
@@ -64,6 +73,7 @@ def test_without_settings_everything_but_the_tokens_has_a_default() -> None:
             ({AUTH: "off", PORT: text}, f"{PORT} is {text!r}; set it to a whole number from 1 to 65535")
             for text in ("", "0", "-1", "8080.0", "http", "65536", "²", "٣", "9" * 5000)
         ),
+        ({AUTH: "off", HOSTS_PORT: "0"}, f"{HOSTS_PORT} is '0'; set it to a whole number from 1 to 65535"),
         *(
             (
                 {AUTH: "off", "FLIGHT_DELAYS_SERVING_MAX_ROWS": text},
@@ -177,10 +187,10 @@ def without_a_learner(folders: dict[str, Path], folder: Path) -> str:
 UNSERVABLE = [
     (missing, "champion at {0}: {0}/registered_model_meta is missing; download the version by "),
     (by_alias, "champion at models:/delay@champion: 'delay@champion' is no version number"),
-    (torn, "champion at {0} cannot be loaded: "),
+    (torn, "champion at {0}: it cannot be loaded: "),
     (other_answers, "champion at {0}: an answer to a golden request is "),
     (other_preparation, "champion at {0}: an answer to a golden request is "),
-    (without_a_learner, "champion at {0} cannot be loaded: "),
+    (without_a_learner, "champion at {0}: it cannot be loaded: "),
 ]
 
 

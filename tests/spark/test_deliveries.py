@@ -17,7 +17,8 @@ from pyspark.sql import functions as F
 from flight_delays.core.columns import UTC_TIME
 from flight_delays.core.delivery import Batches, Delivery, Files, FromTable
 from flight_delays.core.errors import UserError
-from flight_delays.core.quarantine import Contract, Field, Rule
+from flight_delays.core.quarantine import Contract, Field
+from flight_delays.core.rules import Rule
 from flight_delays.platform.dataset import labels_of
 from flight_delays.platform.deliveries import inspect_delivery
 from flight_delays.platform.delta import Tables

@@ -18,7 +18,8 @@ from flight_delays.core.columns import Columns
 from flight_delays.core.delivery import Files, FromTable
 from flight_delays.core.learner import Learner, Parameters
 from flight_delays.core.objective import BinaryClassification
-from flight_delays.core.quarantine import Contract, Rule
+from flight_delays.core.quarantine import Contract
+from flight_delays.core.rules import Rule
 from flight_delays.core.use_case import Preparation, UseCase
 from flight_delays.platform.ddl import declarations
 from flight_delays.tasks.check_use_case import Checked, run

@@ -32,7 +32,7 @@ READ = {
     "platform/registry.py": {"MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"},
     "platform/online_table.py": {f"FLIGHT_DELAYS_ONLINE_STORE{each}" for each in ("", "_LIMIT_MS", "_FAILURE")},
     "serving/__main__.py": {"OMP_NUM_THREADS"},
-    "serving/configuration.py": {"FLIGHT_DELAYS_SERVED", "FLIGHT_DELAYS_PAYLOAD_TABLE"}
+    "serving/configuration.py": {"FLIGHT_DELAYS_SERVED", "FLIGHT_DELAYS_PAYLOAD_TABLE", "FUNCTIONS_CUSTOMHANDLER_PORT"}
     | {
         f"FLIGHT_DELAYS_SERVING_{each}"
         for each in ("ENDPOINT", "TOKEN_FILE", "AUTH", "HOST", "PORT", "MAX_ROWS", "MAX_BODY_BYTES", "MAX_CONCURRENCY")

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from flight_delays.core import quarantine
 from flight_delays.core.columns import UTC_TIME, Columns
 from flight_delays.core.errors import UserError
-from flight_delays.core.quarantine import Contract, Field, Rule, about, broken, check_columns, inspect, inspected, read
+from flight_delays.core.quarantine import Contract, Field, check_columns, inspect, inspected, read
+from flight_delays.core.rules import Rule, about, broken
 
 Texts: TypeAlias = tuple[str | None, ...]
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flight_delays.core.quarantine import Rule, rules_of
+from flight_delays.core.rules import Rule, rules_of
 from flight_delays.core.scoring_request import BadRequestError, RequestParser, ScoringRequest
 from flight_delays.core.signature import Column, Signature
 from flight_delays.use_case import USE_CASE

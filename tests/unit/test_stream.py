@@ -14,7 +14,8 @@ from tests.streams import fates_of
 
 from flight_delays.core.events import Events, Kind
 from flight_delays.core.gates import Outcome
-from flight_delays.core.quarantine import Contract, Field, Rule
+from flight_delays.core.quarantine import Contract, Field
+from flight_delays.core.rules import Rule
 from flight_delays.core.stream import (
     EVENT,
     SEEN,

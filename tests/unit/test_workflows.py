@@ -12,6 +12,8 @@ import pytest
 import yaml
 from dev import COMMANDS
 
+from flight_delays.cli import app
+
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".github" / "workflows"
 WORKFLOWS = {path.name: path.read_text() for path in sorted(FOLDER.iterdir())}
@@ -27,6 +29,7 @@ STEP_KEYS = {"uses", "with", "run"}
 READ = {"contents": "read"}
 LOGIN = {"contents": "read", "id-token": "write"}
 NOT_A_FORK = "github.event_name != 'pull_request' || github.event.pull_request.head.repo.full_name == github.repository"
+AZURE = [f"${{{{ vars.AZURE_{name} }}}}" for name in ("CLIENT_ID", "TENANT_ID", "SUBSCRIPTION_ID")]
 BASE = "${{ github.event.pull_request.base.sha }}"
 SERVICE_PRINCIPAL = {
     "DATABRICKS_AUTH_TYPE": "github-oidc",
@@ -34,6 +37,31 @@ SERVICE_PRINCIPAL = {
     "DATABRICKS_CLIENT_ID": "${{ vars.DATABRICKS_CLIENT_ID }}",
     "BUNDLE_VAR_service_principal": "${{ vars.DATABRICKS_CLIENT_ID }}",
 }
+IMAGE_OF_A_VERSION = {
+    "DATABRICKS_AUTH_TYPE": "github-oidc",
+    "DATABRICKS_HOST": "${{ vars.DATABRICKS_HOST }}",
+    "DATABRICKS_CLIENT_ID": "${{ vars.DATABRICKS_CLIENT_ID }}",
+    "MODEL_NAME": "${{ inputs.model_name }}",
+    "MODEL_VERSION": "${{ inputs.model_version }}",
+    "ACR_NAME": "${{ vars.ACR_NAME }}",
+    "REPOSITORY": "${{ vars.ACR_NAME }}.azurecr.io/flight-delays-${{ inputs.environment }}",
+    "BASE": "docker.io/library/python:3.12-slim-bookworm",
+}
+# In this order: nothing is pushed before it was scanned, and no version is told of an image that is not signed.
+IMAGE_STEPS = r"""
+docker buildx imagetools inspect "$BASE" --format '{{.Manifest.Digest}}' > base-digest
+.venv/bin/flight-delays image --model-name "$MODEL_NAME" --model-version "$MODEL_VERSION" --base-image "$BASE@$(cat base-digest)" --folder build/image
+docker buildx create --use
+docker buildx build --provenance mode=max --metadata-file build/metadata.json --output type=oci,dest=build/image.tar build/image
+go run github.com/anchore/grype/cmd/grype@<version> --only-fixed --fail-on high oci-archive:build/image.tar
+az acr login --name "$ACR_NAME"
+skopeo copy --all --preserve-digests oci-archive:build/image.tar "docker://$REPOSITORY:$MODEL_VERSION"
+jq --join-output '"\(env.REPOSITORY)@\(."containerimage.digest")"' build/metadata.json > build/name
+go run github.com/sigstore/cosign/v3/cmd/cosign@<version> sign --yes "$(cat build/name)"
+go run github.com/sigstore/cosign/v3/cmd/cosign@<version> attest --yes --type cyclonedx --predicate build/image/sbom.cdx.json "$(cat build/name)"
+.venv/bin/flight-delays image-made --model-name "$MODEL_NAME" --model-version "$MODEL_VERSION" --image "$(cat build/name)"
+"""  # noqa: E501
+IMAGE_COMMANDS = [shlex.split(line) for line in IMAGE_STEPS.strip().splitlines()]
 BUNDLES_PYTHON = [
     ["uv", "venv"],
     ["uv", "pip", "sync", "--require-hashes", "requirements/deploy.txt"],
@@ -69,11 +97,13 @@ def _job_faults(tree: dict[Any, Any], job: dict[str, Any]) -> list[str]:
     verbs, targets = [words[2] for words in bundle], {words[words.index("-t") + 1] for words in bundle}
     deploys = set(verbs) - {"validate"} != set()
     environment = (targets if deploys else {"validate"}) if bundle else {None}
+    images = [words for words in commands if _step_of_an_image(words) is not None]
+    environment = {"${{ inputs.environment }}"} if images else environment
     wanted = {
         "runs-on: a fixed version": re.fullmatch(r"ubuntu-\d\d\.\d\d", job.get("runs-on", "")),
         "timeout-minutes": isinstance(job.get("timeout-minutes"), int),
-        "permissions": job.get("permissions") == (LOGIN if bundle else READ),
-        "env": job.get("env") == (SERVICE_PRINCIPAL if bundle else None),
+        "permissions": job.get("permissions") == (LOGIN if bundle or images else READ),
+        "env": job.get("env") == (SERVICE_PRINCIPAL if bundle else IMAGE_OF_A_VERSION if images else None),
         "environment: that of its one target": {job.get("environment")} == environment,
         "if: not a fork": job.get("if") == (NOT_A_FORK if bundle and "pull_request" in tree[True] else None),
         "the checkout comes first": actions[:1] == ["actions/checkout"],
@@ -83,6 +113,7 @@ def _job_faults(tree: dict[Any, Any], job: dict[str, Any]) -> list[str]:
         "validate, plan, deploy, run": re.fullmatch("validate plan deploy( run)+( plan deploy)?", " ".join(verbs))
         or not deploys,
         "what is deployed is a plan that was checked": not deploys or _deploys_what_was_checked(commands),
+        "build, scan, push, sign, note": [*map(_step_of_an_image, images)] in ([], [*range(len(IMAGE_COMMANDS))]),
         "needs: ci.yml": not deploys or _after_ci(tree, job),
         "cancel-in-progress: false": not deploys or tree["concurrency"].get("cancel-in-progress") is False,
     }
@@ -98,9 +129,19 @@ def commands_of(job: dict[str, Any]) -> list[list[str]]:
     return [shlex.split(line) for line in lines]
 
 
+def _step_of_an_image(words: list[str]) -> int | None:
+    """Which one it is."""
+    known = [re.sub(r"@v\d+\.\d+\.\d+$", "@<version>", word) for word in words]
+    return IMAGE_COMMANDS.index(known) if known in IMAGE_COMMANDS else None
+
+
 def understood(words: list[str]) -> bool:
     """Whether a command is one of those below, and what it names exists."""
+    if _step_of_an_image(words) is not None:
+        return True
     match words:
+        case [".venv/bin/uv", "build", "--wheel", "--clear"]:
+            return True
         case ["python3", "dev.py", command]:
             return command in COMMANDS
         case ["uv", *_]:
@@ -139,7 +180,7 @@ def _after_ci(tree: dict[Any, Any], job: dict[str, Any]) -> bool:
 
 
 def _exists(value: object) -> bool:
-    return isinstance(value, bool) or value == BASE or (isinstance(value, str) and (ROOT / value).exists())
+    return isinstance(value, bool) or value in (BASE, *AZURE) or (isinstance(value, str) and (ROOT / value).exists())
 
 
 def _unknown(what: str, keys: Any, known: set[Any]) -> list[str]:
@@ -215,6 +256,24 @@ def test_all_that_a_workflow_names_exists(name: str) -> None:
         ("release.yml", "astral-sh/setup-uv@", "astral-sh/setup-ux@", "uv is installed"),
         ("release.yml", "actions/checkout@", "actions/checkin@", "the checkout comes first"),
         ("release.yml", "runs-on: ubuntu-24.04", "runs-on: ubuntu-latest", "runs-on: a fixed version"),
+        ("image.yml", "--fail-on high", "--fail-on critical", "not understood: go run github.com/anchore/grype"),
+        ("image.yml", "grype@v0.116.0", "grype@latest", "not understood: go run github.com/anchore/grype"),
+        (
+            "image.yml",
+            "      - run: go run github.com/anchore/grype/cmd/grype@v0.116.0 --only-fixed --fail-on high "
+            "oci-archive:build/image.tar\n",
+            "",
+            "build, scan, push, sign, note",
+        ),
+        ("image.yml", "environment: ${{ inputs.environment }}", "environment: prod", "environment"),
+        ("image.yml", "      id-token: write", "      packages: write", "image: permissions"),
+        ("image.yml", "${{ vars.AZURE_CLIENT_ID }}", "${{ secrets.AZURE_CLIENT_ID }}", "no path ${{ secrets"),
+        (
+            "image.yml",
+            "image-made --model-name",
+            "image-made --name",
+            "not understood: .venv/bin/flight-delays image-made",
+        ),
     ],
 )
 def test_what_is_wrong_is_found(name: str, old: str, new: str, fault: str) -> None:
@@ -239,6 +298,12 @@ def test_staging_builds_features_trains_scores_and_checks_the_endpoint() -> None
 
 def test_a_release_does_not_change_which_version_serves() -> None:
     assert {"train", "release"} <= BUNDLE_JOBS - {*jobs_run("release.yml")}
+
+
+def test_the_options_of_an_images_commands_exist() -> None:
+    for words in (words for words in IMAGE_COMMANDS if words[0].endswith("flight-delays")):
+        known = {option for parameter in app.commands[words[1]].params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= known
 
 
 def test_zizmor_finds_nothing() -> None:

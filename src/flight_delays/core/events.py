@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 
 from flight_delays.core.as_of import codes
 from flight_delays.core.columns import Column, Rows, exact, from_arrow, one_array
-from flight_delays.core.quarantine import Contract, about, broken
+from flight_delays.core.quarantine import Contract
+from flight_delays.core.rules import about, broken
 
 ORDER = ("batch_id", "sequence", "event_time", "event_id")
 """By which the last of several events is told; where there is no batch_id, all came at once."""

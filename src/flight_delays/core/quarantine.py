@@ -5,7 +5,7 @@ The rules are functions on columns, and the same for what ingest lands, an event
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from flight_delays.core.columns import UTC_TIME, Columns, Rows, exact, from_arrow, one_array, to_arrow
 from flight_delays.core.errors import UserError
+from flight_delays.core.rules import Rule, broken
 
 SOURCE_ROW, REASONS = "source_row", "reasons"
 
@@ -33,23 +34,6 @@ class Field:
     def __post_init__(self) -> None:
         if self.type not in _NAMES:
             raise ValueError(f"{self.source}: {self.type} cannot be read; it is one of {', '.join(map(str, _NAMES))}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rule:
-    """`broken` tells of the values of `columns` which rows break the rule, for this `reason`.
-
-    A comparison with a null (NaN, NaT) is false, so what is unknown breaks none.
-    """
-
-    reason: str
-    columns: tuple[str, ...]
-    broken: Callable[..., npt.NDArray[np.bool_]]
-
-
-def rules_of(told: Iterable[tuple[str, tuple[str, ...], Callable[..., npt.NDArray[np.bool_]]]]) -> tuple[Rule, ...]:
-    """Rules that a file tells which imports nothing of this project: reason, columns, broken."""
-    return tuple(Rule(reason=reason, columns=columns, broken=broken) for reason, columns, broken in told)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,16 +115,6 @@ def check_columns(names: Sequence[str], contract: Contract) -> None:
 def inspected(contract: Contract) -> pa.Schema:
     """Of what `inspect` gives."""
     return contract.schema.append(pa.field(SOURCE_ROW, pa.string())).append(pa.field(REASONS, pa.list_(pa.string())))
-
-
-def broken(rule: Rule, columns: Columns) -> npt.NDArray[np.bool_]:
-    """Which rows break the rule."""
-    return rule.broken(*(columns[name] for name in rule.columns))
-
-
-def about(rules: Sequence[Rule], columns: Sequence[str]) -> tuple[Rule, ...]:
-    """The rules that are about these columns alone."""
-    return tuple(rule for rule in rules if {*rule.columns} <= {*columns})
 
 
 def read(texts: pa.Array, kind: pa.DataType) -> pa.Array:

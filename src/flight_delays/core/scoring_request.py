@@ -17,7 +17,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticCustomError, SchemaValidator, ValidationError
 from pydantic_core import core_schema as cs
 
-from flight_delays.core.quarantine import Rule, about, broken
+from flight_delays.core.rules import Rule, about, broken
 from flight_delays.core.signature import Column, Signature
 
 FORMS = ("dataframe_split", "dataframe_records", "inputs", "instances")

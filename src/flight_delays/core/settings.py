@@ -658,6 +658,28 @@ class ModelDiff:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Image:
+    """Check a version and write all that its container image is built from, with an SBOM."""
+
+    model_name: ModelName
+    model_version: ModelVersion
+    base_image: Text = Field(description="Image to start from, by its digest: python:<3.x>-slim...@sha256:<digest>.")
+    folder: Path = Field(description="Where to write the build context; must not exist.")
+    wheel: Path | None = Field(default=None, description="This project's wheel; default: the one in dist/.")
+    dockerfile: Path = Field(default=Path("deploy/image/Dockerfile"), description="Dockerfile to fill in.")
+    requirements: Path = Field(default=Path("requirements/image.txt"), description="Locked packages of the image.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageMade:
+    """Note on a version which image serves it; a rollout on Kubernetes or Azure ML reads it."""
+
+    model_name: ModelName
+    model_version: ModelVersion
+    image: Text = Field(description="The image in its registry: <registry>/<repository>@sha256:<digest>.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Query:
     """Ask a serving endpoint for a forecast."""
 

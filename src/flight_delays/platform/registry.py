@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import mlflow
 import pandas as pd
-from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.data.delta_dataset_source import DeltaDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
@@ -25,7 +25,11 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from flight_delays.core.contract import Documentation
 from flight_delays.core.errors import UserError
 from flight_delays.core.signature import Column, Signature
-from flight_delays.core.training import Trial
+
+if TYPE_CHECKING:  # who serves has neither
+    from matplotlib.figure import Figure
+
+    from flight_delays.core.training import Trial
 
 DIGEST = "model_digest"  # tag of a run: the digest of what its version's answers come from
 IMAGE = "image"  # tag of a version: the container image that serves it, <repository>@sha256:<digest>
@@ -51,10 +55,10 @@ class Training:
     tags: Mapping[str, str]
     parameters: Mapping[str, object]
     metrics: Mapping[str, float]
-    figures: Mapping[str, Figure]
+    figures: "Mapping[str, Figure]"
     texts: Mapping[str, str]
     frames: Mapping[str, pd.DataFrame]
-    trials: tuple[Trial, ...]
+    trials: "tuple[Trial, ...]"
     inputs: Mapping[str, int]
     artifacts: Mapping[str, Path]
     signature: Signature
@@ -228,7 +232,9 @@ class Registry:
         self.finish(name, number)
         return number
 
-    def log_study(self, experiment: str, run_name: str, texts: Mapping[str, str], figures: Mapping[str, Figure]) -> str:
+    def log_study(
+        self, experiment: str, run_name: str, texts: Mapping[str, str], figures: "Mapping[str, Figure]"
+    ) -> str:
         """Log files to a run of their own. Returns its id."""
         with mlflow.start_run(experiment_id=self._experiment_id(experiment), run_name=run_name) as run:
             for file, text in texts.items():

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from threading import Thread
+from types import MappingProxyType
 
 import mlflow
 import uvicorn
@@ -17,7 +18,7 @@ from flight_delays.platform.precomputed import predictions_store
 from flight_delays.serving.app import create_app
 from flight_delays.serving.configuration import Settings, Source, settings, sources
 from flight_delays.serving.payloads import PayloadLog
-from flight_delays.serving.service import Entity, Service, load_checked
+from flight_delays.serving.service import Entity, LoadedModel, Service, load_checked
 
 DRAIN_S = 30
 
@@ -70,18 +71,26 @@ def serve(chosen: Settings, wanted: tuple[Source, ...], environment: Mapping[str
 def _entity(source: Source, chosen: Settings, environment: Mapping[str, str]) -> Entity:
     try:
         name, version = registered(source.address)
-        model: PyFuncModel = mlflow.pyfunc.load_model(source.address)
-        loaded = load_checked(model, environment, max_rows=chosen.max_rows)
+        model = loaded(source.address, environment, max_rows=chosen.max_rows)
     except UserError as error:
         raise UserError(f"{source.name} at {source.address}: {error}") from None
-    except Exception as error:  # whatever a registry, a store or a model's code may raise
-        raise UserError(
-            f"{source.name} at {source.address} cannot be loaded: {' '.join(str(error).split())}"
-        ) from error
     identity = f"{source.name}-{version}"
     return Entity(
-        id=identity, name=source.name, model_name=name, version=version, percentage=source.percentage, loaded=loaded
+        id=identity, name=source.name, model_name=name, version=version, percentage=source.percentage, loaded=model
     )
+
+
+def loaded(
+    address: str | Path, environment: Mapping[str, str] = MappingProxyType({}), *, max_rows: int = Settings.max_rows
+) -> LoadedModel:
+    """The version at an address, checked by its golden requests. Raises UserError for one that can't serve."""
+    try:
+        model: PyFuncModel = mlflow.pyfunc.load_model(str(address))
+        return load_checked(model, environment, max_rows=max_rows)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a registry, a store or a model's code may raise
+        raise UserError(f"it cannot be loaded: {' '.join(str(error).split())}") from error
 
 
 def registered(address: str) -> tuple[str, int]:

@@ -15,6 +15,7 @@ AUTH = "FLIGHT_DELAYS_SERVING_AUTH"
 PAYLOAD_TABLE = "FLIGHT_DELAYS_PAYLOAD_TABLE"
 HOST = "FLIGHT_DELAYS_SERVING_HOST"
 PORT = "FLIGHT_DELAYS_SERVING_PORT"
+FUNCTIONS_PORT = "FUNCTIONS_CUSTOMHANDLER_PORT"  # what the host of Azure Functions names it, another at each start
 MAX_ROWS = "FLIGHT_DELAYS_SERVING_MAX_ROWS"
 MAX_BODY_BYTES = "FLIGHT_DELAYS_SERVING_MAX_BODY_BYTES"
 MAX_CONCURRENCY = "FLIGHT_DELAYS_SERVING_MAX_CONCURRENCY"
@@ -50,12 +51,13 @@ def settings(environment: Mapping[str, str] = os.environ) -> Settings:
     auth = environment.get(AUTH, "on")
     if auth not in ("on", "off"):
         raise UserError(f"{AUTH} is {auth!r}; set it to on or off")
+    port = FUNCTIONS_PORT if PORT not in environment and FUNCTIONS_PORT in environment else PORT
     return Settings(
         endpoint=environment.get(ENDPOINT, Settings.endpoint),
         tokens=_tokens(environment) if auth == "on" else None,
         payload_table=environment.get(PAYLOAD_TABLE) or None,
         host=environment.get(HOST, Settings.host),
-        port=_whole(environment, PORT, Settings.port, most=65535),
+        port=_whole(environment, port, Settings.port, most=65535),
         max_rows=_whole(environment, MAX_ROWS, Settings.max_rows),
         max_body_bytes=_whole(environment, MAX_BODY_BYTES, Settings.max_body_bytes),
         max_concurrency=_whole(environment, MAX_CONCURRENCY, Settings.max_concurrency),

@@ -8,29 +8,14 @@ https://learn.microsoft.com/azure/databricks/ai-gateway/inference-tables
 import logging
 from collections import deque
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from threading import Condition, Thread
 from time import monotonic
 
-import pyarrow as pa
+import numpy as np
+from arro3.core import Array, DataType, Table, list_array
 from deltalake import write_deltalake
 
-SCHEMA = pa.schema(
-    [
-        ("request_date", pa.date32()),
-        ("databricks_request_id", pa.string()),
-        ("client_request_id", pa.string()),
-        ("request_time", pa.timestamp("us", tz="UTC")),
-        ("status_code", pa.int32()),
-        ("sampling_fraction", pa.float64()),
-        ("execution_duration_ms", pa.int64()),
-        ("request", pa.string()),
-        ("response", pa.string()),
-        ("served_entity_id", pa.string()),
-        ("logging_error_codes", pa.list_(pa.string())),
-        ("requester", pa.string()),
-    ]
-)
 MAX_BYTES = 64 * 1024 * 1024
 _LOG = logging.getLogger(__name__)
 
@@ -120,19 +105,29 @@ class PayloadLog:
         return True
 
 
-def _rows(batch: list[Payload]) -> pa.Table:
-    columns = {
-        "request_date": [payload.time.date() for payload in batch],
-        "databricks_request_id": [payload.id for payload in batch],
-        "client_request_id": [payload.client_id for payload in batch],
-        "request_time": [payload.time for payload in batch],
-        "status_code": [payload.status for payload in batch],
-        "sampling_fraction": [1.0] * len(batch),
-        "execution_duration_ms": [round(payload.duration_ms) for payload in batch],
-        "request": [payload.request.decode(errors="replace") for payload in batch],
-        "response": [payload.response.decode(errors="replace") for payload in batch],
-        "served_entity_id": [payload.entity_id for payload in batch],
-        "logging_error_codes": [[]] * len(batch),
-        "requester": [None] * len(batch),
-    }
-    return pa.Table.from_pydict(columns, SCHEMA)
+def _rows(batch: list[Payload]) -> Table:
+    """In the Arrow that deltalake brings: pyarrow would be the largest package of an image."""
+    rows = len(batch)
+    # To the hour that UTC says, whatever zone a time has: NumPy's times have none.
+    times = np.array([payload.time.astimezone(UTC).replace(tzinfo=None) for payload in batch], dtype="datetime64[us]")
+
+    def texts(values: list[str | None]) -> Array:
+        return Array(values, DataType.string())
+
+    no_codes = list_array(Array.from_numpy(np.zeros(rows + 1, dtype="int32")), texts([]))
+    return Table.from_pydict(
+        {
+            "request_date": Array.from_numpy(times.astype("datetime64[D]")),
+            "databricks_request_id": texts([payload.id for payload in batch]),
+            "client_request_id": texts([payload.client_id for payload in batch]),
+            "request_time": Array.from_numpy(times).cast(DataType.timestamp("us", tz="UTC")),
+            "status_code": Array([payload.status for payload in batch], DataType.int32()),
+            "sampling_fraction": Array([1.0] * rows, DataType.float64()),
+            "execution_duration_ms": Array([round(payload.duration_ms) for payload in batch], DataType.int64()),
+            "request": texts([payload.request.decode(errors="replace") for payload in batch]),
+            "response": texts([payload.response.decode(errors="replace") for payload in batch]),
+            "served_entity_id": texts([payload.entity_id for payload in batch]),
+            "logging_error_codes": no_codes,
+            "requester": texts([None] * rows),
+        }
+    )

@@ -11,7 +11,7 @@ from mlflow.pyfunc import PyFuncModel
 
 from flight_delays.core.contract import GOLDEN_TOLERANCE
 from flight_delays.core.errors import UserError
-from flight_delays.core.quarantine import rules_of
+from flight_delays.core.rules import rules_of
 from flight_delays.core.scoring_request import RequestParser, ScoringRequest
 from flight_delays.core.signature import Signature
 from flight_delays.core.traffic import choose

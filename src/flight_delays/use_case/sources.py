@@ -21,7 +21,8 @@ from flight_delays.core.columns import UTC_TIME, Column, Columns
 from flight_delays.core.delivery import Batches
 from flight_delays.core.errors import UserError
 from flight_delays.core.events import Events, Kind
-from flight_delays.core.quarantine import Contract, Field, Rule, rules_of
+from flight_delays.core.quarantine import Contract, Field
+from flight_delays.core.rules import Rule, rules_of
 from flight_delays.core.use_case import Source
 from flight_delays.use_case.prepare import RULES, ZONE, entity_ids, local_time
 
