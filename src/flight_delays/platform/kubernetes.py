@@ -290,7 +290,7 @@ def connect(registry: Registry) -> Kubernetes:
         config.load_incluster_config(client_configuration=found)
     except ConfigException:
         try:
-            config.load_kube_config(client_configuration=found)
+            config.load_kube_config(os.environ.get("KUBECONFIG"), client_configuration=found)
         except (ConfigException, OSError) as error:
             said = shorten(str(error), 200)
             raise UserError(
