@@ -19,16 +19,23 @@ from urllib.parse import parse_qs, urlsplit
 
 from tests.contexts import Time
 
-START_S, GATEWAY_S = 30.0, 3.0
+START_S = 30.0
 DEPLOYMENTS = "/apis/apps/v1/namespaces/scoring/deployments"
 ROUTES = "/apis/gateway.networking.k8s.io/v1/namespaces/scoring/httproutes"
 PODS = "/api/v1/namespaces/scoring/pods"
+_RESOURCES = {  # what helm asks before it looks an object up
+    path.partition("/namespaces/")[0]: {
+        "groupVersion": path.partition("/namespaces/")[0].removeprefix("/apis/"),
+        "resources": [{"name": path.rpartition("/")[2], "kind": kind, "namespaced": True, "verbs": ["get"]}],
+    }
+    for path, kind in ((DEPLOYMENTS, "Deployment"), (ROUTES, "HTTPRoute"))
+}
 _STRATEGIC, _MERGE = "application/strategic-merge-patch+json", "application/merge-patch+json"
 
 
 @dataclass
 class Fault:
-    """What the next `times` requests meet: a status, or a connection that is `cut` before it is done, or `lost` after."""
+    """What the next `times` requests meet: a status, or a connection `cut` before they are done, or `lost` after."""
 
     method: str
     path: str
@@ -58,6 +65,7 @@ class Cluster:
     requests: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)  # moments at which requests would have got no answer
     full_since: float = inf  # from then on no node takes another pod
+    gateway_s: float = 3.0  # until the gateway follows a change
     refused: str = ""  # by the gateway
     objects: dict[str, dict[str, Any]] = field(default_factory=dict)
     rolled: dict[str, Rolled] = field(default_factory=dict)
@@ -115,14 +123,14 @@ class Cluster:
         if not self.taken:
             return
         route = self.objects[f"{ROUTES}/delay"]
-        late = self.time.now < self.taken["at"] + GATEWAY_S
+        late = self.time.now < self.taken["at"] + self.gateway_s
         for rules in [route["spec"]["rules"], *([self.taken["rules"]] if late else [])]:
             for backend in rules[-1]["backendRefs"] if rules else []:
                 deployment = self.get(f"{DEPLOYMENTS}/{backend['name']}") or {}
                 status = deployment.get("status", {})
                 mixed = status.get("replicas") != status.get("updatedReplicas")
                 if backend["weight"] and (mixed or not status.get("availableReplicas")):
-                    self.lost.append(f"{backend['name']} at {backend['weight']} % {when}")
+                    self.lost.append(f"{backend['name']} at {backend['weight']} % {when}: {status}")
 
     def pods(self, name: str) -> list[dict[str, Any]]:
         """Those of a deployment's newest template."""
@@ -159,11 +167,9 @@ class Cluster:
             old = available if self._is_done(rolled) else rolled.old
             rolled = Rolled(image=_image(now), since=self.time.now, pods=pods, old=min(old, pods))
         else:
-            more = pods > rolled.pods
-            since = self.time.now if more else rolled.since
-            rolled = Rolled(
-                image=rolled.image, since=since, pods=pods, old=min(rolled.old, pods), had=min(available, pods)
-            )
+            old = 0 if self._is_done(rolled) else min(rolled.old, pods)
+            since = self.time.now if pods > rolled.pods else rolled.since
+            rolled = Rolled(image=rolled.image, since=since, pods=pods, old=old, had=min(available, pods))
         self.rolled[now["metadata"]["name"]] = rolled
 
     def _is_done(self, rolled: Rolled) -> bool:
@@ -184,7 +190,7 @@ class Cluster:
         }
 
     def _of_route(self, route: Mapping[str, Any]) -> dict[str, Any]:
-        late = bool(self.taken) and self.time.now < self.taken["at"] + GATEWAY_S
+        late = bool(self.taken) and self.time.now < self.taken["at"] + self.gateway_s
         generation = route["metadata"]["generation"] - late
         accepted = {"type": "Accepted", "status": "False" if self.refused else "True", "message": self.refused}
         conditions = [accepted, {"type": "ResolvedRefs", "status": "True", "message": ""}]
@@ -264,9 +270,11 @@ def served(cluster: Cluster) -> Iterator[str]:
             cluster.check(f"when asked to {self.command} {path}")
             if self.command == "PATCH":
                 return cluster.patch(path, self.headers["Content-Type"], body)
+            if path in _RESOURCES:
+                return 200, {"kind": "APIResourceList", "apiVersion": "v1", **_RESOURCES[path]}
             if path == PODS:
                 labels = dict(one.split("=") for one in query["labelSelector"][0].split(","))
-                items = cluster.pods(f"delay-{labels['served']}")
+                items = cluster.pods(f"delay-{labels['flight-delays/served']}")
                 return 200, {"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": items}
             found = cluster.get(path)
             return (200, found) if found else (404, _status(404, f'"{path}" not found'))
