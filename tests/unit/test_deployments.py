@@ -35,7 +35,9 @@ def put(name: str, runs: str) -> Put:
         pytest.param(live("1@100"), live("1@100"), [], id="nothing to do"),
         pytest.param(live(), live("1@100"), [put("champion", "1"), to(100)], id="the first release"),
         pytest.param(live("1@0"), live("1@100"), [to(100)], id="the first release, killed before its traffic"),
-        pytest.param(live("1@0!"), live("1@100"), [Delete(name="champion"), put("champion", "1"), to(100)], id="failed"),
+        pytest.param(
+            live("1@0!"), live("1@100"), [Delete(name="champion"), put("champion", "1"), to(100)], id="failed"
+        ),
         pytest.param(
             live("1@100"),
             live("1@100", "2@0", mirror=50),

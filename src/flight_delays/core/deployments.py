@@ -16,7 +16,7 @@ class Deployment:
 
 @dataclass(frozen=True, kw_only=True)
 class Live:
-    """Deployments by name, and who gets which percentage of the requests, or of their copies. Shares of 0 are left out."""
+    """Deployments by name; who gets which percentage of the requests, or of their copies. None gets 0."""
 
     deployments: Mapping[str, Deployment] = field(default_factory=dict)
     traffic: Mapping[str, int] = field(default_factory=dict)
