@@ -20,7 +20,8 @@ from azure.core.pipeline.transport import RequestsTransport
 from azure.core.rest import HttpRequest
 
 SUBSCRIPTION, GROUP, WORKSPACE = "00000000-0000-0000-0000-000000000001", "ml", "flights"
-PATH = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers/Microsoft.MachineLearningServices/workspaces/{WORKSPACE}"
+PROVIDER = "providers/Microsoft.MachineLearningServices"
+PATH = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/{PROVIDER}/workspaces/{WORKSPACE}"
 ENDPOINT = f"{PATH}/onlineEndpoints/delay"
 IN_WORKSPACE = f"azureml://{SUBSCRIPTION}/{GROUP}/{WORKSPACE}"
 ADDRESS = f"{IN_WORKSPACE}/delay"
@@ -129,6 +130,7 @@ class Azure:
             return 200, {}, {"accessToken": "a token of the workspace"}
         if path == f"{ENDPOINT}/deployments":
             self._get(ENDPOINT)
+            self._pass_time()
             return self._page()
         if method == "GET":
             return 200, {}, self._get(path)
@@ -168,7 +170,7 @@ class Azure:
             properties = {**body["properties"], "scoringUri": uri, "provisioningState": "Updating"}
             self.resources[ENDPOINT] = {**endpoint, **body, "properties": properties}
         else:
-            self._check_deployment(path, body)
+            self._check_deployment(body)
             was = "Updating" if path in self.resources else "Creating"
             properties = {**body["properties"], "provisioningState": was}
             self.resources[path] = {**body, "id": path, "name": path.removeprefix(DEPLOYMENT), "properties": properties}
@@ -188,7 +190,7 @@ class Azure:
         if len(mirror) > 1 or sum(mirror.values()) > 50 or {n for n, share in traffic.items() if share} & mirror.keys():
             raise RefusedError(400, "one deployment without traffic can get copies, of at most 50 %")
 
-    def _check_deployment(self, path: str, body: Any) -> None:
+    def _check_deployment(self, body: Any) -> None:
         properties = body["properties"]
         environment = self.resources.get(properties["environmentId"])
         if environment is None:
@@ -198,17 +200,22 @@ class Azure:
 
     def _operation(self, path: str) -> dict[str, Any]:
         found = self.operations[path]
+        self._pass_time()
         if found["left"] > 0:
-            found["left"] -= 1
             return {"status": "InProgress"}
-        self.finish(found)
-        resource = self.resources.get(found["path"], {})
-        why = self._why_broken(resource)
+        why = self._why_broken(self.resources.get(found["path"], {}))
         return {"status": "Failed", "error": {"code": "X", "message": why}} if why else {"status": "Succeeded"}
+
+    def _pass_time(self) -> None:
+        for one in self.operations.values():
+            one["left"] -= 1
+            if one["left"] == 0:
+                self.finish(one)
 
     def finish(self, operation: dict[str, Any]) -> None:
         """What an operation has done in the end."""
         path = operation["path"]
+        operation["left"] = 0
         if operation["deletes"]:
             self.resources.pop(path, None)
         elif path in self.resources:
@@ -216,9 +223,10 @@ class Azure:
             self.resources[path]["properties"]["provisioningState"] = state
 
     def finish_all(self) -> None:
-        """All operations, whether anybody asks or not."""
+        """All operations under way."""
         for one in self.operations.values():
-            self.finish(one)
+            if one["left"] > 0:
+                self.finish(one)
 
     def _why_broken(self, resource: dict[str, Any]) -> str:
         return self.broken.get(resource.get("tags", {}).get("image", ""), "")
@@ -233,6 +241,7 @@ def azure() -> Iterator[Azure]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # an answer is one packet
 
         def log_message(self, *_: Any) -> None:
             pass

@@ -1,4 +1,4 @@
-"""Rollouts on managed online endpoints of Azure ML, through the real client and over HTTP, with what goes wrong on the way."""
+"""Rollouts on endpoints of Azure ML, through the real client and over HTTP, with whatever may go wrong on the way."""
 
 import ast
 from collections.abc import Callable, Iterator
@@ -84,7 +84,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         yield World(found, replace(ml, clock=time.time, sleep=time.sleep), time)
 
 
-FIRST = ["PUT environments/scoring/versions/", "PUT deployments/champion", f"PUT {ENDPOINT}"]
+FIRST = ["PUT environments/scoring/versions/", "PUT deployments/champion", "PUT onlineEndpoints/delay"]
 
 
 def short(changes: list[str]) -> list[str]:
@@ -187,7 +187,7 @@ POLL = {"method": "GET", "path": "/operations/"}
         [Fault(**ROUTE)],
         [Fault(**POLL), Fault(**LOOK)],
         [Fault(method="PUT", path="/environments/"), Fault(method="GET", path="/deployments$", status=500)],
-        [Fault(method="DELETE", path="/deployments/"), Fault(method="DELETE", path="/deployments/", status=409)],
+        [Fault(method="DELETE", path="/deployments/", status=409), Fault(method="DELETE", path="/deployments/")],
     ],
 )
 def test_what_passes_is_waited_out(world: World, faults: list[Fault]) -> None:
@@ -264,16 +264,17 @@ def test_a_change_under_way_is_waited_for(world: World) -> None:
     assert world.serves == {*pair(1, 2, 0)}
 
 
-def test_a_change_by_someone_else_is_noticed(world: World) -> None:
+def test_a_change_by_someone_else_is_noticed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.start(*pair(1, 2, 10))
+    finish = world.azure.finish
 
-    def sleep(seconds: float) -> None:
-        world.time.sleep(seconds)
-        if world.azure.endpoint["provisioningState"] == "Succeeded":
-            world.azure.endpoint["traffic"] = {"champion": 30, "challenger": 70}
+    def then_change(operation: dict[str, Any]) -> None:
+        finish(operation)
+        world.azure.endpoint["traffic"] = {"champion": 30, "challenger": 70}
 
+    monkeypatch.setattr(world.azure, "finish", then_change)
     with pytest.raises(UserError, match=r"someone else has changed it since; still serving: .*version 2 at 70 %"):
-        world.configure(*pair(1, 2, 20), sleep=sleep)
+        world.configure(*pair(1, 2, 20))
 
 
 class KilledError(BaseException):
