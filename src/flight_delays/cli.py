@@ -278,6 +278,29 @@ def _lookup(given: settings.Lookup) -> None:
     Console().print(precomputed(use_case(), found))
 
 
+def _stage(given: settings.Stage) -> None:
+    from flight_delays.platform.registry import connect
+    from flight_delays.platform.serving_platform import PLATFORMS
+    from flight_delays.tasks import stage
+
+    registry, scheme = connect(), given.endpoint.partition("://")[0]
+    if scheme not in PLATFORMS:
+        raise UserError(f"{given.endpoint} does not begin with {' or '.join(f'{one}://' for one in PLATFORMS)}")
+    click.echo(stage.run(given, registry, PLATFORMS[scheme](registry), click.echo))
+
+
+def _azureml_register(given: settings.AzuremlRegister) -> None:
+    from flight_delays.platform.registry import connect
+
+    try:
+        from flight_delays.platform.azure_ml import connect as connect_azure
+        from flight_delays.tasks import azureml_register
+    except ModuleNotFoundError as error:
+        raise UserError(f"{error.name} is not installed; install flight-delays[azureml]") from error
+    registry = connect()
+    click.echo(azureml_register.run(given, registry, connect_azure(registry)))
+
+
 def _report(scope: AsOf, given: settings.Report) -> None:
     from flight_delays.platform.context import open_context
     from flight_delays.views.report import write_report
@@ -351,6 +374,8 @@ _add(app, "try", _try, settings.Try)
 _add(app, "model-diff", _model_diff, settings.ModelDiff)
 _add(app, "query", _query, settings.Query)
 _add(app, "lookup", _lookup, settings.Lookup)
+_add(app, "stage", _stage, settings.Stage)
+_add(app, "azureml-register", _azureml_register, settings.AzuremlRegister)
 _add(app, "report", _report, AsOf, settings.Report)
 
 
