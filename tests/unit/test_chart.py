@@ -59,6 +59,7 @@ def charts() -> Mapping[str, list[Object]]:
         "network.egress[0].port=5432",
         "gateway.url=https://gateway.example.com",
         "monitoring.podMonitor=true",
+        "releaser=01234567-89ab-cdef-0123-456789abcdef",
     )
     found = {name: rendered(name) for name in ("values", "values-staging", "values-prod")}
     return {**found, "everything": rendered("values", *everything)}
@@ -77,7 +78,7 @@ def test_kubernetes_takes_what_is_rendered(charts: Mapping[str, list[Object]], v
     core = [one for one in charts[values] if one["kind"] not in ("HTTPRoute", "PodMonitor")]
     for one in core:
         kubernetes_validate.validate(one, "1.34", strict=True)
-    assert len(core) == 10
+    assert len(core) == (12 if values == "everything" else 10)
 
 
 @pytest.mark.parametrize(

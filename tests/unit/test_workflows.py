@@ -54,6 +54,17 @@ AZURE = {
     "WORKSPACE_ADDRESS": "azureml://${{ vars.AZURE_SUBSCRIPTION_ID }}/${{ vars.AZURE_RESOURCE_GROUP }}/"
     "${{ vars.AZUREML_WORKSPACE }}",
 }
+AKS = {
+    "CLUSTER": "${{ vars.AKS_CLUSTER }}",
+    "DATABRICKS_AUTH_TYPE": "github-oidc",
+    "DATABRICKS_CLIENT_ID": "${{ vars.DATABRICKS_CLIENT_ID }}",
+    "DATABRICKS_HOST": "${{ vars.DATABRICKS_HOST }}",
+    "ENDPOINT": "kubernetes://scoring/delay",
+    "FLIGHT_DELAYS_SERVING_TOKEN_FILE": "tokens",
+    "MODEL_NAME": "${{ vars.MODEL_NAME }}",
+    "MODEL_VERSION": "${{ inputs.model_version }}",
+    "RESOURCE_GROUP": "${{ vars.AZURE_RESOURCE_GROUP }}",
+}
 ON_AZURE = {"stage": Stage, "azureml-register": AzuremlRegister}  # commands, by their settings
 PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 
@@ -85,14 +96,15 @@ def _job_faults(tree: dict[Any, Any], job: dict[str, Any]) -> list[str]:
     verbs, targets = [words[2] for words in bundle], {words[words.index("-t") + 1] for words in bundle}
     deploys = set(verbs) - {"validate"} != set()
     environment = (targets if deploys else {"validate"}) if bundle else {None}
-    azure = any(words[0] == "az" for words in commands)
+    azure = any("az" in words for words in commands)
+    aks = any("aks" in words for words in commands)
     if azure:
         environment = {"staging" if any("stage" in words for words in commands) else "prod"}
     wanted = {
         "runs-on: a fixed version": re.fullmatch(r"ubuntu-\d\d\.\d\d", job.get("runs-on", "")),
         "timeout-minutes": isinstance(job.get("timeout-minutes"), int),
         "permissions": job.get("permissions") == (LOGIN if bundle or azure else READ),
-        "env": job.get("env") == (SERVICE_PRINCIPAL if bundle else AZURE if azure else None),
+        "env": job.get("env") == (SERVICE_PRINCIPAL if bundle else (AKS if aks else AZURE) if azure else None),
         "environment: that of its one target": {job.get("environment")} == environment,
         "if: not a fork": job.get("if") == (NOT_A_FORK if bundle and "pull_request" in tree[True] else None),
         "the checkout comes first": actions[:1] == ["actions/checkout"],
@@ -143,6 +155,8 @@ def understood(words: list[str]) -> bool:
         case [".venv/bin/laptop", "run", *jobs, "--var", "trials=1"] | [".venv/bin/laptop", "run", *jobs]:
             names = [*jobs, "--only"][: [*jobs, "--only"].index("--only")]
             return {*names} <= BUNDLE_JOBS and jobs[len(names) :] in ([], ["--only", "train"])
+        case ["sudo", "az", "aks", *_] | ["az", "aks", *_] | ["kubelogin" | "kubectl" | ".venv/bin/helm", *_]:
+            return _on_aks(shlex.join(words))
         case ["az", *rest]:
             return _on_azure(shlex.join(rest))
         case [".venv/bin/flight-delays", command, *options] if command in ON_AZURE:
@@ -165,9 +179,26 @@ def _on_azure(line: str) -> bool:
     }
 
 
+def _on_aks(line: str) -> bool:
+    # Never --atomic: it would put back what served when the chart was installed last.
+    chart = "upgrade --install delay deploy/helm/scoring --namespace scoring"
+    values = re.search(r"--values (\S+) ", line)
+    return (values is None or (ROOT / values[1]).is_file()) and any(
+        re.fullmatch(pattern, line)
+        for pattern in (
+            r"sudo az aks install-cli --client-version [\d.]+ --kubelogin-version v[\d.]+",
+            r"az aks get-credentials --resource-group '\$RESOURCE_GROUP' --name '\$CLUSTER'",
+            "kubelogin convert-kubeconfig --login azurecli",
+            rf"\.venv/bin/helm {chart} --values deploy/helm/scoring/values-(staging|prod)\.yaml --wait --timeout 20m",
+            r"kubectl get secret scoring-tokens --namespace scoring --output "
+            r"'go-template=\{\{ \.data\.tokens \| base64decode \}\}' '>' tokens",
+        )
+    )
+
+
 def _is_set(value: str) -> bool:
     """Whether all variables in it are set by the job."""
-    return {*re.findall(r"\$(\w+)", value)} <= AZURE.keys() and "$" in value
+    return {*re.findall(r"\$(\w+)", value)} <= AZURE.keys() | AKS.keys() and "$" in value
 
 
 def _deploys_what_was_checked(commands: list[list[str]]) -> bool:
@@ -272,6 +303,12 @@ def test_all_that_a_workflow_names_exists(name: str) -> None:
             "not understood: .venv/bin/flight-delays stage",
         ),
         ("azureml.yml", "id-token: write", "actions: write", "permissions"),
+        ("aks.yml", "    needs: staging\n", "", "production after staging"),
+        ("aks.yml", "environment: prod", "environment: staging", "environment"),
+        ("aks.yml", "--wait --timeout", "--atomic --timeout", "not understood: .venv/bin/helm upgrade"),
+        ("aks.yml", "values-prod", "values-production", "not understood: .venv/bin/helm upgrade"),
+        ("aks.yml", "kubernetes://scoring/delay", "kubernetes://scoring/late", "env"),
+        ("aks.yml", "id-token: write", "actions: write", "permissions"),
         ("release.yml", " # v10.0.1", "", "uses: astral-sh/setup-uv@20cfd1bf"),
         ("release.yml", "@20cfd1bf945f4377ade1205e4dbc17946fc9a30d", "@v10.0.1", "uses: astral-sh/setup-uv@v10.0.1"),
         ("release.yml", "databricks/setup-cli@", "databricks/setup-cly@", "databricks is installed"),
