@@ -110,6 +110,10 @@ class OfTheBundle:
     cluster_node_type: Text = Field(description="Azure's name of a job cluster's machines.")
     cluster_min_workers: Count = Field(description="How many workers a job cluster keeps.")
     cluster_max_workers: Count = Field(description="How many workers a job cluster may grow to.")
+    serving_endpoint: Text = Field(
+        description="Where the release jobs serve versions: the bundle's endpoint, or an address like "
+        "kubernetes://scoring/delay (docs/kubernetes.md)."
+    )
     serving_calls_per_minute: Count = Field(
         description="How many requests the endpoint takes per minute, of all callers; then 429."
     )

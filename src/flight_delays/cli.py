@@ -319,6 +319,29 @@ def _drift_page(scope: AsOf, given: settings.DriftPage) -> None:
     click.echo(f"Page: {given.file.absolute().as_uri()}")
 
 
+def _stage(given: settings.Stage) -> None:
+    from flight_delays.platform.registry import connect
+    from flight_delays.platform.serving_platform import PLATFORMS
+    from flight_delays.tasks import stage
+
+    registry, scheme = connect(), given.endpoint.partition("://")[0]
+    if scheme not in PLATFORMS:
+        raise UserError(f"{given.endpoint} does not begin with {' or '.join(f'{one}://' for one in PLATFORMS)}")
+    click.echo(stage.run(given, registry, PLATFORMS[scheme](registry), click.echo))
+
+
+def _azureml_register(given: settings.AzuremlRegister) -> None:
+    from flight_delays.platform.registry import connect
+
+    try:
+        from flight_delays.platform.azure_ml import connect as connect_azure
+        from flight_delays.tasks import azureml_register
+    except ModuleNotFoundError as error:
+        raise UserError(f"{error.name} is not installed; install flight-delays[azureml]") from error
+    registry = connect()
+    click.echo(azureml_register.run(given, registry, connect_azure(registry)))
+
+
 def _report(scope: AsOf, given: settings.Report) -> None:
     from flight_delays.platform.context import open_context
     from flight_delays.views.report import write_report
@@ -396,6 +419,8 @@ _add(app, "image-made", _image_made, settings.ImageMade)
 _add(app, "query", _query, settings.Query)
 _add(app, "lookup", _lookup, settings.Lookup)
 _add(app, "drift-page", _drift_page, AsOf, settings.DriftPage)
+_add(app, "stage", _stage, settings.Stage)
+_add(app, "azureml-register", _azureml_register, settings.AzuremlRegister)
 _add(app, "report", _report, AsOf, settings.Report)
 
 

@@ -10,6 +10,7 @@ from tests.serving.conftest import RunningImage
 from tests.serving.live import JSON, PATIENCE_S, entity, listening, live
 from tests.unit.test_scoring_request import ROW, WAYS
 
+from flight_delays.platform.azure_ml import ROUTES
 from flight_delays.serving.service import LoadedModel
 
 ROWS = [ROW, ROW | {"carrier": "Å", "weather_visib": None}]
@@ -74,3 +75,15 @@ def test_what_all_servers_refuse_is_the_callers_fault(servers: tuple[str, str, s
     assert 400 <= theirs.status_code < 500
     assert ours.json() == image.json()
     assert ours.json()["error_code"]
+
+
+def test_what_azure_ml_asks_of_a_container_is_answered_without_a_token(loaded_models: dict[str, LoadedModel]) -> None:
+    alive, ready, score = (ROUTES[f"{route}Route"]["path"] for route in ("liveness", "readiness", "scoring"))
+    with live() as loading:
+        assert [loading.get(path).status_code for path in (alive, ready)] == [200, 503]
+    with live(entity("champion", loaded_models["champion"])) as service:
+        assert [service.get(path).status_code for path in (alive, ready)] == [200, 200]
+        body, named = json.dumps(WAYS["split"](ROWS)).encode(), {"azureml-model-deployment": "champion"}
+        answer = service.post(body, score, **named, authorization="Bearer what the endpoint has checked")
+    assert (answer.status_code, answer.headers["served-model-name"]) == (200, "champion")
+    assert len(answer.json()["predictions"]) == len(ROWS)

@@ -14,7 +14,14 @@ from flight_delays.core.errors import UserError
 from flight_delays.core.paired import CHANGED
 from flight_delays.platform.delta import Tables
 from flight_delays.platform.registry import Registry, predict
-from flight_delays.platform.served_requests import Measured, Period, both_forecasts, newest_answered, served
+from flight_delays.platform.served_requests import (
+    Measured,
+    Period,
+    both_forecasts,
+    newest_answered,
+    served,
+    with_versions,
+)
 from flight_delays.use_case import USE_CASE
 
 NAME = "asked by many"
@@ -45,6 +52,17 @@ def measured(new_tables: Callable[[str], Tables]) -> Tables:
 def land(tables: Tables, frame: DataFrame, name: str) -> str:
     frame.write.format("delta").saveAsTable(tables.name(name))
     return f"{tables.schema}.{name}"
+
+
+def test_the_scoring_services_own_ids_tell_the_version(measured: Tables) -> None:
+    ids = {
+        **{"one": 1, "two": 2, "other": None, "nobody": None, None: None},
+        **{"champion-7": 7, "challenger-12": 12, "champion-": None, "champion-x1": None, "shadow-3": None},
+        **{"champion-1.5": None, "champion-12345678901": None},
+    }
+    payloads = measured.spark.createDataFrame([(one,) for one in ids], "served_entity_id string")
+    found = with_versions(payloads, measured.spark.read.table(measured.name("entities")), NAME)
+    assert {row["served_entity_id"]: row["model_version"] for row in found.collect()} == ids
 
 
 def test_requests_are_counted_by_version_and_period(measured: Tables) -> None:

@@ -28,9 +28,11 @@ PACKAGE = ROOT / "src/flight_delays"
 # All that src/ reads of its environment: what a person sets, what the Databricks runtime does, and what MLflow reads.
 READ = {
     "cli.py": {"FLIGHT_DELAYS_USE_CASE", "FLIGHT_DELAYS_ONLINE_STORE"},
+    "platform/azure_ml.py": {"FLIGHT_DELAYS_SERVED", "FLIGHT_DELAYS_SERVING_AUTH"},  # set for a container, not read
     "platform/session.py": {"DATABRICKS_RUNTIME_VERSION"},
     "platform/registry.py": {"MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"},
     "platform/online_table.py": {f"FLIGHT_DELAYS_ONLINE_STORE{each}" for each in ("", "_LIMIT_MS", "_FAILURE")},
+    "platform/kubernetes.py": {f"FLIGHT_DELAYS_SERVING_TOKEN{each}" for each in ("", "_FILE")},
     "serving/__main__.py": {"OMP_NUM_THREADS"},
     "serving/configuration.py": {"FLIGHT_DELAYS_SERVED", "FLIGHT_DELAYS_PAYLOAD_TABLE", "FUNCTIONS_CUSTOMHANDLER_PORT"}
     | {

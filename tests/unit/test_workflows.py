@@ -13,6 +13,7 @@ import yaml
 from dev import COMMANDS
 
 from flight_delays.cli import app
+from flight_delays.core.settings import AzuremlRegister, Stage, option_of, settings_of
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".github" / "workflows"
@@ -29,7 +30,6 @@ STEP_KEYS = {"uses", "with", "run"}
 READ = {"contents": "read"}
 LOGIN = {"contents": "read", "id-token": "write"}
 NOT_A_FORK = "github.event_name != 'pull_request' || github.event.pull_request.head.repo.full_name == github.repository"
-AZURE = [f"${{{{ vars.AZURE_{name} }}}}" for name in ("CLIENT_ID", "TENANT_ID", "SUBSCRIPTION_ID")]
 BASE = "${{ github.event.pull_request.base.sha }}"
 SERVICE_PRINCIPAL = {
     "DATABRICKS_AUTH_TYPE": "github-oidc",
@@ -67,6 +67,31 @@ BUNDLES_PYTHON = [
     ["uv", "pip", "sync", "--require-hashes", "requirements/deploy.txt"],
     ["uv", "pip", "install", "--no-deps", "--editable", "."],
 ]
+AZURE = {
+    "AZURE_TOKEN_CREDENTIALS": "AzureCliCredential",
+    "DATABRICKS_AUTH_TYPE": "github-oidc",
+    "DATABRICKS_CLIENT_ID": "${{ vars.DATABRICKS_CLIENT_ID }}",
+    "DATABRICKS_HOST": "${{ vars.DATABRICKS_HOST }}",
+    "ENDPOINT": "${{ vars.AZUREML_ENDPOINT }}",
+    "MODEL_NAME": "${{ vars.MODEL_NAME }}",
+    "MODEL_VERSION": "${{ inputs.model_version }}",
+    "RESOURCE_GROUP": "${{ vars.AZURE_RESOURCE_GROUP }}",
+    "WORKSPACE": "${{ vars.AZUREML_WORKSPACE }}",
+    "WORKSPACE_ADDRESS": "azureml://${{ vars.AZURE_SUBSCRIPTION_ID }}/${{ vars.AZURE_RESOURCE_GROUP }}/"
+    "${{ vars.AZUREML_WORKSPACE }}",
+}
+AKS = {
+    "CLUSTER": "${{ vars.AKS_CLUSTER }}",
+    "DATABRICKS_AUTH_TYPE": "github-oidc",
+    "DATABRICKS_CLIENT_ID": "${{ vars.DATABRICKS_CLIENT_ID }}",
+    "DATABRICKS_HOST": "${{ vars.DATABRICKS_HOST }}",
+    "ENDPOINT": "kubernetes://scoring/delay",
+    "FLIGHT_DELAYS_SERVING_TOKEN_FILE": "tokens",
+    "MODEL_NAME": "${{ vars.MODEL_NAME }}",
+    "MODEL_VERSION": "${{ inputs.model_version }}",
+    "RESOURCE_GROUP": "${{ vars.AZURE_RESOURCE_GROUP }}",
+}
+ON_AZURE = {"stage": Stage, "azureml-register": AzuremlRegister}  # commands, by their settings
 PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 
 
@@ -99,11 +124,17 @@ def _job_faults(tree: dict[Any, Any], job: dict[str, Any]) -> list[str]:
     environment = (targets if deploys else {"validate"}) if bundle else {None}
     images = [words for words in commands if _step_of_an_image(words) is not None]
     environment = {"${{ inputs.environment }}"} if images else environment
+    azure = any("az" in words for words in commands) and not images
+    aks = any("aks" in words for words in commands)
+    if azure:
+        environment = {"staging" if any("stage" in words for words in commands) else "prod"}
+    variables = {"bundle": SERVICE_PRINCIPAL, "image": IMAGE_OF_A_VERSION, "aks": AKS, "azure": AZURE}
+    kind = "bundle" if bundle else "image" if images else "aks" if aks else "azure" if azure else ""
     wanted = {
         "runs-on: a fixed version": re.fullmatch(r"ubuntu-\d\d\.\d\d", job.get("runs-on", "")),
         "timeout-minutes": isinstance(job.get("timeout-minutes"), int),
-        "permissions": job.get("permissions") == (LOGIN if bundle or images else READ),
-        "env": job.get("env") == (SERVICE_PRINCIPAL if bundle else IMAGE_OF_A_VERSION if images else None),
+        "permissions": job.get("permissions") == (LOGIN if kind else READ),
+        "env": job.get("env") == variables.get(kind),
         "environment: that of its one target": {job.get("environment")} == environment,
         "if: not a fork": job.get("if") == (NOT_A_FORK if bundle and "pull_request" in tree[True] else None),
         "the checkout comes first": actions[:1] == ["actions/checkout"],
@@ -115,6 +146,8 @@ def _job_faults(tree: dict[Any, Any], job: dict[str, Any]) -> list[str]:
         "what is deployed is a plan that was checked": not deploys or _deploys_what_was_checked(commands),
         "build, scan, push, sign, note": [*map(_step_of_an_image, images)] in ([], [*range(len(IMAGE_COMMANDS))]),
         "needs: ci.yml": not deploys or _after_ci(tree, job),
+        "azure: signed in, and production after staging": not azure
+        or ("azure/login" in actions and job.get("needs") == (None if environment == {"staging"} else "staging")),
         "cancel-in-progress: false": not deploys or tree["concurrency"].get("cancel-in-progress") is False,
     }
     found = _unknown("job", job, JOB_KEYS) + [what for what, holds in wanted.items() if not holds]
@@ -163,9 +196,50 @@ def understood(words: list[str]) -> bool:
         case [".venv/bin/laptop", "run", *jobs, "--var", "trials=1"] | [".venv/bin/laptop", "run", *jobs]:
             names = [*jobs, "--only"][: [*jobs, "--only"].index("--only")]
             return {*names} <= BUNDLE_JOBS and jobs[len(names) :] in ([], ["--only", "train"])
+        case ["sudo", "az", "aks", *_] | ["az", "aks", *_] | ["kubelogin" | "kubectl" | ".venv/bin/helm", *_]:
+            return _on_aks(shlex.join(words))
+        case ["az", *rest]:
+            return _on_azure(shlex.join(rest))
+        case [".venv/bin/flight-delays", command, *options] if command in ON_AZURE:
+            known = settings_of(ON_AZURE[command])
+            given = dict(zip(options[::2], options[1::2], strict=True))
+            return given.keys() == {*map(option_of, known)} and all(map(_is_set, given.values()))
         case [".venv/bin/laptop", "model-diff", "--file", "$GITHUB_STEP_SUMMARY"]:
             return True
     return False
+
+
+def _on_azure(line: str) -> bool:
+    file = "deploy/azureml/endpoint.yml"
+    named = "--name '$ENDPOINT'"
+    return (ROOT / file).is_file() and line in {
+        "account get-access-token --resource https://ml.azure.com --output none",
+        "extension add --name ml --yes",
+        "configure --defaults 'group=$RESOURCE_GROUP' 'workspace=$WORKSPACE'",
+        f"ml online-endpoint show {named} '||' az ml online-endpoint create {named} --file {file}",
+    }
+
+
+def _on_aks(line: str) -> bool:
+    # Never --atomic: it would put back what served when the chart was installed last.
+    chart = "upgrade --install delay deploy/helm/scoring --namespace scoring"
+    values = re.search(r"--values (\S+) ", line)
+    return (values is None or (ROOT / values[1]).is_file()) and any(
+        re.fullmatch(pattern, line)
+        for pattern in (
+            r"sudo az aks install-cli --client-version [\d.]+ --kubelogin-version v[\d.]+",
+            r"az aks get-credentials --resource-group '\$RESOURCE_GROUP' --name '\$CLUSTER'",
+            "kubelogin convert-kubeconfig --login azurecli",
+            rf"\.venv/bin/helm {chart} --values deploy/helm/scoring/values-(staging|prod)\.yaml --wait --timeout 20m",
+            r"kubectl get secret scoring-tokens --namespace scoring --output "
+            r"'go-template=\{\{ \.data\.tokens \| base64decode \}\}' '>' tokens",
+        )
+    )
+
+
+def _is_set(value: str) -> bool:
+    """Whether all variables in it are set by the job."""
+    return {*re.findall(r"\$(\w+)", value)} <= AZURE.keys() | AKS.keys() and "$" in value
 
 
 def _deploys_what_was_checked(commands: list[list[str]]) -> bool:
@@ -180,7 +254,9 @@ def _after_ci(tree: dict[Any, Any], job: dict[str, Any]) -> bool:
 
 
 def _exists(value: object) -> bool:
-    return isinstance(value, bool) or value in (BASE, *AZURE) or (isinstance(value, str) and (ROOT / value).exists())
+    if isinstance(value, str) and re.fullmatch(r"\$\{\{ vars\.AZURE_[A-Z_]+ \}\}", value):
+        return True
+    return isinstance(value, bool) or value == BASE or (isinstance(value, str) and (ROOT / value).exists())
 
 
 def _unknown(what: str, keys: Any, known: set[Any]) -> list[str]:
@@ -250,6 +326,30 @@ def test_all_that_a_workflow_names_exists(name: str) -> None:
         ("staging.yml", "      id-token: write\n    uses", "      actions: write\n    uses", "ci: permissions"),
         ("staging.yml", "cancel-in-progress: false", "cancel-in-progress: true", "cancel-in-progress: false"),
         ("release.yml", "    needs: ci\n", "", "needs: ci.yml"),
+        ("azureml.yml", "    needs: staging\n", "", "production after staging"),
+        ("azureml.yml", "environment: prod", "environment: staging", "environment"),
+        ("azureml.yml", "azure/login@", "azure/logon@", "azure: signed in"),
+        ("azureml.yml", "${{ inputs.model_version }}", "${{ vars.MODEL_VERSION }}", "env"),
+        ("azureml.yml", "azureml/endpoint.yml", "azureml/endpoints.yml", "not understood: az ml online-endpoint show"),
+        (
+            "azureml.yml",
+            '--model-version "$MODEL_VERSION" --end',
+            "--end",
+            "not understood: .venv/bin/flight-delays stage",
+        ),
+        (
+            "azureml.yml",
+            '"$WORKSPACE_ADDRESS/$ENDPOINT"',
+            '"$ADDRESS"',
+            "not understood: .venv/bin/flight-delays stage",
+        ),
+        ("azureml.yml", "id-token: write", "actions: write", "permissions"),
+        ("aks.yml", "    needs: staging\n", "", "production after staging"),
+        ("aks.yml", "environment: prod", "environment: staging", "environment"),
+        ("aks.yml", "--wait --timeout", "--atomic --timeout", "not understood: .venv/bin/helm upgrade"),
+        ("aks.yml", "values-prod", "values-production", "not understood: .venv/bin/helm upgrade"),
+        ("aks.yml", "kubernetes://scoring/delay", "kubernetes://scoring/late", "env"),
+        ("aks.yml", "id-token: write", "actions: write", "permissions"),
         ("release.yml", " # v10.0.1", "", "uses: astral-sh/setup-uv@20cfd1bf"),
         ("release.yml", "@20cfd1bf945f4377ade1205e4dbc17946fc9a30d", "@v10.0.1", "uses: astral-sh/setup-uv@v10.0.1"),
         ("release.yml", "databricks/setup-cli@", "databricks/setup-cly@", "databricks is installed"),

@@ -699,6 +699,24 @@ class Lookup:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Let a staging endpoint serve a version alone, and compare its answers with the recorded ones."""
+
+    endpoint: Annotated[Text, Field(description="Its address, like azureml://...: no endpoint of the workspace.")]
+    model_name: ModelName
+    model_version: ModelVersion
+
+
+@dataclass(frozen=True, kw_only=True)
+class AzuremlRegister:
+    """Register a version's files as a model in a workspace of Azure ML, tagged with where they come from."""
+
+    model_name: ModelName
+    model_version: ModelVersion
+    workspace: Text = Field(description="Its address: azureml://<subscription>/<resource group>/<workspace>.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Explain:
     """Explain a prediction and recompute it; exit code 1 unless features and forecast are the same, bit for bit."""
 

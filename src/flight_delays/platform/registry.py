@@ -315,12 +315,17 @@ def read_golden_requests(model: PyFuncModel) -> pd.DataFrame:
     return requests
 
 
-def golden_difference(model: PyFuncModel) -> float:
-    """How far the model's answers to its golden requests are from the recorded ones, at most; NaN if one is missing."""
+def recorded_answers(model: PyFuncModel) -> pd.Series:
+    """The forecasts that the golden requests had when the version was made; the name is that of the output column."""
     golden = model.unwrap_python_model().golden
     (forecast,) = (one.name for one in signature(model).outputs if one.name in golden)
-    recorded = pd.Series(golden[forecast], dtype="float64")
-    answers = predict(model, read_golden_requests(model))[forecast]
+    return pd.Series(golden[forecast], dtype="float64", name=forecast)
+
+
+def golden_difference(model: PyFuncModel) -> float:
+    """How far the model's answers to its golden requests are from the recorded ones, at most; NaN if one is missing."""
+    recorded = recorded_answers(model)
+    answers = predict(model, read_golden_requests(model))[recorded.name]
     return float((answers - recorded).abs().max(skipna=False))
 
 

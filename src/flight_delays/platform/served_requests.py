@@ -17,6 +17,7 @@ from flight_delays.core.errors import UserError
 from flight_delays.core.feature_set import ENTITY, PREDICTION_TIME
 from flight_delays.core.paired import Paired, Version, logged, paired
 from flight_delays.core.scoring_request import RequestParser
+from flight_delays.core.traffic import NAMES
 from flight_delays.core.use_case import UseCase
 from flight_delays.platform.delta import Tables, collected
 from flight_delays.platform.registry import NotThereError, Registry, signature
@@ -77,7 +78,8 @@ def requests_in(tables: Tables, payload_table: str) -> DataFrame:
 def with_versions(payloads: DataFrame, entities: DataFrame, model_name: str) -> DataFrame:
     """Payloads with the `model_version` that answered: null for an entity that is none of this model's.
 
-    `entities` has the columns of system.serving.served_entities; of several rows for one entity the newest holds.
+    `entities` has the columns of system.serving.served_entities; of several rows for one entity the newest holds. The
+    scoring service's own ids, which stand in no such table, tell the version themselves.
     """
     newest = Window.partitionBy("served_entity_id").orderBy(F.desc("change_time"))
     versions = (
@@ -86,7 +88,9 @@ def with_versions(payloads: DataFrame, entities: DataFrame, model_name: str) -> 
         .where("nth = 1")
         .select("served_entity_id", F.col("entity_version").cast("int").alias("model_version"))
     )
-    return payloads.join(versions, "served_entity_id", "left")
+    own = F.regexp_extract("served_entity_id", f"^(?:{'|'.join(NAMES)})-([0-9]{{1,9}})$", 1)
+    told = F.coalesce("model_version", F.when(own != "", own.cast("int")))
+    return payloads.join(versions, "served_entity_id", "left").withColumn("model_version", told)
 
 
 def served(
