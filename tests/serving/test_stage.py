@@ -11,6 +11,7 @@ from tests.serving.live import entity, listening, live
 from flight_delays.core.errors import UserError
 from flight_delays.core.settings import Stage
 from flight_delays.core.traffic import Served
+from flight_delays.platform.registry import recorded_answers
 from flight_delays.serving.service import LoadedModel
 from flight_delays.tasks import stage
 
