@@ -27,6 +27,7 @@ IN_WORKSPACE = f"azureml://{SUBSCRIPTION}/{GROUP}/{WORKSPACE}"
 ADDRESS = f"{IN_WORKSPACE}/delay"
 MANAGEMENT, BLOBS = "management.azure.com", "flightsstore.blob.core.windows.net"
 DEPLOYMENT = f"{ENDPOINT}/deployments/"
+IDENTITY = {"type": "SystemAssigned,UserAssigned"}
 
 
 class Credential:
@@ -97,7 +98,11 @@ class Azure:
             "id": ENDPOINT,
             "name": "delay",
             "location": "westeurope",
-            "identity": {"type": "SystemAssigned"},
+            "identity": {
+                **IDENTITY,
+                "principalId": "made by Azure",
+                "userAssignedIdentities": {"/me": {"clientId": "1"}},
+            },
             "tags": {"project": "flight-delays"},
             "properties": properties,
         }
@@ -164,11 +169,13 @@ class Azure:
             self._get(path)["properties"]["provisioningState"] = "Deleting"
         elif path == ENDPOINT:
             self._check_traffic(body["properties"])
-            assert body["location"] == endpoint["location"] and body["identity"] == endpoint["identity"]
+            assert body.keys() == {"location", "tags", "identity", "properties"}
+            assert body["identity"] == {**IDENTITY, "userAssignedIdentities": {"/me": {}}}
+            assert not {"scoringUri", "provisioningState"} & body["properties"].keys()
             self.history.append({name: share for name, share in body["properties"]["traffic"].items() if share})
             uri = endpoint["properties"]["scoringUri"]
             properties = {**body["properties"], "scoringUri": uri, "provisioningState": "Updating"}
-            self.resources[ENDPOINT] = {**endpoint, **body, "properties": properties}
+            self.resources[ENDPOINT] = {**body, **endpoint, "properties": properties}
         else:
             self._check_deployment(body)
             was = "Updating" if path in self.resources else "Creating"

@@ -324,9 +324,10 @@ def _stage(given: settings.Stage) -> None:
     from flight_delays.platform.serving_platform import PLATFORMS
     from flight_delays.tasks import stage
 
-    registry, scheme = connect(), given.endpoint.partition("://")[0]
+    scheme = given.endpoint.partition("://")[0]
     if scheme not in PLATFORMS:
         raise UserError(f"{given.endpoint} does not begin with {' or '.join(f'{one}://' for one in PLATFORMS)}")
+    registry = connect()
     click.echo(stage.run(given, registry, PLATFORMS[scheme](registry), click.echo))
 
 

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from mlflow.pyfunc import PyFuncModel
-from tests.serving.live import Live, entity, live
+from tests.serving.live import entity, listening, live
 
 from flight_delays.core.errors import UserError
 from flight_delays.core.settings import Stage
 from flight_delays.core.traffic import Served
+from flight_delays.platform.registry import recorded_answers
 from flight_delays.serving.service import LoadedModel
 from flight_delays.tasks import stage
 
@@ -17,10 +19,10 @@ GIVEN = Stage(endpoint="azureml://s/g/w/delay", model_name="delay", model_versio
 
 
 class Platform:
-    """Its endpoint is a service that runs."""
+    """Its endpoint is at an address that is known."""
 
-    def __init__(self, service: Live, path: str = "/invocations") -> None:
-        self.service, self.path = service, path
+    def __init__(self, url: str, path: str = "/invocations") -> None:
+        self.url = url + path
         self.wanted: list[Served] = []
 
     def configuration(self, _: str) -> tuple[Served, ...]:
@@ -32,7 +34,7 @@ class Platform:
 
     def address(self, _: str, served: str | None = None) -> tuple[str, dict[str, str]]:
         assert served == "champion"
-        return self.service.url + self.path, {}
+        return self.url, {}
 
 
 class Models:
@@ -52,7 +54,7 @@ def test_a_version_that_answers_as_recorded_passes(
 ) -> None:
     told: list[str] = []
     with live(entity("champion", loaded_models["champion"])) as service:
-        platform = Platform(service)
+        platform = Platform(service.url)
         said = staged(platform, models["champion"], told)
     assert said.startswith("azureml://s/g/w/delay answers all ")
     assert told == ["deploy champion"]
@@ -66,13 +68,21 @@ def test_an_image_with_another_model_does_not_pass(
         live(entity("champion", loaded_models["challenger"])) as service,
         pytest.raises(UserError, match=r"^azureml://s/g/w/delay does not answer as delay version 3: an answer is off"),
     ):
-        staged(Platform(service), models["champion"], [])
+        staged(Platform(service.url), models["champion"], [])
+
+
+def test_a_server_that_checks_no_request_does_not_pass(models: Mapping[str, PyFuncModel]) -> None:
+    app, recorded = FastAPI(), recorded_answers(models["champion"])
+    answers = {"predictions": [{recorded.name: answer} for answer in recorded]}
+    app.add_api_route("/invocations", lambda: answers, methods=["POST"])
+    with listening(app) as url, pytest.raises(UserError, match=r": a request without \w+ gets status 200, not 400$"):
+        staged(Platform(url), models["champion"], [])
 
 
 def test_an_endpoint_that_serves_nothing_or_has_no_such_route_does_not_pass(models: Mapping[str, PyFuncModel]) -> None:
     with live() as service:
         for path, status in (("/invocations", 503), ("/score", 404)):
             with pytest.raises(UserError, match=rf"its golden requests get status {status}: "):
-                staged(Platform(service, path), models["champion"], [])
+                staged(Platform(service.url, path), models["champion"], [])
     with pytest.raises(UserError, match=r"^http://127.0.0.1:\d+/invocations gave no answer in JSON: "):
-        staged(Platform(service), models["champion"], [])  # it has ended
+        staged(Platform(service.url), models["champion"], [])  # it has ended

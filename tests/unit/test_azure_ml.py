@@ -13,10 +13,12 @@ from tests.azureml import ADDRESS, DEPLOYMENT, ENDPOINT, IN_WORKSPACE, PATH, Azu
 from tests.contexts import Time
 
 from flight_delays.core.errors import UserError
+from flight_delays.core.settings import AzuremlRegister
 from flight_delays.core.traffic import Served
 from flight_delays.platform.azure_ml import AzureML, connect_as, place_of
 from flight_delays.platform.registry import Registry, Version
 from flight_delays.platform.serving_platform import PLATFORMS
+from flight_delays.tasks import azureml_register
 
 MODEL = "main.flights.delay"
 REPOSITORY = "example.azurecr.io/flight-delays@sha256:"
@@ -421,6 +423,31 @@ def test_a_version_is_registered_once_with_its_files_and_where_it_comes_from(wor
         "/datastores/workspaceblobstore/paths/main-flights-delay/3",
         "tags": {"model_name": MODEL, "model_version": "3", "run_id": "run-3", "model_digest": "abc"},
     }
+
+
+@pytest.mark.parametrize(
+    ("digest", "workspace", "says"),
+    [
+        ("abc", IN_WORKSPACE, "main-flights-delay version 3 is registered in flights."),
+        (None, IN_WORKSPACE, "main.flights.delay version 3 has no digest; register it by the train job"),
+        ("abc", "flights", "flights is no address in Azure ML; write azureml://<subscription>/<resource group>/<work"),
+    ],
+)
+def test_the_command_registers_a_version_of_the_registry(
+    world: World, files: Path, digest: str | None, workspace: str, says: str
+) -> None:
+    registry: Any = SimpleNamespace(
+        version=lambda *_: VERSION,
+        documentation=lambda _: SimpleNamespace(digest=digest),
+        download=lambda *_: files,
+    )
+    given = AzuremlRegister(model_name=MODEL, model_version=3, workspace=workspace)
+    try:
+        said = azureml_register.run(given, registry, world.ml)
+    except UserError as error:
+        said = str(error)
+    assert said.startswith(says)
+    assert bool(world.azure.blobs) == said.endswith("registered in flights.")
 
 
 def test_a_number_that_other_files_have_taken_is_an_error(world: World, files: Path) -> None:

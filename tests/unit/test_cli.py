@@ -25,6 +25,11 @@ WRONG = [
     pytest.param(["query", "--endpoint=delay", "{,}"], "invalid JSON: ", id="no JSON"),
     pytest.param(["lookup", "an-id"], "--store-address is missing; give the address of the online", id="no store"),
     pytest.param(["explain", "an-id", "--schema=a.s"], "Missing option '--raw-schema'", id="from nowhere"),
+    pytest.param(
+        ["stage", "--endpoint=delay", "--model-name=m", "--model-version=1"],
+        "delay does not begin with kubernetes:// or azureml://",
+        id="an endpoint of the workspace",
+    ),
     pytest.param(["dance"], "No such command 'dance'", id="unknown command"),
     pytest.param([*SCORE, AS_OF, "surplus"], "unexpected extra argument", id="surplus argument"),
     pytest.param([*SCORE, "--as-of=tomorrow"], "'tomorrow' should be an ISO 8601 time like", id="no time"),

@@ -6,7 +6,7 @@ By azure-core's client: the stable azure-mgmt-machinelearningservices (1.0.1) kn
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import chain, repeat
 from pathlib import Path
@@ -101,8 +101,8 @@ class Build:
 
     @property
     def id(self) -> str:
-        """The same for equals."""
-        return sha256(repr(self).encode()).hexdigest()
+        """The same for equals; Azure may write an instance type in another case."""
+        return sha256(repr(replace(self, instance_type=self.instance_type.lower())).encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -414,11 +414,14 @@ def deployment_body(name: str, build: Build, environment: str, *, instances: int
 
 
 def _routed(endpoint: Json, traffic: Mapping[str, int], mirror: Mapping[str, int]) -> dict[str, object]:
-    """The endpoint as it is, with other traffic."""
+    """The endpoint as it is, without what only Azure sets, and with other traffic."""
     read_only = ("scoringUri", "swaggerUri", "provisioningState", "keys")
     kept = {name: value for name, value in endpoint["properties"].items() if name not in read_only}
+    identity = endpoint.get("identity") or {"type": "None"}
+    users = {key: {} for key in identity.get("userAssignedIdentities") or ()}
     return {
-        **{name: endpoint[name] for name in ("location", "tags", "identity", "kind", "sku") if endpoint.get(name)},
+        **{name: endpoint[name] for name in ("location", "tags", "kind", "sku") if endpoint.get(name)},
+        "identity": {"type": identity["type"], **({"userAssignedIdentities": users} if users else {})},
         "properties": {**kept, "traffic": dict(traffic), "mirrorTraffic": dict(mirror)},
     }
 
