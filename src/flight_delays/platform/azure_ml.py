@@ -418,7 +418,7 @@ def _routed(endpoint: Json, traffic: Mapping[str, int], mirror: Mapping[str, int
     read_only = ("scoringUri", "swaggerUri", "provisioningState", "keys")
     kept = {name: value for name, value in endpoint["properties"].items() if name not in read_only}
     identity = endpoint.get("identity") or {"type": "None"}
-    users = {key: {} for key in identity.get("userAssignedIdentities") or ()}
+    users: dict[str, object] = {key: {} for key in identity.get("userAssignedIdentities") or ()}
     return {
         **{name: endpoint[name] for name in ("location", "tags", "kind", "sku") if endpoint.get(name)},
         "identity": {"type": identity["type"], **({"userAssignedIdentities": users} if users else {})},
