@@ -76,13 +76,23 @@ def incident_table(incidents: pd.DataFrame, decisions: Sequence[Decision]) -> pd
     return pd.DataFrame(
         {
             "since": found["since"],
-            "what": found["family"] + ": " + found["affected"],
+            "what": found["family"] + ": " + found["affected"].map(_affected),
             "what changed, and what to do": found["reason"],
             "what the system did": [_done(decisions, since) for since in found["since"]],
             "acknowledged": ["yes" if one else "no" for one in found["acknowledged"]],
             "version": found["model_version"],
             "seen until": found["day"],
         }
+    )
+
+
+def _affected(signals: str) -> str:
+    """How many columns each kind of signal names; all of them are in table incidents."""
+    of_kind: dict[str, list[str]] = {}
+    for one in signals.split(", "):
+        of_kind.setdefault(one.partition(" of ")[0], []).append(one)
+    return ", ".join(
+        f"{kind} of {len(ones):,} columns" if len(ones) > 2 else ", ".join(ones) for kind, ones in of_kind.items()
     )
 
 

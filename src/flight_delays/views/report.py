@@ -68,9 +68,13 @@ class Ran:
 
 
 def write_report(context: Context, settings: Report) -> None:
-    """Write the page to its file. A part with nothing to show yet says why; the page that was there is kept beside."""
+    """Write the page to its file; the page that was there is kept beside.
+
+    A part with nothing to show yet says why, after those that have something.
+    """
     found = watched.watch(context, settings.model_name)
     ran, parts = list(last_runs(context.endpoints().client)), list(_parts(context, settings, found))
+    parts.sort(key=lambda part: part.look == Look())
     settings.file.parent.mkdir(parents=True, exist_ok=True)
     page = render(
         title=f"{context.use_case.name}, {context.tables.schema}",

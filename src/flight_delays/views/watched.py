@@ -90,7 +90,9 @@ def incidents(found: Watched) -> Look:
     table = production.incident_table(found.table("open_incidents"), found.decisions)
     if len(table):
         return Look(notes=found.unmeasured, tables={"open": table})
-    return Look(notes=[*(["None is open."] if found.looked_at else []), *found.unmeasured])
+    if found.table("signals").empty:
+        raise UserError("nothing was looked at yet; run the monitor job")
+    return Look(notes=["None is open.", *found.unmeasured])
 
 
 def performance(found: Watched) -> Look:
