@@ -5,31 +5,27 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import date
 from functools import partial
-from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
 import hypothesis
-import numpy as np
 import pandas as pd
 import pytest
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.service.postgres import SyncedTable, SyncedTableSyncedTableSpec
 from pyspark.sql import SparkSession
-from tests.models import tiny_model
+from tests.models import made_up_flights, tiny_training
 from tests.worlds import SCHEMA, World, copied, folder_of, make_world
 
 from bundle_laptop.api import Faults, serve_workspace
 from bundle_laptop.api.scoring import Loader, load_version
 from bundle_laptop.spark import KIND, spark_in
 from bundle_laptop.world import mlflow_at, tracking_uri
-from flight_delays.core.training import Trial
 from flight_delays.platform.delta import Tables
 from flight_delays.platform.endpoints import Endpoints
 from flight_delays.platform.registry import Registry, Training, connect
 from flight_delays.platform.session import spark_session
 from flight_delays.tasks import tables as tables_task
-from flight_delays.tasks.record import artifacts
 from flight_delays.use_case import USE_CASE
 
 EXPERIMENT = "experiment"
@@ -124,28 +120,7 @@ def tables(new_tables: Callable[[str], Tables]) -> Tables:
 @pytest.fixture(scope="session")
 def flights() -> pd.DataFrame:
     """50 days from 2013-01-01 with 20 labelled flights each; low visibility makes them late."""
-    rng, rows = np.random.default_rng(7), 50 * 20
-    departures = pd.Timestamp("2013-01-01 12:00") + pd.to_timedelta(np.arange(rows) // 20, "D")
-    visibility = rng.uniform(0, 10, rows)
-    return pd.DataFrame(
-        {
-            "entity_id": [f"flight-{number:04}" for number in range(rows)],
-            "prediction_ts": departures - pd.Timedelta(hours=2),
-            "day": departures.date,
-            "carrier": rng.choice(["AA", "UA"], rows),
-            "flight": 1,
-            "origin": rng.choice(["EWR", "JFK", "LGA"], rows),
-            "dest": "ORD",
-            "tailnum": None,
-            "distance": 700,
-            "sched_dep_ts": departures,
-            "sched_arr_time": 900,
-            **dict.fromkeys(USE_CASE.looked_up, np.nan),
-            "weather_visib": visibility,
-            "label": (rng.uniform(size=rows) < np.where(visibility < 3, 0.8, 0.1)).astype("float64"),
-            "label_known_at": departures + pd.Timedelta(hours=4),
-        }
-    )
+    return made_up_flights()
 
 
 @pytest.fixture(scope="session")
@@ -153,30 +128,7 @@ def training(flights: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) ->
     """Makes a record of a tiny training run; `wrong` learns that low visibility keeps flights punctual."""
 
     def make(fingerprint: str = "fingerprint", *, wrong: bool = False) -> Training:
-        labels = flights["label"].to_numpy()
-        fitted = tiny_model(USE_CASE, flights, 1 - labels if wrong else labels)
-        return Training(
-            fingerprint=fingerprint,
-            tags={"training_days": "January"},
-            parameters={"rounds": 30},
-            metrics={"test_auc": 0.8},
-            figures={},
-            texts={"model_card.md": "Tiny."},
-            frames={},
-            trials=tuple(
-                Trial(
-                    number=number, parameters={"num_leaves": 4}, losses=(0.5, 0.25), rounds=(30, 30), state="complete"
-                )
-                for number in range(2)
-            ),
-            inputs={"spark_catalog.shared.features": 3},
-            artifacts=artifacts(fitted, flights, tmp_path_factory.mktemp("model")),
-            signature=USE_CASE.signature,
-            input_example=flights.head(1)[[*USE_CASE.request]],
-            requirements=(f"lightgbm=={installed('lightgbm')}",),
-            version_tags={"trained_until": "2013-02-01", "baseline": "0.31"},
-            description="A tiny model.",
-        )
+        return tiny_training(flights, tmp_path_factory.mktemp("model"), fingerprint, wrong=wrong)
 
     return make
 

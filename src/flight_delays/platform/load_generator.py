@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle
 from threading import Event
@@ -21,7 +21,7 @@ _PROGRESS_S = 0.5
 def drive(
     url: str,
     headers: Mapping[str, str],
-    bodies: Sequence[bytes],
+    bodies: Iterable[bytes],
     connections: int,
     seconds: float,
     progress: Callable[[float, int], None] = lambda seconds, requests: None,  # noqa: ARG005
