@@ -397,8 +397,8 @@ def main() -> None:
         f"- The same of the mean of the 28 days before, taken as the estimate: {errors['before']}.",
         f"- By day the correlation of estimated and realised is {agree:.2f}.",
         f"- Where it fails: if from {TUNED_UNTIL} on a tenth of punctual flights were late for a reason no",
-        f"  feature tells, the first week would lose {at_once['realised']:.4f}, and {at_once['estimated']:.4f} would be "
-        "estimated.",
+        f"  feature tells, the first week would lose {at_once['realised']:.4f}, and {at_once['estimated']:.4f} would "
+        "be estimated.",
     ]
     page = PAGE.format(
         retraining=table(
