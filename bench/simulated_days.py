@@ -38,6 +38,10 @@ VARIABLES = {
     "rollout_stages": "0,25,50,100",
     "rollout_stage_minutes": "1440",
     "rollout_min_requests": "100",
+    # A fortnight shows little, so the gate asks for little.
+    "loss_margin": "0.02",
+    "max_calibration_error": "0.1",
+    "calibration_margin": "0.05",
 }
 PAGE = """\
 # Quality decides, in simulated days
@@ -45,7 +49,7 @@ PAGE = """\
 Made by `python -m bench.simulated_days`: the bundle's own jobs on the real flights, on a laptop whose clock is moved
 from day to day. Each day callers ask the endpoint for {requests} flights of that day, `score_batch` scores the day
 by both versions, and `rollout` takes a step. Labels come a day later. The policy is that of prod, but for three stages
-of a day each, and judged on the last {judged} days.
+of a day each, and for the gate, which judges the last {judged} days alone and so has wider limits.
 
 - **Version 1** learnt from January and February, and serves.
 - **Version 2** is version 1, its forecasts raised to the late rate of the fortnight before {storm}, when storms made
