@@ -1,7 +1,7 @@
 """In which steps deployments come to serve what is wanted: at no time without a ready one, and with nothing untried."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flight_delays.core.deployments import Delete, Deployment, Live, Put, Route, Step, after, plan
@@ -152,7 +152,17 @@ def wishes(draw: st.DrawFn) -> Live:
     return live(f"{champion}@{100 - share}", f"{other}@{share}", mirror=0 if share else 50)
 
 
+FAILED = Deployment(runs="1", is_ready=False)
+
+
 @given(lives(), wishes())
+@example(  # only a third deployment is ready
+    Live(
+        deployments={"champion": FAILED, "challenger": FAILED, "test": Deployment(runs="1")},
+        traffic={"champion": 98, "challenger": 1, "test": 1},
+    ),
+    live("1@100"),
+)
 def test_from_anywhere_it_gets_there_and_on_the_way_all_traffic_has_a_ready_deployment(before: Live, end: Live) -> None:
     allowed = {before.deployments[name].runs for name in before.traffic} | {end.deployments["champion"].runs}
     some_ready = any(before.deployments[name].is_ready for name in before.traffic)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-CHAMPION, CHALLENGER = "champion", "challenger"
+from flight_delays.core.traffic import CHALLENGER, CHAMPION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +106,7 @@ def _towards_champion(live: Live, champion: Deployment) -> Step:
     if CHALLENGER not in live.traffic:
         return _put(live, CHALLENGER, champion)
     # Another version has a share there. It gets no more than that, unless it is the only one that is ready.
-    for name in (CHAMPION, CHALLENGER):
+    for name in (CHAMPION, CHALLENGER, *live.traffic):
         if name in live.deployments and live.deployments[name].is_ready:
             return Route(traffic={name: 100})
     return Put(name=CHALLENGER, runs=champion.runs)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-NAMES = ("champion", "challenger")
+CHAMPION, CHALLENGER = NAMES = ("champion", "challenger")
 """What served entities are called."""
 
 

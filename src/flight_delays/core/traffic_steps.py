@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import ceil
 
+from flight_delays.core.traffic import CHALLENGER, CHAMPION
+
 _MOST_STEPS = 20  # more than any change takes
 
 
@@ -128,8 +130,8 @@ def after(live: Mapping[str, Deployed], step: Step) -> Mapping[str, Deployed]:
 
 
 def _next(live: Mapping[str, Deployed], wanted: Mapping[str, Share], pods: int, enough: frozenset[str]) -> Step | None:
-    champion, challenger = live["champion"], live["challenger"]
-    first, second = wanted["champion"], wanted.get("challenger")
+    champion, challenger = live[CHAMPION], live[CHALLENGER]
+    first, second = wanted[CHAMPION], wanted.get(CHALLENGER)
 
     def ready(name: str, release: Release | None, percentage: int) -> Step | None:
         """What is left to do before a deployment can take its part."""
@@ -148,14 +150,14 @@ def _next(live: Mapping[str, Deployed], wanted: Mapping[str, Share], pods: int, 
     to_champion, to_challenger = Weigh(champion=100, challenger=0), Weigh(champion=0, challenger=100)
     if champion.release != first.release and champion.carries:
         if challenger.release != first.release and challenger.carries:
-            return ready("champion", champion.release, 100) or to_champion
-        return ready("challenger", first.release, 100) or to_challenger
+            return ready(CHAMPION, champion.release, 100) or to_champion
+        return ready(CHALLENGER, first.release, 100) or to_challenger
     if second and challenger.release != second.release and challenger.carries:
-        return ready("champion", first.release, 100) or to_champion
+        return ready(CHAMPION, first.release, 100) or to_champion
     for name, share in wanted.items():
         if step := ready(name, share.release, share.percentage):
             return step
     split = Weigh(champion=first.percentage, challenger=second.percentage if second else 0)
     if split != Weigh(champion=champion.weight, challenger=challenger.weight):
         return split
-    return Scale(name="challenger", pods=0) if second is None and challenger.pods else None
+    return Scale(name=CHALLENGER, pods=0) if second is None and challenger.pods else None

@@ -22,9 +22,9 @@ from azure.core.pipeline.transport import HttpTransport, RequestsTransport
 from azure.core.rest import HttpRequest, HttpResponse
 from azure.identity import DefaultAzureCredential
 
-from flight_delays.core.deployments import CHALLENGER, CHAMPION, Delete, Deployment, Live, Put, Route, Step, plan
+from flight_delays.core.deployments import Delete, Deployment, Live, Put, Route, Step, plan
 from flight_delays.core.errors import UserError
-from flight_delays.core.traffic import Served, in_words
+from flight_delays.core.traffic import CHALLENGER, CHAMPION, Served, in_words
 from flight_delays.platform.registry import IMAGE, Registry, Version
 
 LIMIT_S = 3600  # until all is as wanted; one deployment alone can take a quarter of an hour

@@ -20,12 +20,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from flight_delays.core.scoring_request import BadRequestError, ScoringRequest
+from flight_delays.core.traffic import CHAMPION
 from flight_delays.platform.online_table import ONLINE_STORE, NoTableError, OnlineStore
 from flight_delays.platform.precomputed import NO_TABLE, NOT_FOUND, find_prediction
 from flight_delays.serving.configuration import Settings
 from flight_delays.serving.openapi import document
 from flight_delays.serving.payloads import Payload, PayloadLog
-from flight_delays.serving.service import CHAMPION, Entity, Service
+from flight_delays.serving.service import Entity, Service
 from flight_delays.serving.telemetry import Metrics
 
 BODY_TIMEOUT_S = 10

@@ -18,7 +18,6 @@ from flight_delays.core.traffic import choose
 from flight_delays.platform.registry import golden_difference, signature
 from flight_delays.serving.configuration import Settings
 
-CHAMPION = "champion"
 FEW_ROWS = 16
 
 

@@ -3,7 +3,7 @@
 from hashlib import sha256
 
 from flight_delays.core.settings import Serving
-from flight_delays.core.traffic import Served
+from flight_delays.core.traffic import CHALLENGER, CHAMPION, Served
 from flight_delays.platform.context import Context
 from flight_delays.platform.decision_log import PROMOTION, Decision, champion_in
 from flight_delays.platform.endpoints import ONLINE_STORE_SECRET
@@ -12,9 +12,9 @@ from flight_delays.platform.online_table import ONLINE_STORE
 
 def split(settings: Serving, champion: int, challenger: int | None = None, percentage: int = 0) -> list[Served]:
     """What the endpoint is to serve: the champion, and beside it a challenger with `percentage` of the requests."""
-    shares = {"champion": (champion, 100 - percentage)}
+    shares = {CHAMPION: (champion, 100 - percentage)}
     if challenger is not None:
-        shares["challenger"] = (challenger, percentage)
+        shares[CHALLENGER] = (challenger, percentage)
     return [
         Served(name=name, model_name=settings.model_name, model_version=version, percentage=share)
         for name, (version, share) in shares.items()

@@ -5,13 +5,11 @@ from collections.abc import Callable
 from flight_delays.core.contract import GOLDEN_TOLERANCE
 from flight_delays.core.errors import UserError
 from flight_delays.core.settings import Stage
-from flight_delays.core.traffic import Served
+from flight_delays.core.traffic import CHAMPION, Served
 from flight_delays.platform.registry import Registry, read_golden_requests, recorded_answers
 from flight_delays.platform.scoring_client import post
 from flight_delays.platform.serving_platform import ServingPlatform
 from flight_delays.tasks.load_test import cells
-
-CHAMPION = "champion"
 
 
 def run(given: Stage, registry: Registry, platform: ServingPlatform, tell: Callable[[str], None]) -> str:
