@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from joblib import Parallel, delayed, parallel_config
 from matplotlib.figure import Figure
 from rich.progress import Progress
 
@@ -345,18 +346,16 @@ def main() -> None:
     watch = defaults(Watch)
     few = given.evidently if find_spec("evidently") else 0
     kinds = [(length, rows) for length in LENGTHS for rows in (*ROWS, None)]
-    with Progress() as progress:
-        bar = progress.add_task("Quiet windows", total=len(kinds))
-        found = []
-        for length, rows in kinds:
-            found.append(quiet(of, length, rows, watch, given.windows, few))
-            progress.advance(bar)
-        bar = progress.add_task("Shifts", total=2 * len(SHIFTS))
-        noticed = []
-        for columns in (1, WIDE):
-            for shift in SHIFTS:
-                noticed.append(power(of, shift, columns, watch, given.tries))
-                progress.advance(bar)
+    sizes = [(shift, columns) for columns in (1, WIDE) for shift in SHIFTS]
+    with Progress() as progress, parallel_config("loky", n_jobs=-1):
+        tried = Parallel(return_as="generator")(
+            delayed(quiet)(of, length, rows, watch, given.windows, few) for length, rows in kinds
+        )
+        found: list[Quiet] = [*progress.track(tried, len(kinds), description="Quiet windows")]
+        shifted = Parallel(return_as="generator")(
+            delayed(power)(of, shift, columns, watch, given.tries) for shift, columns in sizes
+        )
+        noticed: list[Noticed] = [*progress.track(shifted, len(sizes), description="Shifts")]
     tested = [one for one in found if one.promised is not None]
     worst = max(tested, key=lambda one: one.monitor / (one.promised or 1))
     checks = [one for one in found if one.length == 1]

@@ -5,8 +5,8 @@ The bundle's own jobs on the real flights of 2013, each run at the day that the 
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -70,41 +70,50 @@ def main() -> None:
     """A version that was lucky at the gate, then a better one; then write the page."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     console = Console()
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, time_machine.travel(hour(FIRST), tick=True) as clock:
         world = make_world(Path(folder))
-        with at(FIRST), session_of(world, console) as session:
+        with opened(world.root, "dev", VARIABLES, console) as session:
+            days = Days(world=world, session=session, clock=clock)
             run(session, "features", as_of=ALL)
             run(session, "train", as_of=moment(FIRST))
-        rows = features(world)
-        with at(STORM), session_of(world, console) as session:
+            clock.move_to(hour(STORM))
             run(session, "score_batch", as_of=moment(STORM))
             version, late = raised(world)
             run(session, "release", model_version=str(version), as_of=moment(STORM))
-        ended = rolled_out(world, console, rows, version, STORM)
-        begin = max(LATER, ended + timedelta(days=1))
-        with at(begin), session_of(world, console) as session:
+            ended = days.rolled_out(version, STORM)
+            begin = max(LATER, ended + timedelta(days=1))
+            clock.move_to(hour(begin))
             run(session, "train", as_of=moment(begin))
-        rolled_out(world, console, rows, version + 1, begin)
+            days.rolled_out(version + 1, begin)
         write(world, (version, version + 1), late)
 
 
-def rolled_out(world: World, console: Console, rows: pd.DataFrame, version: int, begin: date) -> date:
-    """Runs day after day until the version's rollout has ended; the day on which it has."""
-    for day in (begin + timedelta(days=number) for number in range(1, MOST_DAYS)):
-        with at(day), session_of(world, console) as session:
+@dataclass(frozen=True, kw_only=True)
+class Days:
+    """A world that lives day by day: its bundle, opened, and the clock of this process."""
+
+    world: World
+    session: Session
+    clock: time_machine.Traveller
+
+    def rolled_out(self, version: int, begin: date) -> date:
+        """Runs day after day until the version's rollout has ended; the day on which it has."""
+        rows = features(self.world)
+        for day in (begin + timedelta(days=number) for number in range(1, MOST_DAYS)):
+            self.clock.move_to(hour(day))
             flown = rows[rows["day"] == day - timedelta(days=1)].sample(REQUESTS, random_state=day.toordinal())
             bodies = request_bodies(flown, USE_CASE.inputs)
-            asked = drive(invocations(session.address), TOKEN, bodies, CALLERS, 0, timeout_s=60, once=True)
+            asked = drive(invocations(self.session.address), TOKEN, bodies, CALLERS, 0, timeout_s=60, once=True)
             if asked.errors:
                 raise SystemExit(f"{day}: {asked.why}")
-        with at(day, hour=16), session_of(world, console) as session:
-            run(session, "score_batch", as_of=moment(day))
-            run(session, "rollout")
-        rows = steps_of(world, version)
-        console.print(f"{day}: {rows['outcome'].iloc[-1]}", style="bold")
-        if rows["outcome"].isin([*map(str, ENDS)]).any():
-            return day
-    raise SystemExit(f"version {version} is not at an end after {MOST_DAYS} days")
+            self.clock.move_to(hour(day, 16))
+            run(self.session, "score_batch", as_of=moment(day))
+            run(self.session, "rollout")
+            outcomes = steps_of(self.world, version)["outcome"]
+            self.session.console.print(f"{day}: {outcomes.iloc[-1]}", style="bold")
+            if outcomes.isin([*map(str, ENDS)]).any():
+                return day
+        raise SystemExit(f"version {version} is not at an end after {MOST_DAYS} days")
 
 
 def raised(world: World) -> tuple[int, float]:
@@ -133,23 +142,14 @@ def log_odds(probabilities: Sequence[float] | pd.Series) -> np.ndarray:
     return np.log(p) - np.log1p(-p)
 
 
-@contextmanager
-def at(day: date, hour: int = 14) -> Iterator[None]:
-    """The clock of this process shows that day and hour, UTC, and goes on."""
-    with time_machine.travel(datetime(day.year, day.month, day.day, hour, tzinfo=UTC), tick=True):
-        yield
+def hour(day: date, number: int = 14) -> datetime:
+    """That of a day, in UTC."""
+    return datetime(day.year, day.month, day.day, number, tzinfo=UTC)
 
 
 def moment(day: date) -> str:
     """What a batch job takes for now on that day."""
     return f"{day}T15:00:00Z"
-
-
-@contextmanager
-def session_of(world: World, console: Console) -> Iterator[Session]:
-    """The world's bundle, with this page's policy."""
-    with opened(world.root, "dev", VARIABLES, console) as session:
-        yield session
 
 
 def losses(world: World, version: int, champion: int) -> pd.Series:

@@ -1,0 +1,434 @@
+"""Releases on a real Kubernetes API server: `python -m bench.cluster` writes docs/cluster.md.
+
+KUBEBUILDER_ASSETS names a folder with etcd, kube-apiserver and kube-controller-manager. Helm is that of the tests.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from socket import socket
+from tempfile import TemporaryDirectory
+from threading import Event, Thread
+from typing import Any
+
+import yaml
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
+from mlflow import MlflowClient
+from rich.console import Console
+from tests.worlds import MODEL, TWO_MONTHS, World, make_world
+
+from bundle_laptop.graph import State
+from bundle_laptop.session import Session, opened
+from flight_delays.core.markdown import table
+from flight_delays.core.traffic import NAMES
+from flight_delays.platform.kubernetes import MODEL_VERSION
+from flight_delays.platform.registry import IMAGE
+
+ROOT = Path(__file__).parents[1]
+CHART, HELM = ROOT / "deploy/helm/scoring", Path(sys.executable).with_name("helm")
+PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
+GATEWAY_API = "sigs.k8s.io/gateway-api@v1.5.1"
+NAMESPACE, RELEASE = "scoring", "delay"
+ENDPOINT = f"kubernetes://{NAMESPACE}/{RELEASE}"
+RELEASER = "releaser"  # whom the chart lets move the traffic, and nothing else
+READY_S, GATEWAY_S = 8.0, 1.0  # until a pod is ready; until the gateway has seen a change
+BROKEN, WORDS = 4, "serving: champion at /opt/model cannot be loaded: no golden requests"
+ROUTES = ("gateway.networking.k8s.io", "v1", NAMESPACE, "httproutes")
+PATIENCE_S = 120
+PAGE = """\
+# On a real API server
+
+Made by `python -m bench.cluster`: the chart and the jobs `release`, `rollout` and `rollback`, with the address
+`{endpoint}`, against etcd and Kubernetes {version}: its API server (schemas, admission, pod security `restricted`,
+RBAC) and its own controllers (deployments, replica sets, services, disruption budgets), from {programs}.
+The jobs sign in as `{releaser}`, who may do what the chart's role says.
+
+No container runs here. In place of kubelet the program binds pods to a node and calls them ready after {ready:g} s;
+those of version {broken} fail. In place of a gateway it reports that it follows the route. What callers notice is
+measured in [proxied.md](proxied.md).
+
+{steps}
+
+*Weights* are those of the route, *pods* those that are ready, of the version in brackets.
+
+## Refused by the API server
+
+{refused}
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What there is after a step."""
+
+    what: str
+    weights: str
+    champion: str
+    challenger: str
+    seconds: float
+    said: str
+
+
+@dataclass(kw_only=True)
+class Cluster:
+    """A control plane, its files in `folder`, and who plays its nodes and its gateway."""
+
+    folder: Path
+    api: client.ApiClient
+    version: str
+    told: list[Told] = field(default_factory=list)
+    ended: Event = field(default_factory=Event)
+
+    def deployment(self, name: str) -> client.V1Deployment:
+        """The one of this served name."""
+        return client.AppsV1Api(self.api).read_namespaced_deployment(f"{RELEASE}-{name}", NAMESPACE)
+
+    def route(self) -> dict[str, Any]:
+        """The chart's."""
+        found: dict[str, Any] = client.CustomObjectsApi(self.api).get_namespaced_custom_object(*ROUTES, RELEASE)
+        return found
+
+    def helm(self, *arguments: str) -> str:
+        """Install or upgrade the chart; what helm says."""
+        command = [HELM, "upgrade", "--install", RELEASE, CHART, "-n", NAMESPACE, f"--set=releaser={RELEASER}"]
+        environment = {**os.environ, "KUBECONFIG": str(self.folder / "admin.json")}
+        ended = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, check=False)
+        return (ended.stderr or ended.stdout).strip()
+
+    def note(self, what: str, act: Callable[[], str | None]) -> None:
+        """Do it, and remember what there is then."""
+        begun = time.monotonic()
+        said = act() or ""
+        seconds = time.monotonic() - begun
+        weights = [str(one["weight"]) for one in self.route()["spec"]["rules"][-1]["backendRefs"]]
+        pods = {name: self._pods(name) for name in NAMES}
+        self.told.append(Told(what=what, weights=" : ".join(weights), **pods, seconds=seconds, said=said))
+        print(self.told[-1], flush=True)
+
+    def _pods(self, name: str) -> str:
+        deployment = self.deployment(name)
+        version = (deployment.spec.template.metadata.annotations or {}).get(MODEL_VERSION, "none")
+        return f"{deployment.status.ready_replicas or 0} ({version})"
+
+    def play(self) -> None:
+        """Kubelet and gateway, until the end."""
+        core = client.CoreV1Api(self.api)
+        while not self.ended.wait(0.2):
+            for pod in core.list_namespaced_pod(NAMESPACE).items:
+                with suppress(ApiException):  # it has just changed, or gone
+                    self._live(core, pod)
+            with suppress(ApiException):
+                self._follow()
+
+    def _live(self, core: client.CoreV1Api, pod: client.V1Pod) -> None:
+        name, now = pod.metadata.name, datetime.now(UTC)
+        if pod.metadata.deletion_timestamp:
+            core.delete_namespaced_pod(name, NAMESPACE, grace_period_seconds=0)
+        elif not pod.spec.node_name:
+            target = client.V1ObjectReference(kind="Node", name="node")
+            body = client.V1Binding(metadata=client.V1ObjectMeta(name=name), target=target)
+            core.create_namespaced_pod_binding(name, NAMESPACE, body, _preload_content=False)
+        elif pod.status.phase == "Pending" and (now - pod.metadata.creation_timestamp).total_seconds() > READY_S:
+            broken = (pod.metadata.annotations or {}).get(MODEL_VERSION) == str(BROKEN)
+            core.patch_namespaced_pod_status(name, NAMESPACE, {"status": _status(pod, now.isoformat(), broken=broken)})
+
+    def _follow(self) -> None:
+        route = self.route()
+        generation = route["metadata"]["generation"]
+        parents = route.get("status", {}).get("parents", [])
+        if parents and parents[0]["conditions"][0]["observedGeneration"] == generation:
+            return
+        time.sleep(GATEWAY_S)
+        at = {"observedGeneration": generation, "lastTransitionTime": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
+        conditions = [{"type": kind, "status": "True", "reason": kind, "message": "", **at} for kind in _ACCEPTED]
+        ref = route["spec"]["parentRefs"][0]
+        parent = {"parentRef": ref, "controllerName": "example.com/bench", "conditions": conditions}
+        client.CustomObjectsApi(self.api).patch_namespaced_custom_object_status(
+            *ROUTES, RELEASE, {"status": {"parents": [parent]}}, _content_type="application/merge-patch+json"
+        )
+
+
+_ACCEPTED = ("Accepted", "ResolvedRefs")
+
+
+def _status(pod: client.V1Pod, now: str, *, broken: bool) -> dict[str, Any]:
+    """What kubelet says of a pod that has started, or that ends again and again."""
+    running = {"running": {"startedAt": now}}
+    ended = {"exitCode": 2, "reason": "Error", "message": WORDS, "startedAt": now, "finishedAt": now}
+    failing = {
+        "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off restarting failed container"}},
+        "lastState": {"terminated": ended},
+    }
+    return {
+        "phase": "Running",
+        "conditions": [
+            {"type": kind, "status": "False" if broken else "True", "lastTransitionTime": now}
+            for kind in ("Ready", "ContainersReady")
+        ],
+        "containerStatuses": [
+            {"name": one.name, "image": one.image, "imageID": one.image, "ready": not broken, "started": not broken,
+             "restartCount": 3 * broken, **(failing if broken else {"state": running})}
+            for one in pod.spec.containers
+        ],
+    }  # fmt: skip
+
+
+@contextmanager
+def control_plane(programs: Path) -> Iterator[Cluster]:
+    """Etcd, the API server and the controllers, on ports that are free; they and their files go at the end."""
+    with TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        store, peer, secure, _ = ports = [_free_port() for _ in range(4)]
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        signing = folder / "accounts.key"
+        signing.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()))
+        tokens = {"admin": "system:masters", RELEASER: "releasers"}
+        (folder / "tokens.csv").write_text("".join(f'{who},{who},{who},"{of}"\n' for who, of in tokens.items()))
+        for who in tokens:
+            (folder / f"{who}.json").write_text(json.dumps(_kubeconfig(f"https://127.0.0.1:{secure}", who)))
+
+        def start(program: str, **options: object) -> None:
+            given = [f"--{option.replace('_', '-')}={value}" for option, value in options.items()]
+            log = stack.enter_context((folder / f"{program}.log").open("w"))
+            process = subprocess.Popen([programs / program, *given], stdout=log, stderr=log)
+            stack.callback(lambda: (process.kill(), process.wait()))
+
+        urls = [f"http://127.0.0.1:{port}" for port in (store, peer)]
+        start(
+            *("etcd",),
+            data_dir=folder / "etcd",
+            listen_client_urls=urls[0],
+            advertise_client_urls=urls[0],
+            listen_peer_urls=urls[1],
+            initial_advertise_peer_urls=urls[1],
+            initial_cluster=f"default={urls[1]}",
+            unsafe_no_fsync="true",
+        )
+        start(
+            *("kube-apiserver",),
+            etcd_servers=urls[0],
+            bind_address="127.0.0.1",
+            secure_port=secure,
+            cert_dir=folder / "certificates",
+            token_auth_file=folder / "tokens.csv",
+            authorization_mode="RBAC",
+            service_account_issuer="https://127.0.0.1",
+            service_account_key_file=signing,
+            service_account_signing_key_file=signing,
+            service_cluster_ip_range="10.0.0.0/24",
+        )
+        api = config.new_client_from_config(str(folder / "admin.json"))
+        wait_until(lambda: _is_ready(api), "the API server is not ready", folder / "kube-apiserver.log")
+        start(
+            *("kube-controller-manager",),
+            kubeconfig=folder / "admin.json",
+            bind_address="127.0.0.1",
+            secure_port=ports[3],
+            cert_dir=folder / "certificates",
+            service_account_private_key_file=signing,
+            leader_elect="false",
+        )
+        version = client.VersionApi(api).get_code().git_version
+        cluster = Cluster(folder=folder, api=api, version=version)
+        playing = Thread(target=cluster.play)
+        stack.callback(lambda: (cluster.ended.set(), playing.join()))
+        playing.start()
+        yield cluster
+
+
+def _free_port() -> int:
+    with socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _kubeconfig(address: str, who: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "bench", "cluster": {"server": address, "insecure-skip-tls-verify": True}}],
+        "users": [{"name": who, "user": {"token": who}}],
+        "contexts": [{"name": "bench", "context": {"cluster": "bench", "user": who}}],
+        "current-context": "bench",
+    }
+
+
+def _is_ready(api: client.ApiClient) -> bool:
+    with suppress(Exception):  # it is just starting
+        return bool(client.CoreV1Api(api).read_namespace("kube-system"))
+    return False
+
+
+def wait_until(holds: Callable[[], bool], otherwise: str, log: Path | None = None) -> None:
+    """Look twice a second; ends the run after PATIENCE_S, with the end of a log."""
+    until = time.monotonic() + PATIENCE_S
+    while not holds():
+        if time.monotonic() > until:
+            sys.exit(f"after {PATIENCE_S} s: {otherwise}\n{log.read_text()[-2000:] if log else ''}")
+        time.sleep(0.5)
+
+
+def prepare(cluster: Cluster) -> None:
+    """What an administrator makes before: the kinds of the Gateway API, a node, the namespace, the tokens."""
+    found = subprocess.run(
+        [shutil.which("go") or "go", "mod", "download", "-json", GATEWAY_API],
+        cwd=cluster.folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    crd = Path(json.loads(found.stdout)["Dir"]) / "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"
+    client.ApiextensionsV1Api(cluster.api).create_custom_resource_definition(yaml.safe_load(crd.read_text()))
+    core = client.CoreV1Api(cluster.api)
+    core.create_node({"metadata": {"name": "node"}})
+    level = {"pod-security.kubernetes.io/enforce": "restricted"}
+    core.create_namespace({"metadata": {"name": NAMESPACE, "labels": level}})
+    secret = {"metadata": {"name": "scoring-tokens"}, "stringData": {"tokens": "secret", "metrics": "secret"}}
+    core.create_namespaced_secret(NAMESPACE, secret)
+
+    def known() -> bool:
+        with suppress(ApiException):
+            client.CustomObjectsApi(cluster.api).list_namespaced_custom_object(*ROUTES)
+            return True
+        return False
+
+    wait_until(known, "the Gateway API is not there")
+
+
+def run(session: Session, job: str, **parameters: str) -> str | None:
+    """Run a job; what it says if it fails."""
+    (result,) = session.run([job], parameters)
+    if result.state is State.SUCCESS:
+        return None
+    return next(task.note for task in result.inner if task.state is State.FAILED)
+
+
+def released(cluster: Cluster, world: World) -> None:
+    """Install, release, roll out, upgrade in between, fail, roll back."""
+    variables = {**TWO_MONTHS, "serving_endpoint": ENDPOINT, "rollout_stages": "0,100", "loss_margin": "1"}
+    with opened(world.root, "dev", variables, Console()) as session:
+        run(session, "features")
+        for _ in range(2):
+            session.run(["train"], {}, ["train"])
+        (first, second, *_) = versions = _with_images()
+        if versions != [1, 2, BROKEN - 1, BROKEN]:
+            sys.exit(f"there are versions {versions}")
+        cluster.note("`helm upgrade --install`: nothing serves", lambda: _last_line(cluster.helm()))
+        cluster.note(f"job `release`, version {first}", lambda: run(session, "release", model_version=str(first)))
+        cluster.note(f"job `release`, version {second}", lambda: run(session, "release", model_version=str(second)))
+        order = {"reason": "tried"}
+        cluster.note("job `rollout`, `order=ab-test`", lambda: run(session, "rollout", order="ab-test", **order))
+        cluster.note(
+            "`helm upgrade`: `resources.requests.cpu` 0.5",
+            lambda: _last_line(cluster.helm("--set=resources.requests.cpu=500m")),
+        )
+        cluster.note("job `rollout`, `order=promote`", lambda: run(session, "rollout", order="promote", **order))
+        cluster.note("job `rollback`", lambda: run(session, "rollback", **order))
+        cluster.note(
+            f"job `release`, version {BROKEN}, whose pods fail",
+            lambda: run(session, "release", model_version=str(BROKEN)),
+        )
+
+
+def _last_line(text: str) -> str:
+    return text.splitlines()[-1]
+
+
+def _with_images() -> list[int]:
+    """The versions, each with an image of its number, and copies of the last two."""
+    there = MlflowClient()
+    for number in (1, 2):
+        good = there.get_model_version(MODEL, str(number))
+        there.create_model_version(MODEL, good.source, good.run_id, tags=good.tags, description=good.description)
+    found = sorted(int(one.version) for one in there.search_model_versions(f"name = '{MODEL}'"))
+    for number in found:
+        there.set_model_version_tag(MODEL, str(number), IMAGE, f"registry.example.com/delay@sha256:{number:064x}")
+    return found
+
+
+def refused(cluster: Cluster) -> Iterator[tuple[str, str]]:
+    """What the API server does not take, and what it says."""
+    apps, custom = client.AppsV1Api(cluster.api), client.CustomObjectsApi(cluster.api)
+    name = f"{RELEASE}-champion"
+    container: Mapping[str, Any] = {"name": "scoring", "image": "registry.example.com/delay:latest"}
+
+    def patched(spec: Mapping[str, Any], **more: str) -> Callable[[], object]:
+        body = {"spec": {"template": {"spec": spec}}}
+        return lambda: apps.patch_namespaced_deployment(name, NAMESPACE, body, dry_run="All", **more)
+
+    def weighed(weight: object) -> Callable[[], object]:
+        rules = cluster.route()["spec"]["rules"]
+        rules[-1]["backendRefs"][0]["weight"] = weight
+        body = {"spec": {"rules": rules}}
+        form = {"_content_type": "application/merge-patch+json", "dry_run": "All"}
+        return lambda: custom.patch_namespaced_custom_object(*ROUTES, RELEASE, body, **form)
+
+    probe = {"httpGet": {"path": "/ping", "port": "no such port!"}}
+    root = {"containers": [{"name": "scoring", "image": "a", "securityContext": {"runAsUser": 0}}]}
+    releaser = config.new_client_from_config(str(cluster.folder / f"{RELEASER}.json"))
+    core = client.CoreV1Api(releaser)
+    for what, act in {
+        "a probe at a port that cannot be": patched({"containers": [{**container, "livenessProbe": probe}]}),
+        "a field that does not exist": patched({"terminationGracePeriod": 60}, field_validation="Strict"),
+        "a weight of -1": weighed(-1),
+        "a weight that is text": weighed("10"),
+        "a pod that runs as root": lambda: client.CoreV1Api(cluster.api).create_namespaced_pod(
+            NAMESPACE, {"metadata": {"name": "root"}, "spec": root}, dry_run="All"
+        ),
+        f"`{RELEASER}` reads the tokens": lambda: core.read_namespaced_secret("scoring-tokens", NAMESPACE),
+        f"`{RELEASER}` changes a service": lambda: core.patch_namespaced_service(name, NAMESPACE, {}),
+        f"`{RELEASER}` changes another deployment": lambda: client.AppsV1Api(releaser).patch_namespaced_deployment(
+            "other", NAMESPACE, {}
+        ),
+    }.items():
+        try:
+            act()
+        except ApiException as error:
+            said = json.loads(error.body)["message"]
+            yield what, f"{error.status}: {' '.join(said.split())[:160]}"
+        else:
+            sys.exit(f"{what}: the API server takes it")
+
+
+def main() -> None:
+    """Start a cluster, release there, write the page."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    programs = Path(os.environ.get("KUBEBUILDER_ASSETS", ""))
+    if missing := [name for name in PROGRAMS if not (programs / name).is_file()]:
+        print(f"bench.cluster: no {missing[0]} there; set KUBEBUILDER_ASSETS to a folder with it", file=sys.stderr)
+        sys.exit(2)
+    with TemporaryDirectory() as folder, control_plane(programs.absolute()) as cluster:
+        prepare(cluster)
+        os.environ["KUBECONFIG"] = str(cluster.folder / f"{RELEASER}.json")
+        released(cluster, make_world(Path(folder)))
+        page = PAGE.format(
+            endpoint=ENDPOINT,
+            version=cluster.version,
+            programs=", ".join(f"`{name}`" for name in PROGRAMS),
+            releaser=RELEASER,
+            ready=READY_S,
+            broken=BROKEN,
+            steps=table(
+                ("step", "weights", "champion's pods", "challenger's pods", "s", "said"),
+                [(one.what, one.weights, one.champion, one.challenger, f"{one.seconds:.0f}", one.said)
+                 for one in cluster.told],
+            ),
+            refused=table(("what", "answer"), [*refused(cluster)]),
+        )  # fmt: skip
+    (ROOT / "docs" / "cluster.md").write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
