@@ -6,6 +6,7 @@ KUBEBUILDER_ASSETS names a folder with etcd, kube-apiserver and kube-controller-
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,9 +15,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from socket import socket
 from tempfile import TemporaryDirectory
+from textwrap import shorten
 from threading import Event, Thread
 from typing import Any
 
@@ -44,7 +47,7 @@ NAMESPACE, RELEASE = "scoring", "delay"
 ENDPOINT = f"kubernetes://{NAMESPACE}/{RELEASE}"
 RELEASER = "releaser"  # whom the chart lets move the traffic, and nothing else
 READY_S, GATEWAY_S = 8.0, 1.0  # until a pod is ready; until the gateway has seen a change
-BROKEN, WORDS = 4, "serving: champion at /opt/model cannot be loaded: no golden requests"
+BROKEN, WORDS = 3, "serving: champion at /opt/model cannot be loaded: no golden requests"
 ROUTES = ("gateway.networking.k8s.io", "v1", NAMESPACE, "httproutes")
 PATIENCE_S = 120
 PAGE = """\
@@ -101,11 +104,14 @@ class Cluster:
         return found
 
     def helm(self, *arguments: str) -> str:
-        """Install or upgrade the chart; what helm says."""
+        """Install or upgrade the chart; which revision that is."""
         command = [HELM, "upgrade", "--install", RELEASE, CHART, "-n", NAMESPACE, f"--set=releaser={RELEASER}"]
         environment = {**os.environ, "KUBECONFIG": str(self.folder / "admin.json")}
         ended = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, check=False)
-        return (ended.stderr or ended.stdout).strip()
+        found = re.search(r"REVISION: (\d+)", ended.stdout)
+        if found is None:
+            sys.exit(ended.stderr)
+        return f"revision {found[1]}"
 
     def note(self, what: str, act: Callable[[], str | None]) -> None:
         """Do it, and remember what there is then."""
@@ -320,19 +326,18 @@ def released(cluster: Cluster, world: World) -> None:
     variables = {**TWO_MONTHS, "serving_endpoint": ENDPOINT, "rollout_stages": "0,100", "loss_margin": "1"}
     with opened(world.root, "dev", variables, Console()) as session:
         run(session, "features")
-        for _ in range(2):
-            session.run(["train"], {}, ["train"])
-        (first, second, *_) = versions = _with_images()
-        if versions != [1, 2, BROKEN - 1, BROKEN]:
-            sys.exit(f"there are versions {versions}")
-        cluster.note("`helm upgrade --install`: nothing serves", lambda: _last_line(cluster.helm()))
-        cluster.note(f"job `release`, version {first}", lambda: run(session, "release", model_version=str(first)))
-        cluster.note(f"job `release`, version {second}", lambda: run(session, "release", model_version=str(second)))
+        session.run(["train"], {}, ["train"])
+        give_images()
         order = {"reason": "tried"}
+        cluster.note("`helm upgrade --install`", cluster.helm)
+        for number in (1, 2):
+            cluster.note(
+                f"job `release`, version {number}", partial(run, session, "release", model_version=str(number))
+            )
         cluster.note("job `rollout`, `order=ab-test`", lambda: run(session, "rollout", order="ab-test", **order))
         cluster.note(
             "`helm upgrade`: `resources.requests.cpu` 0.5",
-            lambda: _last_line(cluster.helm("--set=resources.requests.cpu=500m")),
+            lambda: cluster.helm("--set=resources.requests.cpu=500m"),
         )
         cluster.note("job `rollout`, `order=promote`", lambda: run(session, "rollout", order="promote", **order))
         cluster.note("job `rollback`", lambda: run(session, "rollback", **order))
@@ -342,20 +347,16 @@ def released(cluster: Cluster, world: World) -> None:
         )
 
 
-def _last_line(text: str) -> str:
-    return text.splitlines()[-1]
-
-
-def _with_images() -> list[int]:
-    """The versions, each with an image of its number, and copies of the last two."""
+def give_images() -> None:
+    """To version 1 and to copies of it, each by its number."""
     there = MlflowClient()
-    for number in (1, 2):
-        good = there.get_model_version(MODEL, str(number))
-        there.create_model_version(MODEL, good.source, good.run_id, tags=good.tags, description=good.description)
-    found = sorted(int(one.version) for one in there.search_model_versions(f"name = '{MODEL}'"))
-    for number in found:
+    first = there.get_model_version(MODEL, "1")
+    for number in range(1, BROKEN + 1):
+        if number > 1:
+            there.create_model_version(
+                MODEL, first.source, first.run_id, tags=first.tags, description=first.description
+            )
         there.set_model_version_tag(MODEL, str(number), IMAGE, f"registry.example.com/delay@sha256:{number:064x}")
-    return found
 
 
 def refused(cluster: Cluster) -> Iterator[tuple[str, str]]:
@@ -397,7 +398,7 @@ def refused(cluster: Cluster) -> Iterator[tuple[str, str]]:
             act()
         except ApiException as error:
             said = json.loads(error.body)["message"]
-            yield what, f"{error.status}: {' '.join(said.split())[:160]}"
+            yield what, f"{error.status}: {shorten(said, 200, placeholder=' ...')}"
         else:
             sys.exit(f"{what}: the API server takes it")
 

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from joblib import Parallel, delayed, parallel_config
 from matplotlib.figure import Figure
 from rich.progress import Progress
+from sklearn.utils.parallel import Parallel, delayed
 
 from bench.flights import ROOT, labelled
 from bench.gate import defaults
@@ -347,12 +347,12 @@ def main() -> None:
     few = given.evidently if find_spec("evidently") else 0
     kinds = [(length, rows) for length in LENGTHS for rows in (*ROWS, None)]
     sizes = [(shift, columns) for columns in (1, WIDE) for shift in SHIFTS]
-    with Progress() as progress, parallel_config("loky", n_jobs=-1):
-        tried = Parallel(return_as="generator")(
+    with Progress() as progress:
+        tried = Parallel(n_jobs=-1, return_as="generator")(
             delayed(quiet)(of, length, rows, watch, given.windows, few) for length, rows in kinds
         )
         found: list[Quiet] = [*progress.track(tried, len(kinds), description="Quiet windows")]
-        shifted = Parallel(return_as="generator")(
+        shifted = Parallel(n_jobs=-1, return_as="generator")(
             delayed(power)(of, shift, columns, watch, given.tries) for shift, columns in sizes
         )
         noticed: list[Noticed] = [*progress.track(shifted, len(sizes), description="Shifts")]

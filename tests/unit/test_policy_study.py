@@ -10,6 +10,7 @@ from bench.gate import defaults
 from rich.console import Console
 from tests.bike_tables import raw_tables
 from tests.bikes import USE_CASE
+from tests.contexts import make_context
 
 from flight_delays.core.backtest import History, backtest
 from flight_delays.core.drawn import Ended, ab_differences, first_shown, within
@@ -31,7 +32,7 @@ from flight_delays.core.policy_study import (
     with_margin,
 )
 from flight_delays.core.settings import PolicyStudy
-from flight_delays.tasks.policy_study import studied
+from flight_delays.tasks.policy_study import run, studied
 from flight_delays.tasks.try_out import labelled_now
 from flight_delays.views.policy_study import conclusions, page, picture
 
@@ -223,11 +224,22 @@ def test_a_history_of_too_few_days_is_refused(bikes: pd.DataFrame) -> None:
         backtest(USE_CASE, few)
 
 
-@pytest.mark.parametrize("changed", [{"loss_margin": 0.0}, {"loss_margin": 100.0}])
-def test_a_margin_that_cannot_be_tried_is_refused_before_anything_is(changed: dict[str, float]) -> None:
-    settings = replace(SETTINGS, gate=replace(GATE, **changed))
-    with pytest.raises(UserError, match=r"loss_margin .* can't be tried: it has to be above 0, and models of this"):
+def test_a_margin_beyond_this_history_is_refused_before_anything_is_tried() -> None:
+    settings = replace(SETTINGS, gate=replace(GATE, loss_margin=100.0))
+    with pytest.raises(UserError, match=r"loss_margin 100 can't be tried: models of this history can be set apart by"):
         studied(USE_CASE, history(), settings, Console(quiet=True))
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        (replace(SETTINGS, gate=replace(GATE, loss_margin=0.0)), "loss_margin"),
+        (replace(SETTINGS, rollout=replace(SETTINGS.rollout, max_loss_increase=0.0)), "max_loss_increase"),
+    ],
+)
+def test_a_margin_of_0_is_refused_before_anything_is_read(settings: PolicyStudy, name: str) -> None:
+    with pytest.raises(UserError, match=f"^{name} 0 can't be tried; set it above 0$"):
+        run(make_context(as_of=datetime(2011, 4, 20, tzinfo=UTC)), settings)
 
 
 def test_a_study_says_what_the_policy_does_what_to_set_instead_and_what_it_costs() -> None:

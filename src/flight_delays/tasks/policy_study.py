@@ -41,6 +41,7 @@ def run(context: Context, settings: PolicyStudy) -> None:
     Raises UserError if there are too few days, or if no model can be set apart from another by the policy's margins.
     """
     console, use_case = context.console, context.use_case
+    check(settings)
     end = use_case.holdout(context.as_of, 1).end
     rows = context.labelled.read(as_of=context.as_of, first=None, end=end).rows
     history = backtest(use_case, rows, on_model=lambda what: console.print(f"Fitting {what} ..."))
@@ -103,12 +104,22 @@ def studied(use_case: UseCase, history: History, settings: PolicyStudy, console:
     )
 
 
+def check(settings: PolicyStudy) -> None:
+    """Raises UserError for a margin of which no multiple can be tried."""
+    margins = {
+        "loss_margin": settings.gate.loss_margin,
+        "max_loss_increase": settings.rollout.max_loss_increase,
+    }
+    for name, margin in margins.items():
+        if margin <= 0:
+            raise UserError(f"{name} {margin:g} can't be tried; set it above 0")
+
+
 def _margins(history: History, name: str, margin: float) -> list[float]:
     """Multiples of the policy's by which this history's models can be set apart."""
     tried = [times * margin for times in TIMES if WORSE * times * margin <= history.room]
-    if margin <= 0 or not tried:
+    if not tried:
         raise UserError(
-            f"{name} {margin:g} can't be tried: it has to be above 0, and models of this history can be set apart by "
-            f"{history.room:.3g} at most"
+            f"{name} {margin:g} can't be tried: models of this history can be set apart by {history.room:.3g} at most"
         )
     return tried
