@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -34,10 +34,12 @@ from tests.worlds import MODEL, TWO_MONTHS, World, make_world
 
 from bundle_laptop.graph import State
 from bundle_laptop.session import Session, opened
+from flight_delays.core.errors import UserError
 from flight_delays.core.markdown import table
-from flight_delays.core.traffic import NAMES
-from flight_delays.platform.kubernetes import MODEL_VERSION
+from flight_delays.core.traffic import CHALLENGER, NAMES
+from flight_delays.platform.kubernetes import MODEL_VERSION, connect
 from flight_delays.platform.registry import IMAGE
+from flight_delays.platform.registry import connect as registry
 
 ROOT = Path(__file__).parents[1]
 CHART, HELM = ROOT / "deploy/helm/scoring", Path(sys.executable).with_name("helm")
@@ -46,6 +48,7 @@ GATEWAY_API = "sigs.k8s.io/gateway-api@v1.5.1"
 NAMESPACE, RELEASE = "scoring", "delay"
 ENDPOINT = f"kubernetes://{NAMESPACE}/{RELEASE}"
 RELEASER = "releaser"  # whom the chart lets move the traffic, and nothing else
+FAILS_S = 60
 READY_S, GATEWAY_S = 8.0, 1.0  # until a pod is ready; until the gateway has seen a change
 BROKEN, WORDS = 3, "serving: champion at /opt/model cannot be loaded: no golden requests"
 ROUTES = ("gateway.networking.k8s.io", "v1", NAMESPACE, "httproutes")
@@ -54,8 +57,8 @@ PAGE = """\
 # On a real API server
 
 Made by `python -m bench.cluster`: the chart and the jobs `release`, `rollout` and `rollback`, with the address
-`{endpoint}`, against etcd and Kubernetes {version}: its API server (schemas, admission, pod security `restricted`,
-RBAC) and its own controllers (deployments, replica sets, services, disruption budgets), from {programs}.
+`{endpoint}`, against etcd and Kubernetes {version}: its API server (schemas, admission, pod
+security `restricted`, RBAC) and its own controllers (deployments, replica sets, services, disruption budgets).
 The jobs sign in as `{releaser}`, who may do what the chart's role says.
 
 No container runs here. In place of kubelet the program binds pods to a node and calls them ready after {ready:g} s;
@@ -200,10 +203,13 @@ def control_plane(programs: Path) -> Iterator[Cluster]:
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         signing = folder / "accounts.key"
         signing.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()))
+        certificate = folder / "certificates" / "apiserver.crt"
         tokens = {"admin": "system:masters", RELEASER: "releasers"}
         (folder / "tokens.csv").write_text("".join(f'{who},{who},{who},"{of}"\n' for who, of in tokens.items()))
         for who in tokens:
-            (folder / f"{who}.json").write_text(json.dumps(_kubeconfig(f"https://127.0.0.1:{secure}", who)))
+            (folder / f"{who}.json").write_text(
+                json.dumps(_kubeconfig(f"https://127.0.0.1:{secure}", str(certificate), who))
+            )
 
         def start(program: str, **options: object) -> None:
             given = [f"--{option.replace('_', '-')}={value}" for option, value in options.items()]
@@ -227,7 +233,7 @@ def control_plane(programs: Path) -> Iterator[Cluster]:
             etcd_servers=urls[0],
             bind_address="127.0.0.1",
             secure_port=secure,
-            cert_dir=folder / "certificates",
+            cert_dir=certificate.parent,
             token_auth_file=folder / "tokens.csv",
             authorization_mode="RBAC",
             service_account_issuer="https://127.0.0.1",
@@ -235,14 +241,16 @@ def control_plane(programs: Path) -> Iterator[Cluster]:
             service_account_signing_key_file=signing,
             service_cluster_ip_range="10.0.0.0/24",
         )
+        log = folder / "kube-apiserver.log"
+        wait_until(certificate.exists, "the API server does not start", log)
         api = config.new_client_from_config(str(folder / "admin.json"))
-        wait_until(lambda: _is_ready(api), "the API server is not ready", folder / "kube-apiserver.log")
+        wait_until(lambda: _is_ready(api), "the API server is not ready", log)
         start(
             *("kube-controller-manager",),
             kubeconfig=folder / "admin.json",
             bind_address="127.0.0.1",
             secure_port=ports[3],
-            cert_dir=folder / "certificates",
+            cert_dir=folder / "controllers",
             service_account_private_key_file=signing,
             leader_elect="false",
         )
@@ -260,11 +268,11 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _kubeconfig(address: str, who: str) -> dict[str, Any]:
+def _kubeconfig(address: str, authority: str, who: str) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": "bench", "cluster": {"server": address, "insecure-skip-tls-verify": True}}],
+        "clusters": [{"name": "bench", "cluster": {"server": address, "certificate-authority": authority}}],
         "users": [{"name": who, "user": {"token": who}}],
         "contexts": [{"name": "bench", "context": {"cluster": "bench", "user": who}}],
         "current-context": "bench",
@@ -341,10 +349,27 @@ def released(cluster: Cluster, world: World) -> None:
         )
         cluster.note("job `rollout`, `order=promote`", lambda: run(session, "rollout", order="promote", **order))
         cluster.note("job `rollback`", lambda: run(session, "rollback", **order))
-        cluster.note(
-            f"job `release`, version {BROKEN}, whose pods fail",
-            lambda: run(session, "release", model_version=str(BROKEN)),
+        cluster.note(f"version {BROKEN}, whose pods fail, within {FAILS_S} s", failing)
+
+
+def failing() -> str:
+    """Asks for a version whose pods never get ready, as the jobs do, but for a shorter time; what it says."""
+    platform = connect(registry())
+    (champion,) = platform.configuration(ENDPOINT)
+    challenger = replace(champion, name=CHALLENGER, model_version=BROKEN, percentage=10)
+    try:
+        platform.configure(
+            ENDPOINT,
+            (replace(champion, percentage=90), challenger),
+            workload_size="Small",
+            scale_to_zero=False,
+            environment={},
+            progress=print,
+            limit_s=FAILS_S,
         )
+    except UserError as error:
+        return str(error)
+    sys.exit(f"version {BROKEN} serves")
 
 
 def give_images() -> None:
@@ -417,7 +442,6 @@ def main() -> None:
         page = PAGE.format(
             endpoint=ENDPOINT,
             version=cluster.version,
-            programs=", ".join(f"`{name}`" for name in PROGRAMS),
             releaser=RELEASER,
             ready=READY_S,
             broken=BROKEN,
