@@ -149,16 +149,15 @@ def evidently(of: History, before: npt.NDArray[np.int64], now: npt.NDArray[np.in
     from evidently import DataDefinition, Dataset, Report
     from evidently.presets import DataDriftPreset
 
-    texts = [one.column for one in of.bins if one.levels is not None]
+    windows = [pd.DataFrame({name: values[at] for name, values in of.columns.items()}) for at in (now, before)]
+    # It fails on a column without any value.
+    there = [one for one in of.bins if all(rows[one.column].notna().any() for rows in windows)]
     definition = DataDefinition(
-        categorical_columns=texts, numerical_columns=[one.column for one in of.bins if one.levels is None]
+        categorical_columns=[one.column for one in there if one.levels is not None],
+        numerical_columns=[one.column for one in there if one.levels is None],
     )
-    sets = [
-        Dataset.from_pandas(
-            pd.DataFrame({name: values[at] for name, values in of.columns.items()}), data_definition=definition
-        )
-        for at in (now, before)
-    ]
+    names = [one.column for one in there]
+    sets = [Dataset.from_pandas(rows[names], data_definition=definition) for rows in windows]
     metrics = Report([DataDriftPreset()]).run(*sets).dict()["metrics"]
     return float(metrics[0]["value"]["count"]) > 0
 
