@@ -181,10 +181,10 @@ def test_pictures_are_within_the_page_and_wide_ones_have_a_line_of_their_own() -
     assert b"<svg" in b64decode(content)
 
 
-def test_what_is_not_there_yet_says_why_in_place_of_what_it_would_show() -> None:
+def test_what_is_not_there_yet_says_why_after_what_there_is() -> None:
     page = page_of(part(Look(), "no version serves yet; run the train job"), table(a=[1]))
     assert page.within("h2") == ["A part", "A part", "What ran"]
-    said = ["as of 2014", "All is well.", "no version serves yet; run the train job", "What it shows."]
+    said = ["as of 2014", "All is well.", "What it shows.", "no version serves yet; run the train job"]
     assert page.within("p") == said
     assert page.within("h3") == ["rows"]
 

@@ -68,13 +68,9 @@ class Ran:
 
 
 def write_report(context: Context, settings: Report) -> None:
-    """Write the page to its file; the page that was there is kept beside.
-
-    A part with nothing to show yet says why, after those that have something.
-    """
+    """Write the page to its file; the page that was there is kept beside."""
     found = watched.watch(context, settings.model_name)
     ran, parts = list(last_runs(context.endpoints().client)), list(_parts(context, settings, found))
-    parts.sort(key=lambda part: part.look == Look())
     settings.file.parent.mkdir(parents=True, exist_ok=True)
     page = render(
         title=f"{context.use_case.name}, {context.tables.schema}",
@@ -105,7 +101,10 @@ def keep_earlier(file: Path) -> list[str]:
 def render(
     *, title: str, subtitle: str, headline: str, ran: Sequence[Ran], parts: Sequence[Part], earlier: Sequence[str] = ()
 ) -> str:
-    """The page: the sentence to read first, each part, what ran, and links to earlier pages."""
+    """The page: the sentence to read first, each part, what ran, and links to earlier pages.
+
+    A part with nothing to show yet says why, after those that have something.
+    """
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     environment.filters.update(cells=_cells, images=_images)
     template = environment.from_string(files("flight_delays.views").joinpath("report.html").read_text("utf-8"))
@@ -116,7 +115,7 @@ def render(
         headline=headline,
         tiles=list(_tiles(ran, tables)),
         ran=ran,
-        parts=parts,
+        parts=sorted(parts, key=lambda part: part.look == Look()),
         earlier=earlier,
         most_choices=max([len(part.look.choices) for part in parts], default=0),
     )
