@@ -52,6 +52,7 @@ FAILS_S = 60
 READY_S, GATEWAY_S = 8.0, 1.0  # until a pod is ready; until the gateway has seen a change
 BROKEN, WORDS = 3, "serving: champion at /opt/model cannot be loaded: no golden requests"
 ROUTES = ("gateway.networking.k8s.io", "v1", NAMESPACE, "httproutes")
+FOLLOWED = ("Accepted", "ResolvedRefs")  # what a gateway says of a route
 PATIENCE_S = 120
 PAGE = """\
 # On a real API server
@@ -161,15 +162,12 @@ class Cluster:
             return
         time.sleep(GATEWAY_S)
         at = {"observedGeneration": generation, "lastTransitionTime": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
-        conditions = [{"type": kind, "status": "True", "reason": kind, "message": "", **at} for kind in _ACCEPTED]
+        conditions = [{"type": kind, "status": "True", "reason": kind, "message": "", **at} for kind in FOLLOWED]
         ref = route["spec"]["parentRefs"][0]
         parent = {"parentRef": ref, "controllerName": "example.com/bench", "conditions": conditions}
         client.CustomObjectsApi(self.api).patch_namespaced_custom_object_status(
             *ROUTES, RELEASE, {"status": {"parents": [parent]}}, _content_type="application/merge-patch+json"
         )
-
-
-_ACCEPTED = ("Accepted", "ResolvedRefs")
 
 
 def _status(pod: client.V1Pod, now: str, *, broken: bool) -> dict[str, Any]:
