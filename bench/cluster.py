@@ -7,7 +7,6 @@ import argparse
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -17,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from socket import socket
 from tempfile import TemporaryDirectory
 from textwrap import shorten
 from threading import Event, Thread
@@ -30,13 +28,16 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from mlflow import MlflowClient
 from rich.console import Console
+from tests.cluster import HTTP_ROUTES, of_module
+from tests.serving.live import free_port
 from tests.worlds import MODEL, TWO_MONTHS, World, make_world
 
-from bundle_laptop.graph import State
-from bundle_laptop.session import Session, opened
+from bench.live_rollout import run
+from bench.proxied import wait_until
+from bundle_laptop.session import opened
 from flight_delays.core.errors import UserError
 from flight_delays.core.markdown import table
-from flight_delays.core.traffic import CHALLENGER, NAMES
+from flight_delays.core.traffic import CHALLENGER, CHAMPION, NAMES
 from flight_delays.platform.kubernetes import MODEL_VERSION, connect
 from flight_delays.platform.registry import IMAGE
 from flight_delays.platform.registry import connect as registry
@@ -44,16 +45,14 @@ from flight_delays.platform.registry import connect as registry
 ROOT = Path(__file__).parents[1]
 CHART, HELM = ROOT / "deploy/helm/scoring", Path(sys.executable).with_name("helm")
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
-GATEWAY_API = "sigs.k8s.io/gateway-api@v1.5.1"
 NAMESPACE, RELEASE = "scoring", "delay"
 ENDPOINT = f"kubernetes://{NAMESPACE}/{RELEASE}"
 RELEASER = "releaser"  # whom the chart lets move the traffic, and nothing else
 FAILS_S = 60
 READY_S, GATEWAY_S = 8.0, 1.0  # until a pod is ready; until the gateway has seen a change
-BROKEN, WORDS = 3, "serving: champion at /opt/model cannot be loaded: no golden requests"
+BROKEN, WORDS = 3, "serving: challenger at /opt/model cannot be loaded: no golden requests"
 ROUTES = ("gateway.networking.k8s.io", "v1", NAMESPACE, "httproutes")
 FOLLOWED = ("Accepted", "ResolvedRefs")  # what a gateway says of a route
-PATIENCE_S = 120
 PAGE = """\
 # On a real API server
 
@@ -98,10 +97,6 @@ class Cluster:
     told: list[Told] = field(default_factory=list)
     ended: Event = field(default_factory=Event)
 
-    def deployment(self, name: str) -> client.V1Deployment:
-        """The one of this served name."""
-        return client.AppsV1Api(self.api).read_namespaced_deployment(f"{RELEASE}-{name}", NAMESPACE)
-
     def route(self) -> dict[str, Any]:
         """The chart's."""
         found: dict[str, Any] = client.CustomObjectsApi(self.api).get_namespaced_custom_object(*ROUTES, RELEASE)
@@ -117,10 +112,11 @@ class Cluster:
             sys.exit(ended.stderr)
         return f"revision {found[1]}"
 
-    def note(self, what: str, act: Callable[[], str | None]) -> None:
-        """Do it, and remember what there is then."""
+    def note(self, what: str, act: Callable[[], object]) -> None:
+        """Do it, and remember what there is then, and the text that came out."""
         begun = time.monotonic()
-        said = act() or ""
+        came = act()
+        said = came if isinstance(came, str) else ""
         seconds = time.monotonic() - begun
         weights = [str(one["weight"]) for one in self.route()["spec"]["rules"][-1]["backendRefs"]]
         pods = {name: self._pods(name) for name in NAMES}
@@ -128,7 +124,7 @@ class Cluster:
         print(self.told[-1], flush=True)
 
     def _pods(self, name: str) -> str:
-        deployment = self.deployment(name)
+        deployment = client.AppsV1Api(self.api).read_namespaced_deployment(f"{RELEASE}-{name}", NAMESPACE)
         version = (deployment.spec.template.metadata.annotations or {}).get(MODEL_VERSION, "none")
         return f"{deployment.status.ready_replicas or 0} ({version})"
 
@@ -197,7 +193,7 @@ def control_plane(programs: Path) -> Iterator[Cluster]:
     """Etcd, the API server and the controllers, on ports that are free; they and their files go at the end."""
     with TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        store, peer, secure, _ = ports = [_free_port() for _ in range(4)]
+        store, peer, secure, controllers = [free_port() for _ in range(4)]
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         signing = folder / "accounts.key"
         signing.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()))
@@ -217,7 +213,7 @@ def control_plane(programs: Path) -> Iterator[Cluster]:
 
         urls = [f"http://127.0.0.1:{port}" for port in (store, peer)]
         start(
-            *("etcd",),
+            "etcd",
             data_dir=folder / "etcd",
             listen_client_urls=urls[0],
             advertise_client_urls=urls[0],
@@ -227,7 +223,7 @@ def control_plane(programs: Path) -> Iterator[Cluster]:
             unsafe_no_fsync="true",
         )
         start(
-            *("kube-apiserver",),
+            "kube-apiserver",
             etcd_servers=urls[0],
             bind_address="127.0.0.1",
             secure_port=secure,
@@ -244,10 +240,10 @@ def control_plane(programs: Path) -> Iterator[Cluster]:
         api = config.new_client_from_config(str(folder / "admin.json"))
         wait_until(lambda: _is_ready(api), "the API server is not ready", log)
         start(
-            *("kube-controller-manager",),
+            "kube-controller-manager",
             kubeconfig=folder / "admin.json",
             bind_address="127.0.0.1",
-            secure_port=ports[3],
+            secure_port=controllers,
             cert_dir=folder / "controllers",
             service_account_private_key_file=signing,
             leader_elect="false",
@@ -258,12 +254,6 @@ def control_plane(programs: Path) -> Iterator[Cluster]:
         stack.callback(lambda: (cluster.ended.set(), playing.join()))
         playing.start()
         yield cluster
-
-
-def _free_port() -> int:
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _kubeconfig(address: str, authority: str, who: str) -> dict[str, Any]:
@@ -283,25 +273,10 @@ def _is_ready(api: client.ApiClient) -> bool:
     return False
 
 
-def wait_until(holds: Callable[[], bool], otherwise: str, log: Path | None = None) -> None:
-    """Look twice a second; ends the run after PATIENCE_S, with the end of a log."""
-    until = time.monotonic() + PATIENCE_S
-    while not holds():
-        if time.monotonic() > until:
-            sys.exit(f"after {PATIENCE_S} s: {otherwise}\n{log.read_text()[-2000:] if log else ''}")
-        time.sleep(0.5)
-
-
 def prepare(cluster: Cluster) -> None:
     """What an administrator makes before: the kinds of the Gateway API, a node, the namespace, the tokens."""
-    found = subprocess.run(
-        [shutil.which("go") or "go", "mod", "download", "-json", GATEWAY_API],
-        cwd=cluster.folder,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    crd = Path(json.loads(found.stdout)["Dir"]) / "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"
+    if (crd := of_module(*HTTP_ROUTES)) is None:
+        sys.exit(f"{HTTP_ROUTES[0]} cannot be fetched, or there is no go to fetch it")
     client.ApiextensionsV1Api(cluster.api).create_custom_resource_definition(yaml.safe_load(crd.read_text()))
     core = client.CoreV1Api(cluster.api)
     core.create_node({"metadata": {"name": "node"}})
@@ -317,14 +292,6 @@ def prepare(cluster: Cluster) -> None:
         return False
 
     wait_until(known, "the Gateway API is not there")
-
-
-def run(session: Session, job: str, **parameters: str) -> str | None:
-    """Run a job; what it says if it fails."""
-    (result,) = session.run([job], parameters)
-    if result.state is State.SUCCESS:
-        return None
-    return next(task.note for task in result.inner if task.state is State.FAILED)
 
 
 def released(cluster: Cluster, world: World) -> None:
@@ -385,8 +352,7 @@ def give_images() -> None:
 def refused(cluster: Cluster) -> Iterator[tuple[str, str]]:
     """What the API server does not take, and what it says."""
     apps, custom = client.AppsV1Api(cluster.api), client.CustomObjectsApi(cluster.api)
-    name = f"{RELEASE}-champion"
-    container: Mapping[str, Any] = {"name": "scoring", "image": "registry.example.com/delay:latest"}
+    name = f"{RELEASE}-{CHAMPION}"
 
     def patched(spec: Mapping[str, Any], **more: str) -> Callable[[], object]:
         body = {"spec": {"template": {"spec": spec}}}
@@ -404,7 +370,7 @@ def refused(cluster: Cluster) -> Iterator[tuple[str, str]]:
     releaser = config.new_client_from_config(str(cluster.folder / f"{RELEASER}.json"))
     core = client.CoreV1Api(releaser)
     for what, act in {
-        "a probe at a port that cannot be": patched({"containers": [{**container, "livenessProbe": probe}]}),
+        "a probe at a port that cannot be": patched({"containers": [{"name": "scoring", "livenessProbe": probe}]}),
         "a field that does not exist": patched({"terminationGracePeriod": 60}, field_validation="Strict"),
         "a weight of -1": weighed(-1),
         "a weight that is text": weighed("10"),

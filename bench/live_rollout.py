@@ -26,6 +26,7 @@ from deltalake import DeltaTable
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from rich.console import Console
+from tests.serving.live import free_port
 from tests.worlds import MODEL, World, make_world
 
 from bundle_laptop.graph import State
@@ -312,9 +313,7 @@ def run(session: Session, job: str, **parameters: str) -> float:
 @contextmanager
 def serving(world: World, load_s: float = 0) -> Iterator[str]:
     """`laptop serve` in a process of its own; its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     options = [f"--port={port}", f"--load-seconds={load_s}", *(f"--var={name}={v}" for name, v in VARIABLES.items())]
     with (world.root / "serve.txt").open("a") as log:
         process = subprocess.Popen(

@@ -5,7 +5,6 @@ beside (`uv pip install "evidently>=0.7"`), its defaults are tried on the same w
 """
 
 import argparse
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from flight_delays.core.profiles import Bins, Profile, bins_of_all, profile_of
 from flight_delays.core.settings import Watch
 from flight_delays.core.signals import Level, Signal
 from flight_delays.core.training import columns_of
+from flight_delays.tasks.drift_page import data_sets, empty_columns
 from flight_delays.use_case import USE_CASE
 
 SEED = 20130101
@@ -145,19 +145,12 @@ def psi(of: History, before: Sequence[Sequence[tuple[int, ...]]], now: Sequence[
 
 def evidently(of: History, before: npt.NDArray[np.int64], now: npt.NDArray[np.int64]) -> bool:
     """Whether its defaults call any column drifted."""
-    os.environ["DO_NOT_TRACK"] = "1"
-    from evidently import DataDefinition, Dataset, Report
+    windows = [pd.DataFrame({name: values[at] for name, values in of.columns.items()}) for at in (before, now)]
+    empty = empty_columns(*windows)
+    sets = data_sets(USE_CASE, *(rows.drop(columns=empty) for rows in windows))
+    from evidently import Report
     from evidently.presets import DataDriftPreset
 
-    windows = [pd.DataFrame({name: values[at] for name, values in of.columns.items()}) for at in (now, before)]
-    # It fails on a column without any value.
-    there = [one for one in of.bins if all(rows[one.column].notna().any() for rows in windows)]
-    definition = DataDefinition(
-        categorical_columns=[one.column for one in there if one.levels is not None],
-        numerical_columns=[one.column for one in there if one.levels is None],
-    )
-    names = [one.column for one in there]
-    sets = [Dataset.from_pandas(rows[names], data_definition=definition) for rows in windows]
     metrics = Report([DataDriftPreset()]).run(*sets).dict()["metrics"]
     return float(metrics[0]["value"]["count"]) > 0
 
@@ -330,8 +323,8 @@ def rows_of(found: Sequence[Quiet]) -> Iterator[tuple[object, ...]]:
 
 
 def least_and_most(shares: Sequence[float]) -> str:
-    """Both ends of what was found."""
-    return f"{min(shares):.0%} to {max(shares):.0%}"
+    """Both ends of what was found; one, if they are the same."""
+    return " to ".join(dict.fromkeys(f"{share:.0%}" for share in (min(shares), max(shares))))
 
 
 def main() -> None:
@@ -346,14 +339,11 @@ def main() -> None:
     few = given.evidently if find_spec("evidently") else 0
     kinds = [(length, rows) for length in LENGTHS for rows in (*ROWS, None)]
     sizes = [(shift, columns) for columns in (1, WIDE) for shift in SHIFTS]
+    every_core = Parallel(n_jobs=-1, return_as="generator")
     with Progress() as progress:
-        tried = Parallel(n_jobs=-1, return_as="generator")(
-            delayed(quiet)(of, length, rows, watch, given.windows, few) for length, rows in kinds
-        )
+        tried = every_core(delayed(quiet)(of, length, rows, watch, given.windows, few) for length, rows in kinds)
         found: list[Quiet] = [*progress.track(tried, len(kinds), description="Quiet windows")]
-        shifted = Parallel(n_jobs=-1, return_as="generator")(
-            delayed(power)(of, shift, columns, watch, given.tries) for shift, columns in sizes
-        )
+        shifted = every_core(delayed(power)(of, shift, columns, watch, given.tries) for shift, columns in sizes)
         noticed: list[Noticed] = [*progress.track(shifted, len(sizes), description="Shifts")]
     tested = [one for one in found if one.promised is not None]
     worst = max(tested, key=lambda one: one.monitor / (one.promised or 1))

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from importlib.metadata import version as installed
 from pathlib import Path
 from platform import python_version
-from socket import socket
 from statistics import median
 from timeit import repeat
 from urllib.error import HTTPError, URLError
@@ -32,6 +31,7 @@ import pandas as pd
 import uvloop
 from deltalake import DeltaTable
 from rich.progress import Progress
+from tests.serving.live import free_port
 from tests.store.stores import Postgresql, Sqlite, Store
 
 from bench.flights import AS_OF, MODEL, ROOT, SCHEMA, world
@@ -154,7 +154,7 @@ def servers(saved: Path, folder: Path, stores: Mapping[str, Store], rows: pd.Dat
         )
 
     def service(name: str, **environment: str) -> Server:
-        port = _free_port()
+        port = free_port()
         settings = {
             "FLIGHT_DELAYS_SERVED": f"champion={saved}",
             "FLIGHT_DELAYS_SERVING_TOKEN_FILE": str(folder / "tokens"),
@@ -164,7 +164,7 @@ def servers(saved: Path, folder: Path, stores: Mapping[str, Store], rows: pd.Dat
         }
         return server(name, ["flight_delays.serving"], "/ready", port, **settings, **environment)
 
-    first, second = _free_port(), _free_port()
+    first, second = free_port(), free_port()
     options = ["--model-uri", str(saved), "--env-manager", "local", "--workers", "1", "--port", str(first)]
     return [
         server(MLFLOW, ["mlflow", "models", "serve", *options], "/ping", first),
@@ -384,12 +384,6 @@ def main() -> None:
 
 def _spread(values: Sequence[float], digits: int) -> str:
     return f"{median(values):,.{digits}f} [{min(values):,.{digits}f}, {max(values):,.{digits}f}]"
-
-
-def _free_port() -> int:
-    with socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def _ask(server: Server, path: str, body: bytes | None, headers: Mapping[str, str]) -> bytes:

@@ -80,8 +80,8 @@ def main() -> None:
     with TemporaryDirectory() as folder, time_machine.travel(hour(FIRST), tick=True) as clock:
         world = make_world(Path(folder))
         with opened(world.root, "dev", VARIABLES, console) as session:
-            days = Days(world=world, session=session, clock=clock)
             run(session, "features", as_of=ALL)
+            days = Days(world=world, session=session, clock=clock, flights=features(world))
             run(session, "train", as_of=moment(FIRST))
             clock.move_to(hour(STORM))
             run(session, "score_batch", as_of=moment(STORM))
@@ -97,19 +97,19 @@ def main() -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Days:
-    """A world that lives day by day: its bundle, opened, and the clock of this process."""
+    """A world that lives day by day: its bundle, opened, the clock of this process, and the flights to ask for."""
 
     world: World
     session: Session
     clock: time_machine.Traveller
+    flights: pd.DataFrame
 
     def rolled_out(self, version: int, begin: date) -> date:
         """Runs day after day until the version's rollout has ended; the day on which it has."""
-        rows = features(self.world)
         for day in (begin + timedelta(days=number) for number in range(1, MOST_DAYS)):
             self.clock.move_to(hour(day))
-            flown = rows[rows["day"] == day - timedelta(days=1)].sample(REQUESTS, random_state=day.toordinal())
-            bodies = request_bodies(flown, USE_CASE.inputs)
+            flown = self.flights[self.flights["day"] == day - timedelta(days=1)]
+            bodies = request_bodies(flown.sample(REQUESTS, random_state=day.toordinal()), USE_CASE.inputs)
             asked = drive(invocations(self.session.address), TOKEN, bodies, CALLERS, 0, timeout_s=60, once=True)
             if asked.errors:
                 raise SystemExit(f"{day}: {asked.why}")
@@ -174,7 +174,7 @@ def losses(world: World, version: int, champion: int) -> pd.Series:
 
 def read_first(reasons: Sequence[str]) -> list[str]:
     """Reasons without what the clocks of errors, latency and agreement found good; quality before others."""
-    told = [one for one in reasons if not one.startswith("GOOD") or "quality" in one or "calibration" in one]
+    told = [one for one in reasons if not one.startswith("GOOD") or one.split()[1] in ("quality:", "calibration:")]
     return sorted(told, key=lambda one: " quality:" not in one)
 
 

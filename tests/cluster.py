@@ -6,6 +6,9 @@ resourceVersion), and does a controller's work by a clock that the test has in i
 
 import json
 import re
+import shutil
+import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +16,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from math import inf
+from pathlib import Path
 from socketserver import TCPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -20,6 +24,10 @@ from urllib.parse import parse_qs, urlsplit
 from tests.contexts import Time
 
 START_S = 30.0
+HTTP_ROUTES = (
+    "sigs.k8s.io/gateway-api@v1.5.1",
+    "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml",
+)
 DEPLOYMENTS = "/apis/apps/v1/namespaces/scoring/deployments"
 ROUTES = "/apis/gateway.networking.k8s.io/v1/namespaces/scoring/httproutes"
 PODS = "/api/v1/namespaces/scoring/pods"
@@ -31,6 +39,16 @@ _RESOURCES = {  # what helm asks before it looks an object up
     for path, kind in ((DEPLOYMENTS, "Deployment"), (ROUTES, "HTTPRoute"))
 }
 _STRATEGIC, _MERGE = "application/strategic-merge-patch+json", "application/merge-patch+json"
+
+
+def of_module(module: str, file: str) -> Path | None:
+    """A file of a Go module; None without go, or where the module cannot be fetched."""
+    if (go := shutil.which("go")) is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        command = [go, "mod", "download", "-json", module]
+        ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return None if ended.returncode else Path(json.loads(ended.stdout)["Dir"]) / file
 
 
 @dataclass

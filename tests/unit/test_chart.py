@@ -1,10 +1,7 @@
 """The chart of the scoring service: what it renders is valid, does what it says, and keeps what a release has set."""
 
-import json
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -16,7 +13,7 @@ import kubernetes_validate
 import pytest
 import yaml
 from kubernetes import client
-from tests.cluster import DEPLOYMENTS, ROUTES, Cluster, Fault
+from tests.cluster import DEPLOYMENTS, HTTP_ROUTES, ROUTES, Cluster, Fault, of_module
 from tests.cluster import served as api_server
 from tests.contexts import Time
 
@@ -101,22 +98,17 @@ def test_kubernetes_does_not_take_a_wrong_probe(charts: Mapping[str, list[Object
 @pytest.fixture(scope="module")
 def crds() -> Mapping[str, Object]:
     """Schemas of the kinds that Kubernetes itself does not know, from the modules that define them."""
-    go, found = shutil.which("go"), {}
-    if go is None:
-        pytest.skip("no go, which fetches the modules with the schemas of HTTPRoute and PodMonitor")
+    found = {}
     for module, file in (
-        ("sigs.k8s.io/gateway-api@v1.5.1", "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"),
+        HTTP_ROUTES,
         (
             "github.com/prometheus-operator/prometheus-operator@v0.85.0",
             "example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml",
         ),
     ):
-        with tempfile.TemporaryDirectory() as folder:
-            command = [go, "mod", "download", "-json", module]
-            ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        if ended.returncode:
-            pytest.skip(f"{module} with its schema cannot be fetched")
-        crd = yaml.safe_load((Path(json.loads(ended.stdout)["Dir"]) / file).read_text())
+        if (there := of_module(module, file)) is None:
+            pytest.skip(f"{module} with its schema cannot be fetched, or there is no go to fetch it")
+        crd = yaml.safe_load(there.read_text())
         schemas = {one["name"]: one["schema"]["openAPIV3Schema"] for one in crd["spec"]["versions"]}
         found[crd["spec"]["names"]["kind"]] = _strict(schemas["v1"])
     return found

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from datetime import date, timedelta
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from pyspark.sql import functions as F
@@ -16,6 +17,9 @@ from flight_delays.core.training import columns_of
 from flight_delays.core.use_case import UseCase
 from flight_delays.platform.context import Context
 from flight_delays.platform.outcomes import features_known
+
+if TYPE_CHECKING:
+    from evidently import Dataset
 
 
 def check() -> None:
@@ -33,8 +37,7 @@ def run(context: Context, settings: DriftPage) -> None:
     begin = end - timedelta(days=settings.days)
     now = _rows(context, begin, end, settings.rows)
     before = _rows(context, begin - timedelta(days=settings.reference_days), begin, settings.rows)
-    empty = [str(name) for name in now if now[name].isna().all() or before[name].isna().all()]
-    if empty:
+    if empty := empty_columns(before, now):
         context.console.print(f"Not on the page, as one of the periods has no value: {', '.join(empty)}")
     settings.file.parent.mkdir(parents=True, exist_ok=True)
     settings.file.write_text(
@@ -47,17 +50,29 @@ def run(context: Context, settings: DriftPage) -> None:
 
 def page(use_case: UseCase, before: pd.DataFrame, now: pd.DataFrame) -> str:
     """The page, of rows with columns that a model takes, each with a value in both periods."""
-    os.environ.update(DO_NOT_TRACK="1")  # or Evidently reports its use to its makers
-    from evidently import DataDefinition, Dataset, Report
+    sets = data_sets(use_case, before, now)
+    from evidently import Report
     from evidently.presets import DataDriftPreset, DataSummaryPreset
+
+    text: str = Report([DataDriftPreset(), DataSummaryPreset()]).run(*sets).get_html_str(as_iframe=False)
+    return text
+
+
+def empty_columns(before: pd.DataFrame, now: pd.DataFrame) -> list[str]:
+    """Those without a value in one of the periods, on which Evidently fails."""
+    return [str(name) for name in now if now[name].isna().all() or before[name].isna().all()]
+
+
+def data_sets(use_case: UseCase, before: pd.DataFrame, now: pd.DataFrame) -> "list[Dataset]":
+    """Both periods as Evidently takes them, the newer one first; it is told to report its use to nobody."""
+    os.environ.update(DO_NOT_TRACK="1")  # read when it is imported
+    from evidently import DataDefinition, Dataset
 
     definition = DataDefinition(
         numerical_columns=[*now.columns.intersection(_named(use_case, ("double", "float", "long", "integer")))],
         categorical_columns=[*now.columns.intersection(_named(use_case, ("string", "boolean")))],
     )
-    sets = [Dataset.from_pandas(rows, data_definition=definition) for rows in (now, before)]
-    text: str = Report([DataDriftPreset(), DataSummaryPreset()]).run(*sets).get_html_str(as_iframe=False)
-    return text
+    return [Dataset.from_pandas(rows, data_definition=definition) for rows in (now, before)]
 
 
 def _named(use_case: UseCase, types: Sequence[str]) -> list[str]:

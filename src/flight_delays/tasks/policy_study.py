@@ -41,7 +41,7 @@ def run(context: Context, settings: PolicyStudy) -> None:
     Raises UserError if there are too few days, or if no model can be set apart from another by the policy's margins.
     """
     console, use_case = context.console, context.use_case
-    check(settings)
+    _check(settings)
     end = use_case.holdout(context.as_of, 1).end
     rows = context.labelled.read(as_of=context.as_of, first=None, end=end).rows
     history = backtest(use_case, rows, on_model=lambda what: console.print(f"Fitting {what} ..."))
@@ -104,7 +104,7 @@ def studied(use_case: UseCase, history: History, settings: PolicyStudy, console:
     )
 
 
-def check(settings: PolicyStudy) -> None:
+def _check(settings: PolicyStudy) -> None:
     """Raises UserError for a margin of which no multiple can be tried."""
     margins = {
         "loss_margin": settings.gate.loss_margin,
