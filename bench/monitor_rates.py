@@ -43,7 +43,8 @@ PAGE = """\
 
 How often does the monitor call for a person while nothing changes, and how soon does it notice what does? Made by
 `python -m bench.monitor_rates`, with the code that looks at the data (`core/drift.py`, `core/data_checks.py`) and the
-policy of `databricks.yml`: {policy}. {columns} columns of the flights of 2013.
+policy of `databricks.yml`: {policy}.
+{columns} columns of the flights of 2013.
 
 {summary}
 
@@ -58,12 +59,16 @@ the window needs. Share of windows with an alarm in any column:
 {quiet}
 
 "Promised" is what `false_alarms_per_month` leaves for one window. A window of one day has no drift test, but the checks
-of nulls, levels, ranges, volume and duplicates, whose rate follows from `watch_tolerance`. PSI is that of deciles of
-the reference, above {psi}. Evidently's defaults choose a test by the number of rows, and call a column drifted by it;
-tried on {evidently} windows of each kind.
+of nulls, levels, ranges, volume and duplicates, whose rate follows from `watch_tolerance`. Days with fewer than
+{least} rows are not measured, so {sparse} rows in {longest} days raise no alarm. PSI is that of deciles of the
+reference, above {psi}. Evidently's defaults choose a test by the number of rows, and call a column drifted by it; tried
+on {evidently} windows of each kind.
 
-On the days as they were, from the first with a whole reference to the end of the year: {real}. These are changes that
-happened, like seasons, schedules and holidays; whether they matter, the loss tells.
+On the days as they were, from the first with a whole reference to the end of the year:
+
+{real}
+
+These are changes that happened, like seasons, schedules and holidays; whether they matter, the loss tells.
 
 ## When something changes
 
@@ -71,6 +76,8 @@ On shuffled days again, a column is shifted by so many of its standard deviation
 alarm on it, counted in windows as they come (each 7 and each 28 days); in {days} days:
 
 {power}
+
+Other columns alarm together, as those of the weather do: one window with a false alarm has several of them.
 """
 
 
@@ -220,13 +227,13 @@ def real_days(of: History, watch: Watch) -> str:
             some = counts[end - length - watch.watch_reference_days : end]
             last = FIRST + timedelta(days=len(some) - 1)
             alarmed += any(one.level is Level.ALARM for one in drift(of.bins, profiles(of, some), last, length, watch))
-        told.append(f"{alarmed} of {len(ends)} windows of {length} days have an alarm of drift")
+        told.append(f"- {alarmed} of {len(ends)} windows of {length} days have an alarm of drift;")
     length = watch.watch_reference_days
     days = sum(
         bool(daily(of, drawn[end - length : end + 1], watch, FIRST + timedelta(days=length)))
         for end in range(length, of.days)
     )
-    return "; ".join([*told, f"{days} of {of.days - length} days have one of another kind"])
+    return "\n".join([*told, f"- {days} of {of.days - length} days have one of another kind."])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,8 +301,9 @@ def pictured(found: Sequence[Quiet], noticed: Sequence[Noticed]) -> Figure:
     left, right = figure.subplots(1, 2)
     for length, colour in zip(LENGTHS, ("tab:gray", "tab:blue", "tab:orange"), strict=True):
         ours = [one for one in found if one.length == length and one.rows]
-        left.plot([one.rows for one in ours], [one.monitor for one in ours], "o-", color=colour, label=f"{length} days")
-        left.plot([one.rows for one in ours], [one.psi for one in ours], "x:", color=colour)
+        rows = [one.rows for one in ours]
+        left.plot(rows, [one.monitor for one in ours], "o-", color=colour, label=f"{length}-day window")
+        left.plot(rows, [one.psi for one in ours], "x:", color=colour)
         if ours[0].promised:
             left.axhline(ours[0].promised, color=colour, linewidth=0.8, linestyle="--")
     left.set(xscale="log", xlabel="rows in the window", ylabel="quiet windows with an alarm", ylim=(-0.02, 1.02))
@@ -303,7 +311,7 @@ def pictured(found: Sequence[Quiet], noticed: Sequence[Noticed]) -> Figure:
     left.legend(frameon=False)
     for columns in (1, WIDE):
         seen = [one for one in noticed if one.columns == columns]
-        right.plot([one.shift for one in seen], [one.share for one in seen], "o-", label=f"shift of {columns} columns")
+        right.plot([one.shift for one in seen], [one.share for one in seen], "o-", label=f"columns shifted: {columns}")
     right.set(xlabel="shift, standard deviations", ylabel=f"noticed within {MOST_DAYS} days", ylim=(-0.02, 1.02))
     right.legend(frameon=False)
     return figure
@@ -369,6 +377,9 @@ def main() -> None:
         windows=given.windows,
         reference=f"{watch.watch_reference_days} days",
         quiet=table(("days", "rows", "promised", "monitor", f"PSI > {PSI}", "Evidently"), rows_of(found)),
+        least=watch.min_rows,
+        sparse=ROWS[0],
+        longest=max(LENGTHS),
         psi=PSI,
         evidently=few,
         real=real_days(of, watch),
