@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 from scipy import stats
 from tests.contexts import make_context, printed
@@ -17,6 +18,7 @@ from flight_delays.core.errors import UserError
 from flight_delays.core.settings import Performance
 from flight_delays.platform.context import Context
 from flight_delays.platform.delta import Tables
+from flight_delays.platform.outcomes import forecasts
 from flight_delays.platform.paired_days import paired_days
 from flight_delays.platform.registry import NotThereError, Version
 from flight_delays.tasks import performance
@@ -208,3 +210,38 @@ def test_a_day_is_measured_again_only_if_it_changed_and_never_as_of_an_earlier_t
     assert (carriers["rows"].sum(), carriers.loc["AA", "rows"]) == (A_DAY, 0)
     assert np.isnan(carriers.loc["AA", "loss"])  # it keeps no old one
     assert measure(context).equals(after)
+
+
+@pytest.fixture(scope="module")
+def every(context: Context, flown: pd.DataFrame) -> pd.DataFrame:
+    """All forecasts, also of an entity with rows on two days, and of one whose label has moved from one to the other.
+
+    Written last: what is measured above knows nothing of it.
+    """
+    first, later = (flown[flown["day"] == date(2013, 1, day)].iloc[[1]].assign(entity_id="twice") for day in (1, 12))
+    write(context.tables, "features", pd.concat([first, later]))
+    asked = [
+        predictions(rows, 1, "serving", 0.5, after=after * HOUR, prediction_id=name)
+        for name, rows, after in (("before", first, -1), ("between", first, 1), ("after", later, 1))
+    ]
+    moved = predictions(first.assign(entity_id="moved"), 1, "serving", 0.5, prediction_id="moved")
+    write(context.tables, "predictions", pd.concat([*asked, moved]))
+    labels = pd.concat([first, later]).assign(entity_id="moved", known_at=lambda rows: rows["label_known_at"])
+    write(context.tables, "labels", labels)
+    return forecasts(context.tables, USE_CASE, NAME, LATER).toPandas()
+
+
+@pytest.mark.parametrize(
+    ("numbers", "served"),
+    [([1], ["before", "between"]), ([12], ["after", "moved"]), ([1, 5, 12], ["after", "before", "between", "moved"])],
+    ids=str,
+)
+def test_forecasts_of_some_days_are_those_days_among_all(
+    context: Context, every: pd.DataFrame, numbers: list[int], served: list[str]
+) -> None:
+    days = [date(2013, 1, number) for number in numbers]
+    some = forecasts(context.tables, USE_CASE, NAME, LATER, F.col("day").isin(days)).toPandas()
+    both = [rows.sort_values("prediction_id", ignore_index=True) for rows in (some, every[every["day"].isin(days)])]
+    pd.testing.assert_frame_equal(*both)
+    names = both[0].query("entity_id in ['twice', 'moved']")["prediction_id"]
+    assert names.tolist() == served

@@ -75,27 +75,34 @@ def outcomes(tables: Tables, as_of: datetime) -> DataFrame:
     )
 
 
-def forecasts(tables: Tables, use_case: UseCase, model_name: str, as_of: datetime) -> DataFrame:
+def forecasts(
+    tables: Tables, use_case: UseCase, model_name: str, as_of: datetime, days: Column | None = None
+) -> DataFrame:
     """`predictions_made` with `outcomes`, and the `day` and `features_at` of the row of features that each is about.
 
     A batch and the stream name that row. A request does not: it is the entity's newest row at that time, else the first
-    after it. Without any, the day is the label's, and null without a label.
+    after it. Without any, the day is the label's, and null without a label. With `days`, a condition on `day`, those of
+    such days; only entities that have a row or a label of one are looked at.
     """
-    made = predictions_made(tables, use_case, model_name, as_of)
+    made, known = predictions_made(tables, use_case, model_name, as_of), outcomes(tables, as_of)
+    columns = made.columns
     row = F.struct(F.col(PREDICTION_TIME).alias("at"), F.col(DAY).alias("on"))
     rows = features_known(tables, as_of).select(ENTITY, row.alias("_row"))
+    if days is not None:
+        some = features_known(tables, as_of).where(days).select(ENTITY)
+        some = some.union(tables.read("labels").where(days).select(ENTITY))
+        made, known, rows = (each.join(some, ENTITY, "left_semi") for each in (made, known, rows))
     earlier = F.when(F.col("_row.at") <= F.col(FORECAST_AT), F.col("_row"))
     about = (
-        made.join(rows, ENTITY, "left")
-        .groupBy(*made.columns)
-        .agg(F.coalesce(F.max(earlier), F.min("_row")).alias("_row"))
+        made.join(rows, ENTITY, "left").groupBy(*columns).agg(F.coalesce(F.max(earlier), F.min("_row")).alias("_row"))
     )
-    return about.join(outcomes(tables, as_of), ENTITY, "left").select(
-        *made.columns,
+    found = about.join(known, ENTITY, "left").select(
+        *columns,
         F.coalesce("_row.on", "label_day").alias(DAY),
         F.col("_row.at").alias(FEATURES_AT),
         *(LABEL, LABEL_KNOWN_AT, OUTCOME_KNOWN_AT),
     )
+    return found if days is None else found.where(days)
 
 
 def digests(forecasts: DataFrame, complete: Column) -> DataFrame:
@@ -109,9 +116,12 @@ def digests(forecasts: DataFrame, complete: Column) -> DataFrame:
     )
 
 
-def measured(tables: Tables, use_case: UseCase, forecasts: DataFrame, as_of: datetime) -> pa.Table:
-    """`quality` of each group of the forecasts, as columns of table performance; a group is held by one worker."""
-    features = features_known(tables, as_of)
+def measured(tables: Tables, use_case: UseCase, forecasts: DataFrame, as_of: datetime, days: Column) -> pa.Table:
+    """`quality` of each group of the forecasts, as columns of table performance; a group is held by one worker.
+
+    `days` is a condition on the `day` of all of them.
+    """
+    features = features_known(tables, as_of).where(days)
     about = features.select(ENTITY, F.col(PREDICTION_TIME).alias(FEATURES_AT), F.struct("*").alias(_FEATURES))
     rows = forecasts.join(about, [ENTITY, FEATURES_AT], "left")
     return (

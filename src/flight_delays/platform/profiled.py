@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 
@@ -60,12 +60,18 @@ def profiled(
     within = F.col(DAY).between(F.lit(first), F.lit(last))
     known = tables.read("profiles").where(of_version & within)
     before = collected(known.select(DAY, "column_name", DIGEST))
-    features = features_known(tables, as_of).where(within)
-    turned_out = forecasts(tables, use_case, model_name, as_of).where((F.col("model_version") == version) & within)
-    rows = collected(_digests(features, KEY))
-    given, late = ([one for one in bins if (one.column in TURNED_OUT) is later] for later in (False, True))
-    outcomes = turned_out.select(DAY, *TURNED_OUT)
-    new = [*_counted(features, rows, before, given), *_counted(outcomes, collected(_digests(outcomes)), before, late)]
+
+    def features(days: Column) -> DataFrame:
+        return features_known(tables, as_of).where(days)
+
+    def turned_out(days: Column) -> DataFrame:
+        made = forecasts(tables, use_case, model_name, as_of, days)
+        return made.where(F.col("model_version") == version).select(DAY, *TURNED_OUT)
+
+    rows = collected(_digests(features(within), KEY))
+    later = collected(_digests(turned_out(within)))
+    given, late = ([one for one in bins if (one.column in TURNED_OUT) is after] for after in (False, True))
+    new = [*_counted(features, rows, before, given), *_counted(turned_out, later, before, late)]
     if new:
         same = {"model_name": model_name, "model_version": version, "as_of": as_of}
         schema = to_arrow_schema(known.schema)
@@ -98,7 +104,10 @@ def _digests(frame: DataFrame, key: Sequence[str] = ()) -> DataFrame:
 
 
 def _counted(
-    frame: DataFrame, found: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]], bins: Sequence[Bins]
+    rows_of: Callable[[Column], DataFrame],
+    found: Sequence[Mapping[str, Any]],
+    before: Sequence[Mapping[str, Any]],
+    bins: Sequence[Bins],
 ) -> list[dict[str, Any]]:
     """Profiles, with their digest, of the days that were `found` to have another digest than before."""
     columns = {one.column for one in bins}
@@ -106,7 +115,7 @@ def _counted(
     due = {row[DAY]: row[DIGEST] for row in found if known.get(row[DAY]) != row[DIGEST]}
     if not due:
         return []
-    some = frame.where(F.col(DAY).isin([*due]))
+    some = rows_of(F.col(DAY).isin([*due]))
     counts = some.groupBy(DAY).applyInArrow(_count(bins), from_arrow_schema(_PROFILES)).toArrow()
     return [{**row, DIGEST: due[row[DAY]]} for row in counts.to_pylist()]
 

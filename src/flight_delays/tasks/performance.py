@@ -52,15 +52,15 @@ def run(context: Context, settings: Performance) -> None:
     }
     due = to_measure(found, before, unseen, as_of)
     context.task_values.set("days", f"{len({group.day for group in due}):,}")
-    _estimate(context, name, made, [group for group in found if group.model_version in unseen and group.day < end])
+    _estimate(context, name, [group for group in found if group.model_version in unseen and group.day < end])
     if not due:
         context.console.print(f"No prediction or label of {name} has changed since it was measured")
         return
     of_due = pa.Table.from_pylist([vars(group) for group in due], to_arrow_schema(known.select(*GROUP).schema))
     due_rows = F.broadcast(tables.spark.createDataFrame(of_due))
-    results = measured(tables, context.use_case, made.join(due_rows, [*GROUP]), as_of).to_pylist(
-        maps_as_pydicts="strict"
-    )
+    days = F.col(DAY).isin({group.day for group in due})
+    of_days = forecasts(tables, context.use_case, name, as_of, days).join(due_rows, [*GROUP])
+    results = measured(tables, context.use_case, of_days, as_of, days).to_pylist(maps_as_pydicts="strict")
     if before:
         results += _emptied(known.join(due_rows, [*GROUP]), results)
     same = {"model_name": name, "as_of": as_of}
@@ -75,7 +75,7 @@ def run(context: Context, settings: Performance) -> None:
     )
 
 
-def _estimate(context: Context, name: str, made: DataFrame, groups: list[Group]) -> None:
+def _estimate(context: Context, name: str, groups: list[Group]) -> None:
     """Say how good forecasts will turn out of which that was not said, newest days only. What was said once stays."""
     tables, use_case = context.tables, context.use_case
     last = max((group.day for group in groups), default=None)
@@ -88,17 +88,15 @@ def _estimate(context: Context, name: str, made: DataFrame, groups: list[Group])
         return
     since = min(group.day for group in due) - timedelta(days=CALIBRATED_ON_DAYS)
     versions = sorted({group.model_version for group in due})
-    ours = made.where(F.col("model_version").isin(versions) & F.col(DAY).between(F.lit(since), F.lit(last)))
-    rows = in_order(to_pandas(ours.toArrow()))
+    made = forecasts(tables, use_case, name, context.as_of, F.col(DAY).between(F.lit(since), F.lit(last)))
+    rows = in_order(to_pandas(made.where(F.col("model_version").isin(versions)).toArrow()))
     found = []
     for version, source in sorted({(group.model_version, group.source) for group in due}):
         days = sorted(one.day for one in due if (one.model_version, one.source) == (version, source))
-        forecasts = rows[(rows["model_version"] == version) & (rows["source"] == source)]
+        ours = rows[(rows["model_version"] == version) & (rows["source"] == source)]
         folds = _folds(context, name, version)
         made_of = {"model_name": name, "model_version": version, "source": source, "as_of": context.as_of}
-        for one in estimates(
-            use_case.objective, forecasts, days, folds=folds, reach=CALIBRATED_ON_DAYS, zone=use_case.zone
-        ):
+        for one in estimates(use_case.objective, ours, days, folds=folds, reach=CALIBRATED_ON_DAYS, zone=use_case.zone):
             found.append({**asdict(one), **made_of})
     schema = to_arrow_schema(tables.read("estimated_performance").schema)
     added = tables.append_new(
