@@ -226,8 +226,8 @@ def every(context: Context, flown: pd.DataFrame) -> pd.DataFrame:
     ]
     moved = predictions(first.assign(entity_id="moved"), 1, "serving", 0.5, prediction_id="moved")
     write(context.tables, "predictions", pd.concat([*asked, moved]))
-    labels = pd.concat([first, later]).assign(entity_id="moved", known_at=lambda rows: rows["label_known_at"])
-    write(context.tables, "labels", labels)
+    labels = pd.concat([first, later]).rename(columns={"label_known_at": "known_at"})
+    write(context.tables, "labels", labels.assign(entity_id="moved"))
     return forecasts(context.tables, USE_CASE, NAME, LATER).toPandas()
 
 

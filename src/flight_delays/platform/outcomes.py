@@ -85,13 +85,12 @@ def forecasts(
     such days; only entities that have a row or a label of one are looked at.
     """
     made, known = predictions_made(tables, use_case, model_name, as_of), outcomes(tables, as_of)
-    columns = made.columns
+    columns, features = made.columns, features_known(tables, as_of)
     row = F.struct(F.col(PREDICTION_TIME).alias("at"), F.col(DAY).alias("on"))
-    rows = features_known(tables, as_of).select(ENTITY, row.alias("_row"))
+    rows = features.select(ENTITY, row.alias("_row"))
     if days is not None:
-        some = features_known(tables, as_of).where(days).select(ENTITY)
-        some = some.union(tables.read("labels").where(days).select(ENTITY))
-        made, known, rows = (each.join(some, ENTITY, "left_semi") for each in (made, known, rows))
+        some, labelled = (each.where(days).select(ENTITY) for each in (features, tables.read("labels")))
+        made, known, rows = (each.join(some.union(labelled), ENTITY, "left_semi") for each in (made, known, rows))
     earlier = F.when(F.col("_row.at") <= F.col(FORECAST_AT), F.col("_row"))
     about = (
         made.join(rows, ENTITY, "left").groupBy(*columns).agg(F.coalesce(F.max(earlier), F.min("_row")).alias("_row"))
