@@ -66,7 +66,7 @@ offsets.topic.replication.factor=1
     cluster = urlsafe_b64encode(uuid4().bytes).decode().rstrip("=")
     log = folder / "broker.log"
     with log.open("w") as output:
-        formatting = [*program, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
+        formatting = [*program, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(properties)]
         formatted = subprocess.run(formatting, stdout=output, stderr=output, timeout=PATIENCE_S)
         assert formatted.returncode == 0, log.read_text()[-3000:]
         process = subprocess.Popen([*program, "kafka.Kafka", str(properties)], stdout=output, stderr=output)
