@@ -65,6 +65,8 @@ _SETTINGS = {
     "spark.databricks.delta.snapshotPartitions": "1",
     # To find out which files a query may leave out takes longer than to read the few there are.
     "spark.databricks.delta.stats.skipping": "false",
+    # VACUUM starts as many tasks, 10,000 by default, to list the few folders of a table.
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
     "spark.driver.memory": "4g",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
