@@ -60,6 +60,8 @@ _SETTINGS = {
     # It would compute projections of small local data row by row, inside the optimizer, again for every query.
     "spark.sql.optimizer.excludedRules": "org.apache.spark.sql.catalyst.optimizer.ConvertToLocalRelation",
     "spark.sql.shuffle.partitions": "2",
+    # With so few partitions there is nothing to adapt, and each stage would be planned again.
+    "spark.sql.adaptive.enabled": "false",
     # A run has more kinds of queries than the 100 whose code would be kept, and compiles them all again.
     "spark.sql.codegen.cache.maxEntries": "4000",
     "spark.databricks.delta.snapshotPartitions": "1",
