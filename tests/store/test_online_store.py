@@ -1,8 +1,11 @@
 """The model's reader: what a request leaves out comes from the online store, or from nowhere."""
 
 import asyncio
+import gc
+import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -272,6 +275,21 @@ def test_a_version_that_is_no_longer_served_keeps_no_connection(postgresql: Post
     while kept & _connections(postgresql) and time.monotonic() < deadline:
         pass
     assert not kept & _connections(postgresql)
+
+
+def test_a_version_that_is_no_longer_served_leaves_nothing_open(store: Store) -> None:
+    store.fill({FLIGHT: KNOWN})
+    before, model = {*threading.enumerate()}, reader(store, STRICT)
+    model.complete(columns())
+    (own,) = (one for one in threading.enumerate() if one.name == "online-store" and one not in before)
+    gc.collect()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        del model
+        own.join(30)
+        gc.collect()
+    assert not own.is_alive()
+    assert [str(one.message) for one in told] == []
 
 
 def test_many_threads_get_their_own_rows(store: Store) -> None:

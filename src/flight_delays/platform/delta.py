@@ -75,8 +75,11 @@ class Tables:
 
     def table_id(self, table: str) -> str:
         """Which table that is, whatever its version."""
-        (detail,) = self.spark.sql(f"DESCRIBE DETAIL {self.name(table)}").select("id").collect()
-        return str(detail["id"])
+        return str(self._detail(table)["id"])
+
+    def _detail(self, table: str) -> Row:
+        (detail,) = self.spark.sql(f"DESCRIBE DETAIL {self.name(table)}").collect()
+        return detail
 
     def changes(self, table: str, *, first: int, last: int) -> DataFrame | None:
         """Rows that Delta versions `first` to `last` inserted, or updated to, by the table's change data feed.
@@ -122,7 +125,7 @@ class Tables:
                 f"table {self.schema}.{table} has no column {lacking[0]}: declare it in the table's SQL, and run the "
                 "features job, whose first task adds it"
             )
-        if target.isEmpty():
+        if self._detail(table)["numFiles"] == 0:
             return Merged(inserted=self.append(table, rows), updated=0)
         others = [column for column in rows.columns if column not in key]
         known = target.select(*key, digest(target, others).alias("_known"))

@@ -69,7 +69,8 @@ class OnlineStore:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="online-store", daemon=True).start()
+                own = self._loop, self._pools.setdefault(self._loop, _Pool())
+                threading.Thread(target=_run, args=own, name="online-store", daemon=True).start()
                 weakref.finalize(self, self._loop.call_soon_threadsafe, self._loop.stop)
         return asyncio.run_coroutine_threadsafe(asked, self._loop).result()
 
@@ -152,6 +153,14 @@ class _Pool:
 
     free: list[Connection] = field(default_factory=list)
     places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STORE_CONNECTIONS))
+
+
+def _run(loop: asyncio.AbstractEventLoop, pool: _Pool) -> None:
+    """Until it is stopped; then what was opened in it is closed."""
+    loop.run_forever()
+    for kept in pool.free:
+        loop.run_until_complete(kept.close())
+    loop.close()
 
 
 def online_store(environment: Mapping[str, str], *, table: str, columns: Sequence[str]) -> OnlineStore | None:

@@ -59,7 +59,7 @@ def profiled(
     of_version = (F.col("model_name") == model_name) & (F.col("model_version") == version)
     within = F.col(DAY).between(F.lit(first), F.lit(last))
     known = tables.read("profiles").where(of_version & within)
-    before = collected(known.select(DAY, "column_name", DIGEST))
+    before = collected(known)
 
     def features(days: Column) -> DataFrame:
         return features_known(tables, as_of).where(days)
@@ -78,7 +78,7 @@ def profiled(
         written = pa.Table.from_pylist([{**row, **same} for row in new], schema)
         tables.upsert("profiles", tables.spark.createDataFrame(written), key=_KEY)
     by_column: dict[str, dict[date, Profile]] = {}
-    for row in collected(known.select(*_PROFILES.names)):
+    for row in (*before, *new):  # what is new stands
         profile = Profile(
             day=row[DAY],
             column=row["column_name"],
